@@ -1,0 +1,97 @@
+"""What training looks at: content photographs and style pictures, as uint8 tensors [3, H, W] in memory."""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+
+from rtstyle.errors import RtstyleError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+
+
+def read_picture(path: str | os.PathLike, short_side: int | None = None, *, enlarge: bool = True) -> torch.Tensor:
+    """A picture as uint8 [3, H, W], RGB, upright, its short side scaled to `short_side` pixels.
+
+    Raises RtstyleError if it cannot be read or is smaller than 32 pixels.
+    """
+    try:
+        with Image.open(path) as picture:
+            if short_side:
+                picture.draft("RGB", (2 * short_side, 2 * short_side))  # JPEG: decode no larger than needed
+            picture = ImageOps.exif_transpose(picture).convert("RGB")
+    except FileNotFoundError:
+        raise RtstyleError(f"{path} does not exist") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise RtstyleError(f"{path} is not a readable picture ({error})") from None
+    if min(picture.size) < 32:
+        raise RtstyleError(f"{path} is too small ({picture.width}x{picture.height}): 32 pixels a side at least")
+    if short_side and (enlarge or min(picture.size) > short_side):
+        scale = short_side / min(picture.size)
+        picture = picture.resize([max(short_side, round(s * scale)) for s in picture.size], Image.LANCZOS)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+
+
+def list_pictures(folder: str | os.PathLike) -> list[Path]:
+    """The picture files of a folder and its subfolders, sorted. Raises RtstyleError if there are none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise RtstyleError(f"the folder {folder} does not exist")
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise RtstyleError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+    return found
+
+
+class Photos:
+    """Content photographs, decoded once and kept as uint8 on `device`.
+
+    Files that cannot be read are skipped and counted; `skipped` lists them. `batch` draws crops.
+    """
+
+    def __init__(self, folder: str | os.PathLike, short_side: int = 288, device="cpu"):
+        def load(path):
+            try:
+                return read_picture(path, short_side, enlarge=False)
+            except RtstyleError as error:
+                return error
+
+        files = list_pictures(folder)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            loaded = list(pool.map(load, files))
+        self.skipped = [str(item) for item in loaded if isinstance(item, RtstyleError)]
+        self.pictures = [item.to(device) for item in loaded if not isinstance(item, RtstyleError)]
+        self.device = device
+        if not self.pictures:
+            raise RtstyleError(f"none of the {len(files)} pictures in {folder} can be read: {self.skipped[0]}")
+        if self.skipped:
+            print(f"{len(self.skipped)} of {len(files)} photographs skipped: {self.skipped[0]}", file=sys.stderr)
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def batch(self, count: int, crop: int, generator: torch.Generator) -> torch.Tensor:
+        """Random square crops, some of them shrunk and half of them mirrored: float [N, 3, crop, crop], 0 to 255.
+
+        Every choice comes from `generator` (a CPU generator), so equal states give equal batches.
+        """
+        out = []
+        for _ in range(count):
+            which, top, left, zoom, mirror = torch.rand(5, generator=generator).tolist()
+            picture = self.pictures[int(which * len(self.pictures))]
+            h, w = picture.shape[1:]
+            short = min(h, w)
+            side = short if short <= crop else round(crop + zoom * (short - crop))
+            y, x = int(top * (h - side + 1)), int(left * (w - side + 1))
+            patch = picture[None, :, y : y + side, x : x + side].float()
+            if side != crop:
+                patch = F.interpolate(patch, (crop, crop), mode="bilinear", antialias=True, align_corners=False)
+            out.append(patch.flip(3) if mirror < 0.5 else patch)
+        return torch.cat(out)

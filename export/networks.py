@@ -1,0 +1,289 @@
+"""The bodies: transformer nets whose style is a vector.
+
+A *body* holds every convolution and is shared by all styles. A *style code* is the scale and shift of
+each instance normalisation, flattened to one vector of K floats (conditional instance normalisation,
+Dumoulin, Shlens and Kudlur, "A Learned Representation For Artistic Style", ICLR 2017, eq. 5):
+
+    z = gamma_s * (x - mean(x)) / sqrt(var(x) + eps) + beta_s
+
+Each body describes itself once, in `paint`, in terms of a few operations. `TorchOps` below carries them
+out for training; `rtstyle.export.to_onnx.OnnxOps` writes them down as an ONNX graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+EPS = 1e-5
+# Frames enter in grey levels (0 to 255). The first normalisation undoes that scale exactly, so only its
+# epsilon has to follow: otherwise the noise of an almost flat frame would be blown up to full contrast.
+EPS_GREY = EPS * 127.5**2
+
+
+class TorchOps:
+    """The operations of `paint` on float tensors [N, C, H, W]; `code` is [K] or one row a sample [N, K]."""
+
+    def __init__(self, code: torch.Tensor):
+        self.code = code if code.dim() == 2 else code[None]
+        self.at = 0
+
+    def image(self, x, margin: int):
+        return F.pad(x, [margin] * 4, mode="reflect")
+
+    def conv(self, module: nn.Conv2d, x):
+        return F.conv2d(
+            x, module.weight, module.bias, module.stride, module.padding, module.dilation, module.groups
+        )
+
+    def norm(self, x, channels: int, eps: float = EPS):
+        scale, shift = self.code[:, self.at : self.at + 2 * channels].unflatten(1, (2, channels, 1, 1)).unbind(1)
+        self.at += 2 * channels
+        return F.instance_norm(x, eps=eps) * scale + shift
+
+    def relu(self, x):
+        return F.relu(x)
+
+    def add(self, a, b):
+        return a + b
+
+    def up(self, x):
+        return F.interpolate(x, scale_factor=2, mode="nearest")
+
+    def reflect(self, x, pad: int):
+        return F.pad(x, [pad] * 4, mode="reflect")
+
+    def head(self, module: nn.Conv2d, x):
+        """The last convolution: colours in grey levels, not yet clamped."""
+        return self.conv(module, x) * 127.5 + 127.5
+
+    def resize_head(self, module: nn.Conv2d, x):
+        """Nearest-resize by 2, then a 5x5 convolution, as one 3x3 convolution and a pixel shuffle."""
+        weight, bias = fold_resize(module.weight), module.bias.repeat_interleave(4)
+        return F.pixel_shuffle(F.conv2d(x, weight, bias), 2) * 127.5 + 127.5
+
+
+# A nearest-resize by 2 repeats each pixel, so of the five taps of a 5-tap filter on the large grid several
+# fall on the same small pixel. FOLD[phase, small tap, large tap] says which: the large filter becomes one
+# 3-tap filter for even and one for odd positions. This is exact; because the phases share the one large
+# filter it cannot learn the checkerboard of a free sub-pixel convolution (distill.pub, Odena et al. 2016).
+FOLD = torch.tensor(
+    [
+        [[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]],
+        [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 1]],
+    ],
+    dtype=torch.float32,
+)
+
+
+def fold_matrix() -> torch.Tensor:
+    """[25, 36]: a flattened 5x5 filter to its (2 x 2 phases) x (3x3) filters."""
+    return torch.einsum("piu,qjv->uvpqij", FOLD, FOLD).reshape(25, 36)
+
+
+def fold_resize(weight: torch.Tensor) -> torch.Tensor:
+    """[O, C, 5, 5] for the resized grid to [4 O, C, 3, 3] for the small one, in pixel-shuffle order."""
+    out, channels = weight.shape[:2]
+    folded = weight.reshape(out * channels, 25) @ fold_matrix().to(weight)
+    return folded.reshape(out, channels, 4, 3, 3).transpose(1, 2).reshape(out * 4, channels, 3, 3)
+
+
+def conv(cin: int, cout: int, kernel: int, stride: int = 1, pad: int | None = None, groups: int = 1, bias=False):
+    return nn.Conv2d(cin, cout, kernel, stride, kernel // 2 if pad is None else pad, groups=groups, bias=bias)
+
+
+class Separable(nn.Module):
+    """Depthwise 3x3 and pointwise convolution, normalised: cheap mixing of space and channels."""
+
+    def __init__(self, cin: int, cout: int, stride: int = 1):
+        super().__init__()
+        self.depthwise = conv(cin, cin, 3, stride, groups=cin)
+        self.pointwise = conv(cin, cout, 1)
+
+    def paint(self, op, x):
+        x = op.conv(self.pointwise, op.conv(self.depthwise, x))
+        return op.relu(op.norm(x, self.pointwise.out_channels))
+
+
+class Residual(nn.Module):
+    """Johnson's residual block: two 3x3 convolutions."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv1, self.conv2 = conv(width, width, 3), conv(width, width, 3)
+        self.width = width
+
+    def paint(self, op, x):
+        y = op.relu(op.norm(op.conv(self.conv1, x), self.width))
+        return op.add(x, op.norm(op.conv(self.conv2, y), self.width))
+
+
+class Body(nn.Module):
+    """What the bodies share: the code book and the way in and out.
+
+    `codes` is a parameter [S, K], one row a style. `forward` takes and gives float [N, 3, H, W] in grey
+    levels (0 to 255, RGB, output not clamped), H and W multiples of `stride`.
+    """
+
+    stride: int
+    config: dict
+
+    def start_codes(self, styles: int, generator: torch.Generator | None = None) -> None:
+        """New codes: scale near 1, shift 0; a little noise tells the styles apart from the first step."""
+        channels = self.norm_channels()
+        self.code_length = 2 * sum(channels)
+        rows = []
+        for _ in range(styles):
+            parts = []
+            for c in channels:
+                parts += [1 + 0.05 * torch.randn(c, generator=generator), torch.zeros(c)]
+            rows.append(torch.cat(parts))
+        self.codes = nn.Parameter(torch.stack(rows))
+
+    def norm_channels(self) -> list[int]:
+        """Channels of every normalisation, in the order in which a code lists them."""
+        spy = _NormSpy()
+        self.paint(spy, None)
+        return spy.channels
+
+    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        return self.paint(TorchOps(code), x)
+
+    @torch.no_grad()
+    def stylize(self, frames: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
+        """uint8 [N, H, W, 3] to uint8 [N, H, W, 3]: what the exported model must compute, in torch."""
+        n, h, w, _ = frames.shape
+        x = frames.permute(0, 3, 1, 2).float()
+        x = F.pad(x, [0, -w % self.stride, 0, -h % self.stride], mode="reflect")
+        y = self(x, code)[:, :, :h, :w]
+        return (y + 0.5).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+    def body_weights(self) -> dict[str, torch.Tensor]:
+        """Everything but the codes, by torch name."""
+        return {k: v for k, v in self.state_dict().items() if k != "codes"}
+
+    def body_sha256(self) -> str:
+        """Identity of the body: codes learned on one body mean nothing on another."""
+        digest = hashlib.sha256()
+        for name, weight in sorted(self.body_weights().items()):
+            digest.update(name.encode() + str(tuple(weight.shape)).encode())
+            digest.update(weight.detach().cpu().float().numpy().astype("<f4").tobytes())
+        return digest.hexdigest()
+
+
+class _NormSpy:
+    """Walks through `paint` without computing anything and notes the normalisations."""
+
+    def __init__(self):
+        self.channels: list[int] = []
+
+    def norm(self, x, channels, eps=EPS):
+        self.channels.append(channels)
+
+    def __getattr__(self, name):
+        return lambda *args, **kwargs: None
+
+
+class Live(Body):
+    """The small body for CPUs, laptops and browsers: about 0.1 M parameters.
+
+    Almost nothing happens at full size: a strided stem goes to half size at once, the work is done by
+    depthwise-separable blocks at a quarter and an eighth, and the head leaves half size for full size by
+    a folded resize-convolution.
+    """
+
+    name = "live"
+    stride = 8
+
+    def __init__(self, styles: int = 1, widths=(16, 48, 112), blocks=(1, 5, 2), generator=None):
+        super().__init__()
+        self.config = {"widths": list(widths), "blocks": list(blocks)}
+        half, quarter, eighth = widths
+        self.widths = tuple(widths)
+        self.stem = conv(3, half, 6, 2, pad=0)
+        self.down4 = conv(half, quarter, 3, 2)
+        self.quarter_in = nn.ModuleList(Separable(quarter, quarter) for _ in range(blocks[0]))
+        self.down8 = Separable(quarter, eighth, 2)
+        self.eighth = nn.ModuleList(Separable(eighth, eighth) for _ in range(blocks[1]))
+        self.up4 = conv(eighth, quarter, 1)
+        self.quarter_out = nn.ModuleList(Separable(quarter, quarter) for _ in range(blocks[2]))
+        self.up2 = conv(quarter, half, 1)
+        self.merge2 = conv(half, half, 3)
+        self.head = conv(half, 3, 5, pad=0, bias=True)
+        self.start_codes(styles, generator)
+
+    def paint(self, op, x):
+        half, quarter, _ = self.widths
+        a = op.relu(op.norm(op.conv(self.stem, op.image(x, 2)), half, EPS_GREY))
+        b = op.relu(op.norm(op.conv(self.down4, a), quarter))
+        for block in self.quarter_in:
+            b = op.add(b, block.paint(op, b))
+        c = self.down8.paint(op, b)
+        for block in self.eighth:
+            c = op.add(c, block.paint(op, c))
+        b = op.add(b, op.up(op.conv(self.up4, c)))
+        for block in self.quarter_out:
+            b = block.paint(op, b)
+        a = op.add(a, op.up(op.conv(self.up2, b)))
+        a = op.relu(op.norm(op.conv(self.merge2, a), half))
+        return op.resize_head(self.head, op.reflect(a, 1))
+
+
+class Studio(Body):
+    """Johnson, Alahi and Fei-Fei's net (ECCV 2016, supplementary) with resize-convolutions: 1.7 M parameters."""
+
+    name = "studio"
+    stride = 4
+
+    def __init__(self, styles: int = 1, widths=(32, 64, 128), blocks=(5,), generator=None):
+        super().__init__()
+        self.config = {"widths": list(widths), "blocks": list(blocks)}
+        self.widths = (full, half, quarter) = tuple(widths)
+        self.conv1 = conv(3, full, 9, pad=0)
+        self.conv2 = conv(full, half, 3, 2)
+        self.conv3 = conv(half, quarter, 3, 2)
+        self.residuals = nn.ModuleList(Residual(quarter) for _ in range(blocks[0]))
+        self.up2 = conv(quarter, half, 3)
+        self.up1 = conv(half, full, 3)
+        self.head = conv(full, 3, 9, pad=0, bias=True)
+        self.start_codes(styles, generator)
+
+    def paint(self, op, x):
+        full, half, quarter = self.widths
+        x = op.relu(op.norm(op.conv(self.conv1, op.image(x, 4)), full, EPS_GREY))
+        x = op.relu(op.norm(op.conv(self.conv2, x), half))
+        x = op.relu(op.norm(op.conv(self.conv3, x), quarter))
+        for block in self.residuals:
+            x = block.paint(op, x)
+        x = op.relu(op.norm(op.conv(self.up2, op.up(x)), half))
+        x = op.relu(op.norm(op.conv(self.up1, op.up(x)), full))
+        return op.head(self.head, op.reflect(x, 4))
+
+
+BODIES = {"live": Live, "studio": Studio}
+
+
+def build(name: str, styles: int = 1, config: dict | None = None, generator=None) -> Body:
+    """A body by name with fresh weights; `config` may change `widths` and `blocks`."""
+    if name not in BODIES:
+        raise ValueError(f"unknown body {name!r}: choose {' or '.join(BODIES)}")
+    return BODIES[name](styles, generator=generator, **(config or {}))
+
+
+def pack(layers: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """(scale [C], shift [C]) of every normalisation to one code [K]."""
+    return torch.cat([part for layer in layers for part in layer])
+
+
+def unpack(body: Body, code: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """One code [K] to (scale [C], shift [C]) of every normalisation. Raises ValueError on a wrong length."""
+    if code.shape != (body.code_length,):
+        raise ValueError(f"a code of {body.name} has {body.code_length} numbers, this one {tuple(code.shape)}")
+    layers, at = [], 0
+    for c in body.norm_channels():
+        layers.append((code[at : at + c], code[at + c : at + 2 * c]))
+        at += 2 * c
+    return layers

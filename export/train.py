@@ -1,0 +1,429 @@
+"""Training: photographs and paintings in, one body with a gallery of style codes out.
+
+The loss of one painted photograph y of a content photograph c in style s (Johnson, eq. 5, every term
+relative to its target so that layers and paintings count alike):
+
+    L = w_c * mean_l ||F_l(y) - F_l(c)||^2 / ||F_l(c)||^2
+      + w_s * mean_l ||G_l(y) - G_l(s)||^2 / ||G_l(s)||^2
+      + w_tv * TV(y) + out-of-range penalty
+
+Each sample of a batch gets a style of its own, drawn at random (Dumoulin et al. 2017).
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from rtstyle import perceptual
+from rtstyle.errors import RtstyleError
+from rtstyle.export import networks
+from rtstyle.export.data import Photos, read_picture
+from rtstyle.files import written_beside
+
+STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
+COLUMNS = ("step", "total", "content", "style", "tv", "learning_rate", "seconds")
+
+
+@dataclasses.dataclass
+class Style:
+    """One painting of a recipe. `weight` replaces the recipe's style weight for this style."""
+
+    name: str
+    file: str
+    title: str = ""
+    artist: str = ""
+    year: str = ""
+    licence: str = "public domain"
+    source: str = ""
+    weight: float | None = None
+
+    def card(self) -> dict[str, str]:
+        """What the model's metadata says of this style."""
+        return {field: getattr(self, field) for field in STYLE_FIELDS}
+
+
+@dataclasses.dataclass
+class Loss:
+    vgg: str = "vgg16"
+    content_layers: tuple[str, ...] = ("relu3_3",)
+    style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+    content_weight: float = 1.0
+    style_weight: float = 10.0
+    tv_weight: float = 2.0
+    style_size: int = 288
+
+
+@dataclasses.dataclass
+class Stage:
+    share: float = 1.0
+    crop: int = 128
+    batch: int = 4
+
+
+@dataclasses.dataclass
+class Recipe:
+    """Everything that makes a model again. Read from TOML by `Recipe.read`."""
+
+    body: str = "live"
+    config: dict = dataclasses.field(default_factory=dict)
+    seed: int = 0
+    steps: int = 10000
+    learning_rate: float = 3e-3
+    average: float = 0.999
+    reference_height: int = 360
+    loss: Loss = dataclasses.field(default_factory=Loss)
+    stage: list[Stage] = dataclasses.field(default_factory=lambda: [Stage()])
+    style: list[Style] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> Recipe:
+        """A recipe from a TOML file. Raises RtstyleError for unknown keys, wrong values or no styles."""
+        try:
+            data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RtstyleError(f"the recipe {path} does not exist") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise RtstyleError(f"the recipe {path} is not readable TOML: {error}") from None
+        try:
+            if "loss" in data:
+                data["loss"] = Loss(**data["loss"])
+            if "stage" in data:
+                data["stage"] = [Stage(**item) for item in data["stage"]]
+            data["style"] = [Style(**item) for item in data.get("style", [])]
+            recipe = cls(**data)
+        except TypeError as error:
+            raise RtstyleError(f"the recipe {path} is not understood: {error}") from None
+        recipe.check(path)
+        return recipe
+
+    def check(self, path) -> None:
+        names = [style.name for style in self.style]
+        if not names:
+            raise RtstyleError(f"the recipe {path} names no [[style]]")
+        if len(set(names)) < len(names):
+            raise RtstyleError(f"the recipe {path} gives two styles the same name")
+        if self.body not in networks.BODIES:
+            raise RtstyleError(f"the recipe {path} asks for body {self.body!r}: choose live or studio")
+        if self.steps < 1 or self.learning_rate <= 0 or not self.stage:
+            raise RtstyleError(f"the recipe {path} needs steps, a learning rate and a [[stage]]")
+        for stage in self.stage:
+            if stage.crop < 32 or stage.crop % 8 or stage.batch < 1 or stage.share <= 0:
+                raise RtstyleError(
+                    f"the recipe {path} has a [[stage]] out of range: share above 0, crop a multiple of 8 from 32, "
+                    "batch from 1"
+                )
+
+    def digest(self) -> str:
+        """SHA-256 of the recipe's content; comments and order of keys do not matter."""
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def stage_at(self, step: int) -> Stage:
+        """The stage that a step (from 0) belongs to."""
+        total, passed = sum(stage.share for stage in self.stage), 0.0
+        for stage in self.stage:
+            passed += stage.share / total
+            if step < passed * self.steps - 1e-6:
+                return stage
+        return self.stage[-1]
+
+    def learning_rate_at(self, step: int) -> float:
+        """Warm-up over the first 2 % (at most 200 steps), then a cosine down to 2 % of the peak."""
+        warm = max(1, min(200, self.steps // 50))
+        if step < warm:
+            return self.learning_rate * (step + 1) / warm
+        progress = (step - warm) / max(1, self.steps - warm)
+        return self.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+@dataclasses.dataclass
+class Progress:
+    """What the callback of `Trainer.run` is told after each step."""
+
+    step: int
+    steps: int
+    losses: dict[str, float]
+    seconds: float
+
+
+def bfloat16_pays(device: torch.device) -> bool:
+    """Whether bf16 convolutions are fast on this device: on CUDA and on CPUs with AVX-512 BF16 or AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # private until torch offers it openly
+    return bool(supported and supported())
+
+
+class Trainer:
+    """One training run: its net, optimiser, data and random state, resumable to the same result.
+
+    `run_dir` receives checkpoint.pt, losses.csv, curves.png and preview.png. Raises RtstyleError when a
+    picture, the weights or a checkpoint cannot be used.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        content: str | os.PathLike,
+        pictures: str | os.PathLike,
+        run_dir: str | os.PathLike,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        vgg: str | os.PathLike | None = None,
+        vgg_convention: str | None = None,
+        init: str | os.PathLike | None = None,
+        resume: bool = False,
+    ):
+        self.recipe = recipe
+        self.device = pick_device(device)
+        if precision == "auto":
+            precision = "bf16" if bfloat16_pays(self.device) else "fp32"
+        self.precision = precision
+        self.dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+        self.run_dir = Path(run_dir)
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        self.checkpoint = self.run_dir / "checkpoint.pt"
+        if self.checkpoint.exists() and not resume:
+            raise RtstyleError(f"{self.run_dir} holds an earlier run: add --resume to go on, or give another --run-dir")
+
+        self.vgg = perceptual.VGG(
+            recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=self.dtype
+        )
+        self.targets = self.style_targets(Path(pictures))
+        self.style_weights = torch.tensor(
+            [recipe.loss.style_weight if s.weight is None else s.weight for s in recipe.style], device=self.device
+        )
+        largest = max(stage.crop for stage in recipe.stage)
+        self.photos = Photos(content, max(256, largest + largest // 8), self.device)
+
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.net = networks.build(recipe.body, len(recipe.style), recipe.config, self.generator)
+        self.seed_weights()
+        if init:
+            self.start_from(init)
+        self.net.to(self.device, memory_format=torch.channels_last)
+        self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
+        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99))
+        self.step, self.seconds, self.rows = 0, 0.0, []
+        if resume:
+            self.load()
+
+    def seed_weights(self) -> None:
+        """He initialisation from the run's own generator, so that a seed fixes the whole run."""
+        for module in self.net.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                fan_in = module.weight[0].numel()
+                with torch.no_grad():
+                    module.weight.normal_(0, (2 / fan_in) ** 0.5, generator=self.generator)
+                    if module.bias is not None:
+                        module.bias.zero_()
+        with torch.no_grad():
+            self.net.head.weight.mul_(0.2)  # start near mid-grey, within range
+
+    def start_from(self, path: str | os.PathLike) -> None:
+        """Weights of an exported model; codes of styles with the same name go on, new ones start fresh."""
+        from rtstyle.export.to_onnx import from_onnx
+
+        other, cards = from_onnx(path)
+        if other.name != self.recipe.body or other.config != self.net.config:
+            raise RtstyleError(
+                f"{path} is a {other.name} body {other.config}, the recipe wants {self.recipe.body} {self.net.config}"
+            )
+        self.net.load_state_dict(other.body_weights(), strict=False)
+        known = {card["name"]: row for row, card in enumerate(cards)}
+        with torch.no_grad():
+            for row, style in enumerate(self.recipe.style):
+                if style.name in known:
+                    self.net.codes[row] = other.codes[known[style.name]]
+
+    def style_targets(self, folder: Path) -> dict[str, torch.Tensor]:
+        """Gram matrices of every painting, {layer: [S, C, C]}."""
+        rows: dict[str, list[torch.Tensor]] = {}
+        for style in self.recipe.style:
+            picture = read_picture(folder / style.file, self.recipe.loss.style_size).float()[None].to(self.device)
+            with torch.no_grad():
+                for layer, features in self.vgg(picture, self.recipe.loss.style_layers).items():
+                    rows.setdefault(layer, []).append(perceptual.gram(features)[0])
+        return {layer: torch.stack(grams) for layer, grams in rows.items()}
+
+    def losses(self, photos: torch.Tensor, styles: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Mean losses over a batch: `total` and its parts. photos [N, 3, H, W], styles int64 [N]."""
+        loss = self.recipe.loss
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda" and self.precision == "bf16"):
+            painted = self.net(photos.contiguous(memory_format=torch.channels_last), self.net.codes[styles])
+        painted = painted.float()
+        with torch.no_grad():
+            wanted = self.vgg(photos, loss.content_layers)
+        found = self.vgg(painted, dict.fromkeys((*loss.content_layers, *loss.style_layers)))
+        content = sum(perceptual.relative_content_loss(found[k], wanted[k]) for k in loss.content_layers)
+        content = content / len(loss.content_layers)
+        style = sum(
+            perceptual.relative_style_loss(perceptual.gram(found[k]), self.targets[k][styles])
+            for k in loss.style_layers
+        )
+        style = style / len(loss.style_layers)
+        tv = perceptual.total_variation(painted)
+        outside = (F.relu(-painted) + F.relu(painted - 255)).div(255).square().mean(dim=(1, 2, 3))
+        total = loss.content_weight * content + self.style_weights[styles] * style + loss.tv_weight * tv + 10 * outside
+        return {"total": total.mean(), "content": content.mean(), "style": style.mean(), "tv": tv.mean()}
+
+    def train_step(self) -> dict[str, float]:
+        stage = self.recipe.stage_at(self.step)
+        rate = self.recipe.learning_rate_at(self.step)
+        styles = torch.randint(len(self.recipe.style), (stage.batch,), generator=self.generator).to(self.device)
+        photos = self.photos.batch(stage.batch, stage.crop, self.generator)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        losses = self.losses(photos, styles)
+        if not torch.isfinite(losses["total"]):
+            raise RtstyleError(
+                f"the loss is no longer a number at step {self.step}: lower learning_rate in the recipe; "
+                f"the last good state is {self.checkpoint}"
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        losses["total"].backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
+        self.optimiser.step()
+        self.step += 1
+        with torch.no_grad():
+            decay = min(self.recipe.average, self.step / (self.step + 10))
+            for name, value in self.net.state_dict().items():
+                self.average[name].lerp_(value, 1 - decay)
+        return {k: float(v.detach()) for k, v in losses.items()} | {"learning_rate": rate}
+
+    def run(self, callback: Callable[[Progress], None] | None = None, save_seconds: float = 60.0) -> None:
+        """Train to the last step. A checkpoint is written every `save_seconds`, at the end and on the way out
+        of an interruption (KeyboardInterrupt goes on to the caller)."""
+        started, saved, mark = time.monotonic() - self.seconds, time.monotonic(), 0
+        try:
+            while self.step < self.recipe.steps:
+                losses = self.train_step()
+                self.seconds = time.monotonic() - started
+                self.rows.append([self.step, *(losses[k] for k in COLUMNS[1:-1]), round(self.seconds, 3)])
+                if callback:
+                    callback(Progress(self.step, self.recipe.steps, losses, self.seconds))
+                if time.monotonic() - saved > save_seconds:
+                    self.save()
+                    saved, mark = time.monotonic(), mark + 1
+                    if mark % 3 == 0:
+                        self.show()
+        finally:
+            self.save()
+        self.show()
+
+    def save(self) -> None:
+        """Write the checkpoint and the losses; the previous ones stay whole if that fails."""
+        state = {
+            "recipe": self.recipe.digest(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "net": self.net.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "description": self.describe(),
+        }
+        with written_beside(self.checkpoint) as part:
+            torch.save(state, part)
+        with written_beside(self.run_dir / "losses.csv") as part, open(part, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            writer.writerows(self.rows)
+
+    def load(self) -> None:
+        if not self.checkpoint.exists():
+            raise RtstyleError(f"there is nothing to resume in {self.run_dir}: leave --resume out")
+        state = load_checkpoint(self.checkpoint)
+        if state["recipe"] != self.recipe.digest():
+            raise RtstyleError(f"{self.checkpoint} was made by another recipe: resume with that one, or start afresh")
+        self.net.load_state_dict(state["net"])
+        self.average = {k: v.to(self.device) for k, v in state["average"].items()}
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        with open(self.run_dir / "losses.csv", newline="") as file:
+            rows = [row for row in csv.reader(file)][1:]
+        self.rows = [[int(row[0]), *map(float, row[1:])] for row in rows][: self.step]
+
+    def describe(self) -> dict:
+        """What makes this run again, as it goes into the checkpoint and the model's metadata."""
+        loss = dataclasses.asdict(self.recipe.loss)
+        return {
+            "body": self.recipe.body,
+            "config": self.net.config,
+            "styles": [style.card() for style in self.recipe.style],
+            "reference_height": self.recipe.reference_height,
+            "training": {
+                "recipe_sha256": self.recipe.digest(),
+                "seed": self.recipe.seed,
+                "steps": self.step,
+                "loss": loss,
+                "stages": [dataclasses.asdict(stage) for stage in self.recipe.stage],
+                "learning_rate": self.recipe.learning_rate,
+                "photographs": len(self.photos),
+                "vgg_sha256": self.vgg.sha256,
+                "vgg_convention": self.vgg.convention,
+                "precision": self.precision,
+                "device": self.device.type,
+                "versions": {"torch": torch.__version__, "python": platform.python_version()},
+            },
+        }
+
+    def averaged_net(self) -> networks.Body:
+        """The net with the averaged weights, on the CPU: what is exported."""
+        net = networks.build(self.recipe.body, len(self.recipe.style), self.recipe.config)
+        net.load_state_dict({k: v.cpu() for k, v in self.average.items()})
+        return net.eval()
+
+    def show(self) -> None:
+        """Draw curves.png and preview.png into the run's folder."""
+        from rtstyle.export.plots import draw_curves, draw_grid
+
+        draw_curves(self.rows, COLUMNS, self.run_dir / "curves.png")
+        photos = [self.photos.pictures[i * len(self.photos) // 5].cpu() for i in range(1, 5)]
+        net = self.averaged_net()
+        rows = []
+        for photo in photos:
+            frame = photo.permute(1, 2, 0)
+            painted = net.stylize(frame.expand(len(net.codes), -1, -1, -1).contiguous(), net.codes)
+            rows.append([frame.numpy(), *painted.numpy()])
+        draw_grid(rows, ["photograph", *(style.name for style in self.recipe.style)], self.run_dir / "preview.png")
+
+
+def load_checkpoint(path: str | os.PathLike) -> dict:
+    """A training checkpoint. Raises RtstyleError if it is not one."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise RtstyleError(f"the checkpoint {path} does not exist") from None
+    except Exception as error:  # torch, zipfile and pickle each raise their own
+        raise RtstyleError(f"{path} is not a readable checkpoint ({str(error).splitlines()[0]})") from None
+    if not isinstance(state, dict) or not {"net", "average", "description"} <= state.keys():
+        raise RtstyleError(f"{path} is not a checkpoint of rtstyle train")
+    return state
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:1` as a torch device. Raises RtstyleError if it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RtstyleError(f"unknown device {name!r}: choose auto, cpu, cuda or cuda:1") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RtstyleError("torch finds no CUDA device: check the driver (nvidia-smi), or train with --device cpu")
+    return device

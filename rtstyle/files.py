@@ -1,0 +1,48 @@
+"""Writing results so that a name never holds half a file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from rtstyle.errors import RtstyleError
+
+
+def check_output(out: str | os.PathLike, *, force: bool, inputs=()) -> Path:
+    """The output path, if it may be written. Raises RtstyleError if its folder is missing, it is one of the
+    inputs, or it exists and `force` is not set."""
+    out = Path(out)
+    if not out.parent.is_dir():
+        raise RtstyleError(f"the folder {out.parent} does not exist: create it first")
+    if out.is_dir():
+        raise RtstyleError(f"{out} is a folder: give the name of a file in it")
+    for given in inputs:
+        if out.exists() and Path(given).exists() and os.path.samefile(out, given):
+            raise RtstyleError(f"the output {out} is the input: choose another name")
+    if out.exists() and not force:
+        raise RtstyleError(f"{out} already exists: add --force to replace it")
+    if not os.access(out.parent, os.W_OK):
+        raise RtstyleError(f"the folder {out.parent} is not writable")
+    return out
+
+
+@contextlib.contextmanager
+def written_beside(out: str | os.PathLike) -> Iterator[Path]:
+    """A temporary path beside `out`, of the same kind, that takes its place when the block ends well.
+
+    Whatever goes wrong inside, `out` stays as it was and the temporary file is removed.
+    """
+    out = Path(out)
+    part = out.with_name(f".{out.stem}.{uuid.uuid4().hex[:8]}.part{out.suffix}")
+    try:
+        yield part
+        os.replace(part, out)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise RtstyleError(f"could not write {out}: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,270 @@
+"""Perceptual losses: what a picture shows (content) and how it is painted (style), measured by VGG.
+
+Pictures are float tensors [N, 3, H, W], RGB, in grey levels (0 to 255). Features F_l are the activations
+[N, C_l, H_l, W_l] of a layer named as in the papers: `conv4_2` before its ReLU, `relu4_2` after it.
+
+Gatys, Ecker and Bethge, "Image Style Transfer Using Convolutional Neural Networks", CVPR 2016 (Gatys below).
+Johnson, Alahi and Fei-Fei, "Perceptual Losses for Real-Time Style Transfer", ECCV 2016 (Johnson below).
+Simonyan and Zisserman, "Very Deep Convolutional Networks", ICLR 2015 (VGG).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from rtstyle.errors import RtstyleError
+
+# Convolutions per stage; the layers of torchvision's `features` follow from it.
+STAGES = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+WIDTHS = (64, 128, 256, 512, 512)
+
+# How a picture in grey levels becomes the input that a weight file was trained on.
+CONVENTIONS = {
+    # RGB, scaled to 0..1, ImageNet mean and deviation
+    "torchvision": {"bgr": False, "mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},
+    # the original release of the Oxford group (Caffe): BGR, 0..255, mean taken off, no scaling
+    "oxford": {"bgr": True, "mean": (103.939, 116.779, 123.68), "std": (1.0, 1.0, 1.0)},
+}
+
+# Files known by their SHA-256 (torchvision publishes the first eight digits of its own, in the name).
+KNOWN = {
+    "2e3a7ad986a74bd058a75fd458c681f9ff5dcf68dc75a02452139b4c3dec2266": ("vgg16", "oxford"),
+    "cfd1a2abe4e8c7cbfe58f1ddc1f10b9f2ba2c756da9eb949fb3479cd3ea4b869": ("vgg19", "oxford"),
+    "397923af": ("vgg16", "torchvision"),
+    "dcbb9e9d": ("vgg19", "torchvision"),
+}
+
+
+def layer_index(arch: str, layer: str) -> int:
+    """Position of `conv4_2` or `relu4_2` in torchvision's `features`. Raises RtstyleError if there is none."""
+    stages = STAGES[arch]
+    kind, rest = layer[:4], layer[4:]
+    try:
+        stage, number = (int(part) for part in rest.split("_"))
+        if kind not in ("conv", "relu") or not (1 <= stage <= 5 and 1 <= number <= stages[stage - 1]):
+            raise ValueError
+    except ValueError:
+        raise RtstyleError(
+            f"{arch} has no layer {layer!r}: layers are conv1_1, relu1_1, ... to relu5_{stages[4]}"
+        ) from None
+    before = sum(2 * n + 1 for n in stages[: stage - 1])  # each stage: conv + relu, then one pooling
+    return before + 2 * (number - 1) + (kind == "relu")
+
+
+class VGG:
+    """Frozen VGG features.
+
+    `weights` is a .safetensors or .pth file with torchvision's key names; files cut after some layer are
+    fine as long as no later layer is asked for. `convention` says how the file expects its input and is
+    needed only when neither the file's SHA-256 nor its metadata tells. `pooling` is `max` or `average`
+    (Gatys, section 2). Raises RtstyleError for a missing, damaged or unknown file.
+    """
+
+    def __init__(
+        self,
+        arch: str = "vgg16",
+        weights: str | os.PathLike | None = None,
+        *,
+        convention: str | None = None,
+        pooling: str = "max",
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        if arch not in STAGES:
+            raise RtstyleError(f"unknown network {arch!r}: choose {' or '.join(STAGES)}")
+        path = find_weights(arch, weights)
+        state, self.convention, self.sha256 = read_weights(path, arch, convention)
+        self.arch, self.path, self.pooling, self.dtype = arch, path, pooling, dtype
+        how = CONVENTIONS[self.convention]
+        self._bgr = how["bgr"]
+        self._mean = torch.tensor(how["mean"], device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(how["std"], device=device).view(1, 3, 1, 1)
+        self._convs: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        channels = 3
+        for stage, (count, width) in enumerate(zip(STAGES[arch], WIDTHS, strict=True), start=1):
+            for number in range(1, count + 1):
+                i = layer_index(arch, f"conv{stage}_{number}")
+                weight, bias = state.get(f"features.{i}.weight"), state.get(f"features.{i}.bias")
+                if weight is None or bias is None:
+                    return  # cut here
+                if weight.shape != (width, channels, 3, 3) or bias.shape != (width,):
+                    raise RtstyleError(f"{path} is not {arch}: conv{stage}_{number} has shape {tuple(weight.shape)}")
+                if not (torch.isfinite(weight).all() and torch.isfinite(bias).all()):
+                    raise RtstyleError(f"{path} is damaged: conv{stage}_{number} holds numbers that are not finite")
+                weight = weight.to(device, dtype).contiguous(memory_format=torch.channels_last)
+                self._convs[i] = (weight, bias.to(device, dtype))
+                channels = width
+
+    def preprocess(self, x: torch.Tensor) -> torch.Tensor:
+        """Grey levels [N, 3, H, W], RGB, to what the weights were trained on."""
+        x = x.flip(1) if self._bgr else x
+        return (x - self._mean) / self._std
+
+    def __call__(self, x: torch.Tensor, layers) -> dict[str, torch.Tensor]:
+        """Features of the named layers in `dtype`, {name: [N, C, H, W]}. `x`: [N, 3, H, W], RGB, 0 to 255."""
+        wanted = {layer_index(self.arch, name): name for name in layers}
+        last = max(wanted)
+        found: dict[str, torch.Tensor] = {}
+        x = self.preprocess(x).to(self.dtype).contiguous(memory_format=torch.channels_last)
+        at = 0
+        for count in STAGES[self.arch]:
+            for _ in range(count):
+                if at not in self._convs:
+                    raise RtstyleError(
+                        f"{self.path} ends before {wanted[last]}: choose an earlier layer or a complete file"
+                    )
+                x = F.conv2d(x, *self._convs[at], padding=1)
+                if at in wanted:
+                    found[wanted[at]] = x
+                x = F.relu(x)
+                if at + 1 in wanted:
+                    found[wanted[at + 1]] = x
+                at += 2
+                if at > last:
+                    return found
+            x = F.max_pool2d(x, 2) if self.pooling == "max" else F.avg_pool2d(x, 2)
+            at += 1
+        return found
+
+
+def find_weights(arch: str, weights: str | os.PathLike | None) -> Path:
+    """Where the weights are: given by path, by RTSTYLE_VGG16 / RTSTYLE_VGG19, or torchvision's own download.
+
+    The download is announced with its size and source before it starts and checked against the digest that
+    torchvision publishes.
+    """
+    variable = f"RTSTYLE_{arch.upper()}"
+    given = weights or os.environ.get(variable)
+    if given:
+        path = Path(given)
+        if not path.is_file():
+            where = "" if weights else f" (from {variable})"
+            raise RtstyleError(f"the {arch} weights {path}{where} do not exist")
+        return path
+    return _download(arch, variable)
+
+
+def _download(arch: str, variable: str) -> Path:
+    try:
+        from torchvision.models import get_model_weights
+    except ImportError:
+        raise RtstyleError(
+            f"training needs the {arch} weights: give a file with --vgg or {variable}, "
+            "or install torchvision to fetch them"
+        ) from None
+    entry = get_model_weights(arch).IMAGENET1K_V1
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
+    if not cached.is_file():
+        size = entry.meta.get("_file_size", 548)
+        print(f"fetching the {arch} weights, {size:.0f} MB, from {entry.url} to {cached.parent}", file=sys.stderr)
+        try:
+            entry.get_state_dict(progress=True, check_hash=True)
+        except Exception as error:  # no network, no disk, wrong digest: urllib and torch raise many kinds
+            raise RtstyleError(
+                f"the {arch} weights could not be fetched ({error}): give a file with --vgg or {variable}"
+            ) from None
+    return cached
+
+
+def read_weights(path: Path, arch: str, convention: str | None = None) -> tuple[dict, str, str]:
+    """(state dict, convention, SHA-256) of a weight file; the convention is never guessed."""
+    if convention is not None and convention not in CONVENTIONS:
+        raise RtstyleError(f"unknown convention {convention!r}: choose {' or '.join(CONVENTIONS)}")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    metadata: dict[str, str] = {}
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(str(path), "pt") as file:
+                metadata = file.metadata() or {}
+                state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = {k: v.float() for k, v in state.items() if k.startswith("features.")}
+    except Exception as error:
+        raise RtstyleError(f"{path} is not a readable weight file ({_first_line(error)}): fetch it again") from None
+    if "features.0.weight" not in state:
+        raise RtstyleError(f"{path} holds no VGG features: expected torchvision's key names, such as features.0.weight")
+    known_arch, known = KNOWN.get(digest) or KNOWN.get(digest[:8]) or (arch, None)
+    if known_arch != arch:
+        raise RtstyleError(f"{path} is {known_arch}, but {arch} is wanted")
+    found = known or _convention_of(metadata)
+    if found and convention and found != convention:
+        raise RtstyleError(f"{path} follows the {found} convention, not {convention}: leave --vgg-convention out")
+    if not (found or convention):
+        raise RtstyleError(
+            f"{path} does not say what input it was trained on: give --vgg-convention torchvision "
+            "(RGB, ImageNet mean and deviation) or oxford (BGR, 0-255, mean subtracted)"
+        )
+    return state, found or convention, digest
+
+
+def _convention_of(metadata: dict[str, str]) -> str | None:
+    order, scale = metadata.get("channel_order"), metadata.get("input_range")
+    if (order, scale) == ("BGR", "0-255") and metadata.get("mean_bgr", "").startswith("103.9"):
+        return "oxford"
+    if order == "RGB" and metadata.get("mean_rgb", "").startswith("0.485"):
+        return "torchvision"
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def gram(features: torch.Tensor) -> torch.Tensor:
+    """Gram matrices [N, C, C] of features [N, C, H, W], divided by C H W (Johnson, eq. 3).
+
+    The product is taken in the features' own type (sums are kept in float32 inside), the result is never
+    narrower than float32.
+    """
+    n, c, h, w = features.shape
+    flat = features.reshape(n, c, h * w)
+    return _wide(flat @ flat.transpose(1, 2)) / (c * h * w)
+
+
+def _wide(x: torch.Tensor) -> torch.Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def content_loss(features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Johnson's feature reconstruction loss (eq. 2), 1/(C H W) ||F - P||^2, one value a sample [N]."""
+    return (_wide(features) - _wide(target)).square().mean(dim=(1, 2, 3))
+
+
+def style_loss(grams: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Squared Frobenius distance of Gram matrices (Johnson, eq. 4), one value a sample [N].
+
+    Gatys' E_l (eq. 4), 1/(4 N^2 M^2) sum (G - A)^2 over Gram matrices that are not divided by C H W (N = C
+    filters, M = H W positions), is one quarter of this.
+    """
+    return (grams - target).square().sum(dim=(1, 2))
+
+
+def relative_content_loss(features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """||F - P||^2 / ||P||^2, one value a sample [N]: 0 for the photograph itself, 1 for no features at all."""
+    return content_loss(features, target) / _wide(target).square().mean(dim=(1, 2, 3)).clamp_min(1e-8)
+
+
+def relative_style_loss(grams: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """||G - A||^2 / ||A||^2, one value a sample [N]: every layer and every painting counts alike."""
+    return style_loss(grams, target) / target.square().sum(dim=(1, 2)).clamp_min(1e-12)
+
+
+def total_variation(x: torch.Tensor) -> torch.Tensor:
+    """Mean squared difference of neighbours in units of the full range, one value a sample [N].
+
+    The anisotropic total variation regulariser of Mahendran and Vedaldi (CVPR 2015) with beta = 2, as Johnson
+    uses it, divided by the number of differences so that its weight does not depend on the size.
+    """
+    x = x / 255
+    dy = (x[:, :, 1:] - x[:, :, :-1]).square().mean(dim=(1, 2, 3))
+    dx = (x[:, :, :, 1:] - x[:, :, :, :-1]).square().mean(dim=(1, 2, 3))
+    return dx + dy
