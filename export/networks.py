@@ -27,17 +27,18 @@ EPS_GREY = EPS * 127.5**2
 class TorchOps:
     """The operations of `paint` on float tensors [N, C, H, W]; `code` is [K] or one row a sample [N, K]."""
 
-    def __init__(self, code: torch.Tensor):
+    def __init__(self, code: torch.Tensor, stride: int):
         self.code = code if code.dim() == 2 else code[None]
+        self.stride = stride
         self.at = 0
 
     def image(self, x, margin: int):
-        return F.pad(x, [margin] * 4, mode="reflect")
+        """Reflect the borders: `margin` on every side, and to a multiple of the stride below and to the right."""
+        h, w = x.shape[2:]
+        return F.pad(x, [margin, margin - w % -self.stride, margin, margin - h % -self.stride], mode="reflect")
 
     def conv(self, module: nn.Conv2d, x):
-        return F.conv2d(
-            x, module.weight, module.bias, module.stride, module.padding, module.dilation, module.groups
-        )
+        return F.conv2d(x, module.weight, module.bias, module.stride, groups=module.groups)
 
     def norm(self, x, channels: int, eps: float = EPS):
         scale, shift = self.code[:, self.at : self.at + 2 * channels].unflatten(1, (2, channels, 1, 1)).unbind(1)
@@ -51,7 +52,7 @@ class TorchOps:
         return a + b
 
     def up(self, x):
-        return F.interpolate(x, scale_factor=2, mode="nearest")
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
     def reflect(self, x, pad: int):
         return F.pad(x, [pad] * 4, mode="reflect")
@@ -91,8 +92,14 @@ def fold_resize(weight: torch.Tensor) -> torch.Tensor:
     return folded.reshape(out, channels, 4, 3, 3).transpose(1, 2).reshape(out * 4, channels, 3, 3)
 
 
-def conv(cin: int, cout: int, kernel: int, stride: int = 1, pad: int | None = None, groups: int = 1, bias=False):
-    return nn.Conv2d(cin, cout, kernel, stride, kernel // 2 if pad is None else pad, groups=groups, bias=bias)
+def conv(cin: int, cout: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False) -> nn.Conv2d:
+    return nn.Conv2d(cin, cout, kernel, stride, groups=groups, bias=bias)
+
+
+def same(op, module: nn.Conv2d, x):
+    """A convolution that keeps the size (or halves it): its borders are reflected, because zeros there show up
+    as a painted frame around the picture."""
+    return op.conv(module, op.reflect(x, module.kernel_size[0] // 2))
 
 
 class Separable(nn.Module):
@@ -104,7 +111,7 @@ class Separable(nn.Module):
         self.pointwise = conv(cin, cout, 1)
 
     def paint(self, op, x):
-        x = op.conv(self.pointwise, op.conv(self.depthwise, x))
+        x = op.conv(self.pointwise, same(op, self.depthwise, x))
         return op.relu(op.norm(x, self.pointwise.out_channels))
 
 
@@ -117,15 +124,15 @@ class Residual(nn.Module):
         self.width = width
 
     def paint(self, op, x):
-        y = op.relu(op.norm(op.conv(self.conv1, x), self.width))
-        return op.add(x, op.norm(op.conv(self.conv2, y), self.width))
+        y = op.relu(op.norm(same(op, self.conv1, x), self.width))
+        return op.add(x, op.norm(same(op, self.conv2, y), self.width))
 
 
 class Body(nn.Module):
     """What the bodies share: the code book and the way in and out.
 
     `codes` is a parameter [S, K], one row a style. `forward` takes and gives float [N, 3, H, W] in grey
-    levels (0 to 255, RGB, output not clamped), H and W multiples of `stride`.
+    levels (0 to 255, RGB, output not clamped); the output is rounded up to multiples of `stride`.
     """
 
     stride: int
@@ -150,15 +157,13 @@ class Body(nn.Module):
         return spy.channels
 
     def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        return self.paint(TorchOps(code), x)
+        return self.paint(TorchOps(code, self.stride), x)
 
     @torch.no_grad()
     def stylize(self, frames: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """uint8 [N, H, W, 3] to uint8 [N, H, W, 3]: what the exported model must compute, in torch."""
-        n, h, w, _ = frames.shape
-        x = frames.permute(0, 3, 1, 2).float()
-        x = F.pad(x, [0, -w % self.stride, 0, -h % self.stride], mode="reflect")
-        y = self(x, code)[:, :, :h, :w]
+        h, w = frames.shape[1:3]
+        y = self(frames.permute(0, 3, 1, 2).float(), code)[:, :, :h, :w]
         return (y + 0.5).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
     def body_weights(self) -> dict[str, torch.Tensor]:
@@ -203,7 +208,7 @@ class Live(Body):
         self.config = {"widths": list(widths), "blocks": list(blocks)}
         half, quarter, eighth = widths
         self.widths = tuple(widths)
-        self.stem = conv(3, half, 6, 2, pad=0)
+        self.stem = conv(3, half, 6, 2)
         self.down4 = conv(half, quarter, 3, 2)
         self.quarter_in = nn.ModuleList(Separable(quarter, quarter) for _ in range(blocks[0]))
         self.down8 = Separable(quarter, eighth, 2)
@@ -212,13 +217,13 @@ class Live(Body):
         self.quarter_out = nn.ModuleList(Separable(quarter, quarter) for _ in range(blocks[2]))
         self.up2 = conv(quarter, half, 1)
         self.merge2 = conv(half, half, 3)
-        self.head = conv(half, 3, 5, pad=0, bias=True)
+        self.head = conv(half, 3, 5, bias=True)
         self.start_codes(styles, generator)
 
     def paint(self, op, x):
         half, quarter, _ = self.widths
         a = op.relu(op.norm(op.conv(self.stem, op.image(x, 2)), half, EPS_GREY))
-        b = op.relu(op.norm(op.conv(self.down4, a), quarter))
+        b = op.relu(op.norm(same(op, self.down4, a), quarter))
         for block in self.quarter_in:
             b = op.add(b, block.paint(op, b))
         c = self.down8.paint(op, b)
@@ -228,7 +233,7 @@ class Live(Body):
         for block in self.quarter_out:
             b = block.paint(op, b)
         a = op.add(a, op.up(op.conv(self.up2, b)))
-        a = op.relu(op.norm(op.conv(self.merge2, a), half))
+        a = op.relu(op.norm(same(op, self.merge2, a), half))
         return op.resize_head(self.head, op.reflect(a, 1))
 
 
@@ -242,24 +247,24 @@ class Studio(Body):
         super().__init__()
         self.config = {"widths": list(widths), "blocks": list(blocks)}
         self.widths = (full, half, quarter) = tuple(widths)
-        self.conv1 = conv(3, full, 9, pad=0)
+        self.conv1 = conv(3, full, 9)
         self.conv2 = conv(full, half, 3, 2)
         self.conv3 = conv(half, quarter, 3, 2)
         self.residuals = nn.ModuleList(Residual(quarter) for _ in range(blocks[0]))
         self.up2 = conv(quarter, half, 3)
         self.up1 = conv(half, full, 3)
-        self.head = conv(full, 3, 9, pad=0, bias=True)
+        self.head = conv(full, 3, 9, bias=True)
         self.start_codes(styles, generator)
 
     def paint(self, op, x):
         full, half, quarter = self.widths
         x = op.relu(op.norm(op.conv(self.conv1, op.image(x, 4)), full, EPS_GREY))
-        x = op.relu(op.norm(op.conv(self.conv2, x), half))
-        x = op.relu(op.norm(op.conv(self.conv3, x), quarter))
+        x = op.relu(op.norm(same(op, self.conv2, x), half))
+        x = op.relu(op.norm(same(op, self.conv3, x), quarter))
         for block in self.residuals:
             x = block.paint(op, x)
-        x = op.relu(op.norm(op.conv(self.up2, op.up(x)), half))
-        x = op.relu(op.norm(op.conv(self.up1, op.up(x)), full))
+        x = op.relu(op.norm(same(op, self.up2, op.up(x)), half))
+        x = op.relu(op.norm(same(op, self.up1, op.up(x)), full))
         return op.head(self.head, op.reflect(x, 4))
 
 

@@ -318,7 +318,7 @@ class Trainer:
                 if time.monotonic() - saved > save_seconds:
                     self.save()
                     saved, mark = time.monotonic(), mark + 1
-                    if mark % 3 == 0:
+                    if mark % 3 == 1:
                         self.show()
         finally:
             self.save()

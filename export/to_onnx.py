@@ -1,0 +1,284 @@
+"""torch to ONNX and back: the one contract that every model of rtstyle obeys.
+
+    frames    uint8 [N, H, W, 3]   sRGB, RGB order, any N >= 1, any H, W >= 16
+    code      float32 [K]          scale and shift of every normalisation; absent in a one-style model
+    stylized  uint8 [N, H, W, 3]
+
+Padding, casts and rounding live inside the graph. Weights keep their torch names and stay fp32, so that
+`from_onnx` gives the body back for further training.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from rtstyle.errors import RtstyleError
+from rtstyle.export import networks
+from rtstyle.files import written_beside
+
+OPSET = 17
+FORMAT = "1"
+# Tried before a model is written: odd sizes, sizes off the stride, the smallest allowed, several batches.
+CHECKED_SHAPES = ((1, 64, 96), (1, 37, 53), (2, 61, 47), (3, 16, 16), (1, 121, 90))
+
+
+class OnnxOps:
+    """The operations of `Body.paint`, written down as ONNX nodes; values are names."""
+
+    def __init__(self, body: networks.Body, code: np.ndarray | None):
+        self.names = {module: name for name, module in body.named_modules()}
+        self.channels = body.norm_channels()
+        self.stride = body.stride
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self.margin = 0
+        self.next_norm = 0
+        parts = [f"{part}{i}" for i in range(len(self.channels)) for part in ("scale", "shift")]
+        lengths = np.repeat(self.channels, 2)
+        if code is None:
+            self.nodes.append(
+                helper.make_node("Split", ["code", self.constant("code_lengths", lengths)], parts, "split_code", axis=0)
+            )
+        else:  # one style: its code becomes part of the graph
+            for name, values in zip(parts, np.split(code, np.cumsum(lengths)[:-1]), strict=True):
+                self.constant(name, values.astype(np.float32))
+
+    def constant(self, name: str, values) -> str:
+        array = np.asarray(values)
+        array = array.astype(np.int64) if array.dtype.kind in "iu" else array.astype(np.float32)
+        self.initializers[name] = numpy_helper.from_array(array, name)
+        return name
+
+    def node(self, op: str, *inputs: str, **attributes) -> str:
+        out = f"{op.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [out], out, **attributes))
+        return out
+
+    def weight(self, module, which: str) -> str:
+        name = f"{self.names[module]}.{which}"
+        return self.constant(name, getattr(module, which).detach().cpu().numpy())
+
+    def image(self, x, margin: int):
+        """uint8 [N, H, W, 3] to float [N, 3, H', W'], reflected to a multiple of the stride plus `margin`."""
+        shape = self.node("Shape", "frames")
+        self.size = self.node("Slice", shape, self.constant("one", [1]), self.constant("three", [3]))
+        stride = self.constant("stride", [self.stride])
+        extra = self.node("Mod", self.node("Neg", self.size), stride)
+        self.margin = margin
+        after = self.node("Add", extra, self.constant("margin", [margin]))
+        before = self.constant("pads_before", [0, margin, margin, 0, 0])
+        pads = self.node("Concat", before, after, self.constant("zero", [0]), axis=0)
+        padded = self.node("Pad", "frames", pads, mode="reflect")
+        return self.node("Cast", self.node("Transpose", padded, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
+
+    def conv(self, module, x):
+        inputs = [x, self.weight(module, "weight")]
+        if module.bias is not None:
+            inputs.append(self.weight(module, "bias"))
+        return self.node("Conv", *inputs, **self._geometry(module))
+
+    @staticmethod
+    def _geometry(module):
+        return {"kernel_shape": list(module.kernel_size), "strides": list(module.stride), "group": module.groups}
+
+    def norm(self, x, channels: int, eps: float = networks.EPS):
+        i, self.next_norm = self.next_norm, self.next_norm + 1
+        return self.node("InstanceNormalization", x, f"scale{i}", f"shift{i}", epsilon=eps)
+
+    def relu(self, x):
+        return self.node("Relu", x)
+
+    def add(self, a, b):
+        return self.node("Add", a, b)
+
+    def up(self, x):
+        scales = self.constant("double", np.array([1, 1, 2, 2], np.float32))
+        return self.node("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
+
+    def reflect(self, x, pad: int):
+        return self.node("Pad", x, self.constant(f"reflect{pad}", [0, 0, pad, pad] * 2), mode="reflect")
+
+    def head(self, module, x):
+        weight = self.node("Mul", self.weight(module, "weight"), self.constant("grey", 127.5))
+        return self.colours(self.node("Conv", x, weight, self._grey_bias(module), **self._geometry(module)))
+
+    def resize_head(self, module, x):
+        """The folding of the 5x5 filter is written as nodes on constants, which every runtime folds at load:
+        so the file holds the torch weight and the runtime sees one 3x3 convolution."""
+        out, channels = module.weight.shape[:2]
+        flat = self.node("Reshape", self.weight(module, "weight"), self.constant("filters", [out * channels, 25]))
+        fold = self.constant("fold_resize", networks.fold_matrix().numpy() * 127.5)
+        folded = self.node("MatMul", flat, fold)
+        folded = self.node("Reshape", folded, self.constant("phases", [out, channels, 4, 3, 3]))
+        folded = self.node("Transpose", folded, perm=[0, 2, 1, 3, 4])
+        folded = self.node("Reshape", folded, self.constant("folded", [out * 4, channels, 3, 3]))
+        bias = self.node("Unsqueeze", self._grey_bias(module), self.constant("last", [1]))
+        bias = self.node("Expand", bias, self.constant("four_phases", [out, 4]))
+        bias = self.node("Reshape", bias, self.constant("flat", [-1]))
+        y = self.node("Conv", x, folded, bias, kernel_shape=[3, 3], pads=[0, 0, 0, 0])
+        return self.colours(y, shuffle=True)
+
+    def _grey_bias(self, module):
+        # 127.5 for mid-grey and 0.5 so that the truncation of the last cast rounds
+        scaled = self.node("Mul", self.weight(module, "bias"), self.constant("grey", 127.5))
+        return self.node("Add", scaled, self.constant("middle", 128.0))
+
+    def colours(self, y, shuffle: bool = False):
+        """Float planes in grey levels to uint8 [N, H, W, 3] without the padding."""
+        y = self.node("Clip", y, self.constant("black", 0.0), self.constant("white", 255.5))
+        y = self.node("Cast", y, to=TensorProto.UINT8)
+        if shuffle:
+            y = self.node("DepthToSpace", y, blocksize=2, mode="CRD")
+        y = self.node("Transpose", y, perm=[0, 2, 3, 1])
+        starts = self.constant("corner", [0, 0])
+        self.nodes.append(
+            helper.make_node("Slice", [y, starts, self.size, self.constant("rows_columns", [1, 2])], ["stylized"], "crop")
+        )
+        return "stylized"
+
+
+def to_model(body: networks.Body, code: np.ndarray | None = None) -> onnx.ModelProto:
+    """The ONNX graph of a body; with `code` [K] a one-style model without the code input. No metadata yet."""
+    ops = OnnxOps(body, code)
+    body.paint(ops, "frames")
+    frames = ["N", "H", "W", 3]
+    inputs = [helper.make_tensor_value_info("frames", TensorProto.UINT8, frames)]
+    if code is None:
+        inputs.append(helper.make_tensor_value_info("code", TensorProto.FLOAT, [body.code_length]))
+    graph = helper.make_graph(
+        ops.nodes,
+        f"rtstyle-{body.name}",
+        inputs,
+        [helper.make_tensor_value_info("stylized", TensorProto.UINT8, frames)],
+        list(ops.initializers.values()),
+    )
+    return helper.make_model(
+        graph, producer_name="rtstyle", ir_version=9, opset_imports=[helper.make_opsetid("", OPSET)]
+    )
+
+
+def metadata(body: networks.Body, codes: np.ndarray, description: dict) -> dict[str, str]:
+    """The `rtstyle.*` entries of a model; `description` as `Trainer.describe` gives it."""
+    return {
+        "rtstyle.format": FORMAT,
+        "rtstyle.body": body.name,
+        "rtstyle.body_config": json.dumps(body.config),
+        "rtstyle.body_sha256": body.body_sha256(),
+        "rtstyle.styles": json.dumps(description["styles"], ensure_ascii=False),
+        "rtstyle.codes": base64.b64encode(codes.astype("<f4").tobytes()).decode(),
+        "rtstyle.reference_height": str(description["reference_height"]),
+        "rtstyle.training": json.dumps(description["training"]),
+    }
+
+
+def write_onnx(body: networks.Body, description: dict, out: str | os.PathLike, *, style: str | None = None) -> None:
+    """Check the model and write it to `out`; with `style` a one-style model of that name.
+
+    Nothing is written unless the file passes `onnx.checker`, carries all metadata and agrees with torch in
+    ONNX Runtime within one grey level on random frames of odd sizes. Raises RtstyleError otherwise.
+    """
+    body = body.cpu().eval()
+    codes = body.codes.detach().numpy()
+    if style is not None:
+        names = [card["name"] for card in description["styles"]]
+        if style not in names:
+            raise RtstyleError(f"there is no style {style!r} in this checkpoint: it has {', '.join(names)}")
+        row = names.index(style)
+        codes = codes[row : row + 1]
+        description = description | {"styles": [description["styles"][row]]}
+    model = to_model(body, codes[0] if style is not None else None)
+    helper.set_model_props(model, metadata(body, codes, description))
+    onnx.checker.check_model(model, full_check=True)
+    worst = compare(model, body, codes)
+    if worst > 1:
+        raise RtstyleError(f"the exported model differs from torch by {worst} grey levels: {out} was not written")
+    with written_beside(out) as part:
+        onnx.save(model, str(part))
+
+
+def compare(model: onnx.ModelProto, body: networks.Body, codes: np.ndarray, seed: int = 0) -> int:
+    """Largest difference in grey levels between ONNX Runtime and torch over CHECKED_SHAPES."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    random = np.random.default_rng(seed)
+    worst = 0
+    for i, shape in enumerate(CHECKED_SHAPES):
+        code = codes[i % len(codes)]
+        frames = picture_like(random, *shape)
+        feed = {"frames": frames}
+        if len(session.get_inputs()) == 2:
+            feed["code"] = code
+        got = session.run(None, feed)[0]
+        wanted = body.stylize(torch.from_numpy(frames), torch.from_numpy(code.copy())).numpy()
+        if got.shape != wanted.shape:
+            raise RtstyleError(f"the exported model turns {frames.shape} into {got.shape}")
+        worst = max(worst, int(np.abs(got.astype(int) - wanted.astype(int)).max()))
+    return worst
+
+
+def picture_like(random: np.random.Generator, n: int, h: int, w: int) -> np.ndarray:
+    """Random frames uint8 [n, h, w, 3] with soft shapes and some noise."""
+    coarse = random.uniform(0, 255, (n, h // 8 + 2, w // 8 + 2, 3))
+    soft = coarse.repeat(8, 1).repeat(8, 2)[:, :h, :w]
+    return np.clip(soft + random.normal(0, 12, soft.shape), 0, 255).astype(np.uint8)
+
+
+def from_onnx(path: str | os.PathLike) -> tuple[networks.Body, list[dict]]:
+    """(body with its codes, cards of its styles) of a model that rtstyle wrote, for further training.
+
+    Raises RtstyleError if the file is not one.
+    """
+    try:
+        model = onnx.load(str(path))
+    except FileNotFoundError:
+        raise RtstyleError(f"the model {path} does not exist") from None
+    except Exception as error:  # protobuf's own kinds
+        raise RtstyleError(f"{path} is not a readable ONNX file ({str(error).splitlines()[0]})") from None
+    props = {prop.key: prop.value for prop in model.metadata_props}
+    if props.get("rtstyle.format") != FORMAT:
+        raise RtstyleError(f"{path} was not written by rtstyle: training can only go on from its own models")
+    cards = json.loads(props["rtstyle.styles"])
+    body = networks.build(props["rtstyle.body"], len(cards), json.loads(props["rtstyle.body_config"]))
+    codes = np.frombuffer(base64.b64decode(props["rtstyle.codes"]), "<f4").reshape(len(cards), -1)
+    weights = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
+    state = {name: weights[name] for name in body.body_weights()} | {"codes": torch.from_numpy(codes.copy())}
+    body.load_state_dict(state)
+    if body.body_sha256() != props["rtstyle.body_sha256"]:
+        raise RtstyleError(f"{path} is damaged: its weights do not match their digest")
+    return body, cards
+
+
+def export_checkpoint(checkpoint: str | os.PathLike, out: str | os.PathLike, *, style: str | None = None) -> None:
+    """A training checkpoint to a model file, or to a one-style model with `style`."""
+    from rtstyle.export.train import load_checkpoint
+
+    state = load_checkpoint(checkpoint)
+    description = state["description"]
+    body = networks.build(description["body"], len(description["styles"]), description["config"])
+    body.load_state_dict(state["average"])
+    write_onnx(body, description, out, style=style)
+
+
+def thumbnail(frame: np.ndarray, side: int = 96) -> str:
+    """A small JPEG of a uint8 picture [H, W, 3] as base64, for a style's card."""
+    from PIL import Image
+
+    picture = Image.fromarray(frame)
+    picture.thumbnail((side, side))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=80)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def is_onnx(path: str | os.PathLike) -> bool:
+    return Path(path).suffix.lower() == ".onnx"
