@@ -43,7 +43,9 @@ def draw_curves(rows: list[list[float]], columns: tuple[str, ...], out: str | os
 def draw_grid(rows: list[list[np.ndarray]], titles: list[str], out: str | os.PathLike, height: int = 200) -> None:
     """A labelled grid of uint8 pictures [H, W, 3] as a PNG; pictures of a column share its width."""
     pictures = [[Image.fromarray(cell) for cell in row] for row in rows]
-    pictures = [[p.resize((round(p.width * height / p.height), height), Image.LANCZOS) for p in row] for row in pictures]
+    pictures = [
+        [p.resize((round(p.width * height / p.height), height), Image.LANCZOS) for p in row] for row in pictures
+    ]
     widths = [max(row[c].width for row in pictures) for c in range(len(titles))]
     label, gap = 20, 4
     sheet = Image.new("RGB", (sum(widths) + gap * (len(titles) - 1), label + (height + gap) * len(rows)), "white")

@@ -20,9 +20,9 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from rtstyle.export import networks
 
 from rtstyle.errors import RtstyleError
-from rtstyle.export import networks
 from rtstyle.files import written_beside
 
 OPSET = 17
@@ -141,7 +141,9 @@ class OnnxOps:
         y = self.node("Transpose", y, perm=[0, 2, 3, 1])
         starts = self.constant("corner", [0, 0])
         self.nodes.append(
-            helper.make_node("Slice", [y, starts, self.size, self.constant("rows_columns", [1, 2])], ["stylized"], "crop")
+            helper.make_node(
+                "Slice", [y, starts, self.size, self.constant("rows_columns", [1, 2])], ["stylized"], "crop"
+            )
         )
         return "stylized"
 

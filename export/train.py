@@ -26,11 +26,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from rtstyle.export import networks
+from rtstyle.export.data import Photos, read_picture
 
 from rtstyle import perceptual
 from rtstyle.errors import RtstyleError
-from rtstyle.export import networks
-from rtstyle.export.data import Photos, read_picture
 from rtstyle.files import written_beside
 
 STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
@@ -199,9 +199,7 @@ class Trainer:
         if self.checkpoint.exists() and not resume:
             raise RtstyleError(f"{self.run_dir} holds an earlier run: add --resume to go on, or give another --run-dir")
 
-        self.vgg = perceptual.VGG(
-            recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=self.dtype
-        )
+        self.vgg = perceptual.VGG(recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=self.dtype)
         self.targets = self.style_targets(Path(pictures))
         self.style_weights = torch.tensor(
             [recipe.loss.style_weight if s.weight is None else s.weight for s in recipe.style], device=self.device
@@ -262,7 +260,9 @@ class Trainer:
     def losses(self, photos: torch.Tensor, styles: torch.Tensor) -> dict[str, torch.Tensor]:
         """Mean losses over a batch: `total` and its parts. photos [N, 3, H, W], styles int64 [N]."""
         loss = self.recipe.loss
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda" and self.precision == "bf16"):
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.device.type == "cuda" and self.precision == "bf16"
+        ):
             painted = self.net(photos.contiguous(memory_format=torch.channels_last), self.net.codes[styles])
         painted = painted.float()
         with torch.no_grad():
@@ -378,7 +378,7 @@ class Trainer:
                 "vgg_convention": self.vgg.convention,
                 "precision": self.precision,
                 "device": self.device.type,
-                "versions": {"torch": torch.__version__, "python": platform.python_version()},
+                "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
             },
         }
 

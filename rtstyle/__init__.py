@@ -1,1 +1,47 @@
-"""rtstyle paints a webcam or a video in the style of a picture, in real time."""
+"""rtstyle paints a webcam or a video in the style of a picture, in real time.
+
+    import rtstyle
+
+    stylizer = rtstyle.Stylizer("starry-night")
+    painted = stylizer(frame)                      # uint8 RGB [H, W, 3] or [N, H, W, 3]
+    rtstyle.stylize_image("in.jpg", "out.jpg", stylizer)
+    rtstyle.stylize_video("in.mp4", "out.mp4", stylizer, progress=print)
+    [style.name for style in rtstyle.styles()]
+
+Everything is loaded on first use: `import rtstyle` alone imports neither numpy nor OpenCV.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from rtstyle.errors import RtstyleError, UsageError
+
+if TYPE_CHECKING:
+    from rtstyle.catalog import styles
+    from rtstyle.image import stylize_image
+    from rtstyle.stylizer import Stylizer
+    from rtstyle.video import stylize_video
+
+__version__ = "0.1.0"
+__all__ = ["RtstyleError", "Stylizer", "UsageError", "__version__", "styles", "stylize_image", "stylize_video"]
+
+_WHERE = {
+    "Stylizer": "rtstyle.stylizer",
+    "styles": "rtstyle.catalog",
+    "stylize_image": "rtstyle.image",
+    "stylize_video": "rtstyle.video",
+}
+
+
+def __getattr__(name: str):
+    if name not in _WHERE:
+        raise AttributeError(f"module 'rtstyle' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(__all__)

@@ -110,12 +110,19 @@ def read_model(session: ort.InferenceSession, path: Path) -> Model:
         cards = json.loads(props["rtstyle.styles"])
         codes = np.frombuffer(base64.b64decode(props["rtstyle.codes"]), "<f4").reshape(len(cards), -1)
         styles = tuple(
-            Style(**{key: str(card.get(key, "")) for key in Style.__dataclass_fields__ if key not in ("model", "code")},
-                  model=path.stem, code=code)
+            Style(
+                **{key: str(card.get(key, "")) for key in Style.__dataclass_fields__ if key not in ("model", "code")},
+                model=path.stem,
+                code=code,
+            )
             for card, code in zip(cards, codes, strict=True)
         )
         return Model(
-            path, props["rtstyle.body"], props["rtstyle.body_sha256"], int(props["rtstyle.reference_height"]), styles,
+            path,
+            props["rtstyle.body"],
+            props["rtstyle.body_sha256"],
+            int(props["rtstyle.reference_height"]),
+            styles,
             takes_code,
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:

@@ -29,6 +29,20 @@ def check_output(out: str | os.PathLike, *, force: bool, inputs=()) -> Path:
     return out
 
 
+def part_name(out: Path) -> Path:
+    """A name for an unfinished `out`: hidden, beside it, of the same kind."""
+    return out.with_name(f".{out.stem}.{uuid.uuid4().hex[:8]}.part{out.suffix}")
+
+
+def partial_name(out: Path) -> Path:
+    """A free name for what an interrupted run keeps: out.partial.mp4, out.partial-2.mp4, ..."""
+    name, count = out.with_name(f"{out.stem}.partial{out.suffix}"), 1
+    while name.exists():
+        count += 1
+        name = out.with_name(f"{out.stem}.partial-{count}{out.suffix}")
+    return name
+
+
 @contextlib.contextmanager
 def written_beside(out: str | os.PathLike) -> Iterator[Path]:
     """A temporary path beside `out`, of the same kind, that takes its place when the block ends well.
@@ -36,7 +50,7 @@ def written_beside(out: str | os.PathLike) -> Iterator[Path]:
     Whatever goes wrong inside, `out` stays as it was and the temporary file is removed.
     """
     out = Path(out)
-    part = out.with_name(f".{out.stem}.{uuid.uuid4().hex[:8]}.part{out.suffix}")
+    part = part_name(out)
     try:
         yield part
         os.replace(part, out)

@@ -1,0 +1,3 @@
+from rtstyle.cli import main
+
+main()

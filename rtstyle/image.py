@@ -1,0 +1,76 @@
+"""Picture files in, painted picture files out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from rtstyle import look
+from rtstyle.errors import RtstyleError
+from rtstyle.files import check_output
+from rtstyle.media.images import SUFFIXES, Picture, check_suffix, read_image, write_image
+from rtstyle.stylizer import MIN_SIDE, Stylizer
+
+
+def stylize_image(
+    source: str | os.PathLike,
+    out: str | os.PathLike,
+    stylizer: Stylizer,
+    *,
+    strength: float = 1.0,
+    keep_color: bool = False,
+    force: bool = False,
+) -> None:
+    """Paint a picture file. Transparency is kept where the output format has it; EXIF data stays.
+
+    Raises RtstyleError if the input cannot be read or the output may not be written.
+    """
+    look.check_strength(strength)
+    if Path(source).exists():
+        check_output(out, force=force, inputs=[source])
+    check_suffix(out)
+    picture = read_image(source)
+    check_output(out, force=force, inputs=[source])
+    if min(picture.rgb.shape[:2]) < MIN_SIDE:
+        raise RtstyleError(f"{source} is smaller than {MIN_SIDE} pixels: too small to paint")
+    painted = look.apply(picture.rgb, stylizer(picture.rgb), strength=strength, keep_colors=keep_color)
+    write_image(out, Picture(painted, picture.alpha, picture.exif))
+
+
+def stylize_folder(
+    source: str | os.PathLike,
+    out: str | os.PathLike,
+    stylizer: Stylizer,
+    *,
+    strength: float = 1.0,
+    keep_color: bool = False,
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[int, list[str]]:
+    """Paint every picture of a folder into the folder `out`, made if need be, under the same names.
+
+    Returns (pictures painted, sentences about those skipped). Raises RtstyleError if there is nothing to do.
+    """
+    source, out = Path(source), Path(out)
+    files = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise RtstyleError(f"the folder {source} holds no pictures ({', '.join(SUFFIXES)})")
+    if out.exists() and not out.is_dir():
+        raise RtstyleError(f"{out} is a file: painting a folder needs a folder to write to")
+    if out.exists() and out.samefile(source):
+        raise RtstyleError(f"the output folder {out} is the input: choose another")
+    if not out.parent.is_dir():
+        raise RtstyleError(f"the folder {out.parent} does not exist: create it first")
+    out.mkdir(exist_ok=True)
+    skipped = []
+    for done, path in enumerate(files, start=1):
+        try:
+            stylize_image(path, out / path.name, stylizer, strength=strength, keep_color=keep_color, force=force)
+        except RtstyleError as error:
+            skipped.append(str(error))
+        if progress:
+            progress(done, len(files))
+    if len(skipped) == len(files):
+        raise RtstyleError(f"none of the {len(files)} pictures could be painted: {skipped[0]}")
+    return len(files) - len(skipped), skipped

@@ -1,0 +1,80 @@
+"""Picture files, upright and in sRGB."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+from rtstyle.errors import RtstyleError
+from rtstyle.files import written_beside
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+@dataclasses.dataclass
+class Picture:
+    """A picture file: `rgb` uint8 [H, W, 3]; `alpha` uint8 [H, W] or None; `exif` without the orientation."""
+
+    rgb: np.ndarray
+    alpha: np.ndarray | None = None
+    exif: bytes = b""
+
+
+def read_image(path: str | os.PathLike) -> Picture:
+    """Read a picture: turned upright, in sRGB, 8 bits. Raises RtstyleError if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            image = ImageOps.exif_transpose(image)
+            exif = image.getexif().tobytes() if image.getexif() else b""
+            alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+            rgb = _to_srgb(image)
+    except FileNotFoundError:
+        raise RtstyleError(f"{path} does not exist") from None
+    except IsADirectoryError:
+        raise RtstyleError(f"{path} is a folder") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise RtstyleError(f"{path} is not a readable picture ({error})") from None
+    return Picture(np.array(rgb), None if alpha is None else np.array(alpha), exif)
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode == "I":
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    profile = image.info.get("icc_profile")
+    if image.mode in ("P", "RGBA", "LA", "PA"):
+        image = image.convert("RGBA").convert("RGB")
+    if profile and image.mode in ("RGB", "CMYK", "L"):
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except ImageCms.PyCMSError:
+            pass  # a broken or mismatched profile: the plain conversion is the best guess left
+    return image.convert("RGB")
+
+
+def check_suffix(path: str | os.PathLike) -> None:
+    """Raises RtstyleError if `path` does not end like a picture that can be written."""
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise RtstyleError(f"cannot write a picture named {Path(path).name}: end it with {', '.join(SUFFIXES)}")
+
+
+def write_image(path: str | os.PathLike, picture: Picture, quality: int = 95) -> None:
+    """Write a picture in the format its suffix names; it appears under that name only when complete."""
+    check_suffix(path)
+    image = Image.fromarray(picture.rgb)
+    suffix = Path(path).suffix.lower()
+    if picture.alpha is not None and suffix in (".png", ".webp", ".tif", ".tiff"):
+        image.putalpha(Image.fromarray(picture.alpha))
+    options = {"quality": quality} if suffix in (".jpg", ".jpeg", ".webp") else {}
+    if picture.exif and suffix not in (".bmp",):
+        options["exif"] = picture.exif
+    if suffix in (".jpg", ".jpeg"):
+        options["subsampling"] = 0
+    with written_beside(path) as part:
+        image.save(part, **options)
