@@ -103,11 +103,11 @@ def same(op, module: nn.Conv2d, x):
 
 
 class Separable(nn.Module):
-    """Depthwise 3x3 and pointwise convolution, normalised: cheap mixing of space and channels."""
+    """Depthwise and pointwise convolution, normalised: cheap mixing of space and channels."""
 
-    def __init__(self, cin: int, cout: int, stride: int = 1):
+    def __init__(self, cin: int, cout: int, stride: int = 1, kernel: int = 3):
         super().__init__()
-        self.depthwise = conv(cin, cin, 3, stride, groups=cin)
+        self.depthwise = conv(cin, cin, kernel, stride, groups=cin)
         self.pointwise = conv(cin, cout, 1)
 
     def paint(self, op, x):
@@ -212,7 +212,8 @@ class Live(Body):
         self.down4 = conv(half, quarter, 3, 2)
         self.quarter_in = nn.ModuleList(Separable(quarter, quarter) for _ in range(blocks[0]))
         self.down8 = Separable(quarter, eighth, 2)
-        self.eighth = nn.ModuleList(Separable(eighth, eighth) for _ in range(blocks[1]))
+        # 3x3 filters amplify the shortest wave of their grid most of all, which paints wallpaper; 5x5 ones need not
+        self.eighth = nn.ModuleList(Separable(eighth, eighth, kernel=5) for _ in range(blocks[1]))
         self.up4 = conv(eighth, quarter, 1)
         self.quarter_out = nn.ModuleList(Separable(quarter, quarter) for _ in range(blocks[2]))
         self.up2 = conv(quarter, half, 1)

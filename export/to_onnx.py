@@ -11,10 +11,8 @@ Padding, casts and rounding live inside the graph. Weights keep their torch name
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -269,18 +267,3 @@ def export_checkpoint(checkpoint: str | os.PathLike, out: str | os.PathLike, *, 
     body = networks.build(description["body"], len(description["styles"]), description["config"])
     body.load_state_dict(state["average"])
     write_onnx(body, description, out, style=style)
-
-
-def thumbnail(frame: np.ndarray, side: int = 96) -> str:
-    """A small JPEG of a uint8 picture [H, W, 3] as base64, for a style's card."""
-    from PIL import Image
-
-    picture = Image.fromarray(frame)
-    picture.thumbnail((side, side))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=80)
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-def is_onnx(path: str | os.PathLike) -> bool:
-    return Path(path).suffix.lower() == ".onnx"

@@ -5,6 +5,7 @@ relative to its target so that layers and paintings count alike):
 
     L = w_c * mean_l ||F_l(y) - F_l(c)||^2 / ||F_l(c)||^2
       + w_s * mean_l ||G_l(y) - G_l(s)||^2 / ||G_l(s)||^2
+      + w_s * w_r * the same for correlations at a distance, which punish wallpaper (Berger and Memisevic 2017)
       + w_tv * TV(y) + out-of-range penalty
 
 Each sample of a batch gets a style of its own, drawn at random (Dumoulin et al. 2017).
@@ -61,16 +62,22 @@ class Loss:
     content_layers: tuple[str, ...] = ("relu3_3",)
     style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
     content_weight: float = 1.0
-    style_weight: float = 10.0
-    tv_weight: float = 2.0
-    style_size: int = 288
+    style_weight: float = 8.0
+    repeat_layer: str = "relu3_3"
+    repeat_shifts: tuple[int, ...] = ()
+    repeat_weight: float = 1.0
+    tv_weight: float = 10.0
 
 
 @dataclasses.dataclass
 class Stage:
+    """A part of the schedule: square crops of `crop` pixels, `batch` of them a step, paintings of `style_size`
+    pixels on their short side (larger paintings teach larger strokes)."""
+
     share: float = 1.0
     crop: int = 128
     batch: int = 4
+    style_size: int = 288
 
 
 @dataclasses.dataclass
@@ -120,10 +127,10 @@ class Recipe:
         if self.steps < 1 or self.learning_rate <= 0 or not self.stage:
             raise RtstyleError(f"the recipe {path} needs steps, a learning rate and a [[stage]]")
         for stage in self.stage:
-            if stage.crop < 32 or stage.crop % 8 or stage.batch < 1 or stage.share <= 0:
+            if min(stage.crop, stage.style_size) < 32 or stage.crop % 8 or stage.batch < 1 or stage.share <= 0:
                 raise RtstyleError(
                     f"the recipe {path} has a [[stage]] out of range: share above 0, crop a multiple of 8 from 32, "
-                    "batch from 1"
+                    "batch from 1, style_size from 32"
                 )
 
     def digest(self) -> str:
@@ -200,7 +207,8 @@ class Trainer:
             raise RtstyleError(f"{self.run_dir} holds an earlier run: add --resume to go on, or give another --run-dir")
 
         self.vgg = perceptual.VGG(recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=self.dtype)
-        self.targets = self.style_targets(Path(pictures))
+        sizes = {stage.style_size for stage in recipe.stage}
+        self.targets = {size: self.style_targets(Path(pictures), size) for size in sorted(sizes)}
         self.style_weights = torch.tensor(
             [recipe.loss.style_weight if s.weight is None else s.weight for s in recipe.style], device=self.device
         )
@@ -210,6 +218,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.net = networks.build(recipe.body, len(recipe.style), recipe.config, self.generator)
         self.seed_weights()
+        self.started_from = None
         if init:
             self.start_from(init)
         self.net.to(self.device, memory_format=torch.channels_last)
@@ -241,23 +250,40 @@ class Trainer:
                 f"{path} is a {other.name} body {other.config}, the recipe wants {self.recipe.body} {self.net.config}"
             )
         self.net.load_state_dict(other.body_weights(), strict=False)
+        self.started_from = {"body_sha256": other.body_sha256()}
         known = {card["name"]: row for row, card in enumerate(cards)}
         with torch.no_grad():
             for row, style in enumerate(self.recipe.style):
                 if style.name in known:
                     self.net.codes[row] = other.codes[known[style.name]]
 
-    def style_targets(self, folder: Path) -> dict[str, torch.Tensor]:
-        """Gram matrices of every painting, {layer: [S, C, C]}."""
+    def style_targets(self, folder: Path, size: int) -> dict[str, torch.Tensor]:
+        """Gram matrices of every painting, {layer: [S, C, C]}; `size` is the paintings' short side in pixels."""
         rows: dict[str, list[torch.Tensor]] = {}
         for style in self.recipe.style:
-            picture = read_picture(folder / style.file, self.recipe.loss.style_size).float()[None].to(self.device)
+            picture = read_picture(folder / style.file, size).float()[None].to(self.device)
             with torch.no_grad():
-                for layer, features in self.vgg(picture, self.recipe.loss.style_layers).items():
-                    rows.setdefault(layer, []).append(perceptual.gram(features)[0])
-        return {layer: torch.stack(grams) for layer, grams in rows.items()}
+                found = self.vgg(picture, self.style_layers)
+                for name, matrix in self.style_matrices(found).items():
+                    rows.setdefault(name, []).append(matrix[0])
+        return {name: torch.stack(matrices) for name, matrices in rows.items()}
 
-    def losses(self, photos: torch.Tensor, styles: torch.Tensor) -> dict[str, torch.Tensor]:
+    @property
+    def style_layers(self) -> list[str]:
+        loss = self.recipe.loss
+        return list(dict.fromkeys((*loss.style_layers, *((loss.repeat_layer,) if loss.repeat_shifts else ()))))
+
+    def style_matrices(self, found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What describes the style of pictures: Gram matrices by layer, and correlations at a distance by
+        `repeat DY DX`; each [N, C, C]."""
+        loss = self.recipe.loss
+        matrices = {layer: perceptual.gram(found[layer]) for layer in loss.style_layers}
+        for shift in loss.repeat_shifts:
+            for dy, dx in ((shift, 0), (0, shift)):
+                matrices[f"repeat {dy} {dx}"] = perceptual.shifted_gram(found[loss.repeat_layer], dy, dx)
+        return matrices
+
+    def losses(self, photos: torch.Tensor, styles: torch.Tensor, targets: dict[str, torch.Tensor]) -> dict:
         """Mean losses over a batch: `total` and its parts. photos [N, 3, H, W], styles int64 [N]."""
         loss = self.recipe.loss
         with torch.autocast(
@@ -267,17 +293,20 @@ class Trainer:
         painted = painted.float()
         with torch.no_grad():
             wanted = self.vgg(photos, loss.content_layers)
-        found = self.vgg(painted, dict.fromkeys((*loss.content_layers, *loss.style_layers)))
+        found = self.vgg(painted, dict.fromkeys((*loss.content_layers, *self.style_layers)))
         content = sum(perceptual.relative_content_loss(found[k], wanted[k]) for k in loss.content_layers)
         content = content / len(loss.content_layers)
-        style = sum(
-            perceptual.relative_style_loss(perceptual.gram(found[k]), self.targets[k][styles])
-            for k in loss.style_layers
-        )
-        style = style / len(loss.style_layers)
+        distances = {
+            name: perceptual.relative_style_loss(matrix, targets[name][styles])
+            for name, matrix in self.style_matrices(found).items()
+        }
+        style = sum(distances[layer] for layer in loss.style_layers) / len(loss.style_layers)
+        repeats = [value for name, value in distances.items() if name not in loss.style_layers]
+        repeat = sum(repeats) / max(1, len(repeats))
         tv = perceptual.total_variation(painted)
         outside = (F.relu(-painted) + F.relu(painted - 255)).div(255).square().mean(dim=(1, 2, 3))
-        total = loss.content_weight * content + self.style_weights[styles] * style + loss.tv_weight * tv + 10 * outside
+        painting = self.style_weights[styles] * (style + loss.repeat_weight * repeat)
+        total = loss.content_weight * content + painting + loss.tv_weight * tv + 10 * outside
         return {"total": total.mean(), "content": content.mean(), "style": style.mean(), "tv": tv.mean()}
 
     def train_step(self) -> dict[str, float]:
@@ -287,7 +316,7 @@ class Trainer:
         photos = self.photos.batch(stage.batch, stage.crop, self.generator)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        losses = self.losses(photos, styles)
+        losses = self.losses(photos, styles, self.targets[stage.style_size])
         if not torch.isfinite(losses["total"]):
             raise RtstyleError(
                 f"the loss is no longer a number at step {self.step}: lower learning_rate in the recipe; "
@@ -354,6 +383,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
+        self.started_from = state["description"]["training"]["init"]
         with open(self.run_dir / "losses.csv", newline="") as file:
             rows = [row for row in csv.reader(file)][1:]
         self.rows = [[int(row[0]), *map(float, row[1:])] for row in rows][: self.step]
@@ -368,6 +398,7 @@ class Trainer:
             "reference_height": self.recipe.reference_height,
             "training": {
                 "recipe_sha256": self.recipe.digest(),
+                "init": self.started_from,
                 "seed": self.recipe.seed,
                 "steps": self.step,
                 "loss": loss,
