@@ -27,15 +27,16 @@ EPS_GREY = EPS * 127.5**2
 class TorchOps:
     """The operations of `paint` on float tensors [N, C, H, W]; `code` is [K] or one row a sample [N, K]."""
 
-    def __init__(self, code: torch.Tensor, stride: int):
+    def __init__(self, code: torch.Tensor, stride: int, least: int):
         self.code = code if code.dim() == 2 else code[None]
-        self.stride = stride
+        self.stride, self.least = stride, least
         self.at = 0
 
     def image(self, x, margin: int):
-        """Reflect the borders: `margin` on every side, and to a multiple of the stride below and to the right."""
-        h, w = x.shape[2:]
-        return F.pad(x, [margin, margin - w % -self.stride, margin, margin - h % -self.stride], mode="reflect")
+        """Reflect the borders: `margin` on every side; below and to the right also up to a multiple of the
+        stride and to at least `least` pixels."""
+        below, right = (margin + max(-size % self.stride, self.least - size) for size in x.shape[2:])
+        return F.pad(x, [margin, right, margin, below], mode="reflect")
 
     def conv(self, module: nn.Conv2d, x):
         return F.conv2d(x, module.weight, module.bias, module.stride, groups=module.groups)
@@ -136,6 +137,7 @@ class Body(nn.Module):
     """
 
     stride: int
+    least: int  # sides that the innermost reflection needs, in pixels
     config: dict
 
     def start_codes(self, styles: int, generator: torch.Generator | None = None) -> None:
@@ -157,7 +159,7 @@ class Body(nn.Module):
         return spy.channels
 
     def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        return self.paint(TorchOps(code, self.stride), x)
+        return self.paint(TorchOps(code, self.stride, self.least), x)
 
     @torch.no_grad()
     def stylize(self, frames: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
@@ -202,6 +204,7 @@ class Live(Body):
 
     name = "live"
     stride = 8
+    least = 24  # three positions at an eighth, for 5x5 filters
 
     def __init__(self, styles: int = 1, widths=(16, 48, 112), blocks=(1, 5, 2), generator=None):
         super().__init__()
@@ -243,6 +246,7 @@ class Studio(Body):
 
     name = "studio"
     stride = 4
+    least = 16
 
     def __init__(self, styles: int = 1, widths=(32, 64, 128), blocks=(5,), generator=None):
         super().__init__()

@@ -7,10 +7,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from rtstyle.errors import RtstyleError
 from rtstyle.export.to_onnx import write_onnx
 from rtstyle.export.train import Progress, Recipe, Trainer
-
-from rtstyle.errors import RtstyleError
 from rtstyle.files import check_output
 
 

@@ -18,9 +18,9 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from rtstyle.export import networks
 
 from rtstyle.errors import RtstyleError
+from rtstyle.export import networks
 from rtstyle.files import written_beside
 
 OPSET = 17
@@ -35,7 +35,7 @@ class OnnxOps:
     def __init__(self, body: networks.Body, code: np.ndarray | None):
         self.names = {module: name for name, module in body.named_modules()}
         self.channels = body.norm_channels()
-        self.stride = body.stride
+        self.stride, self.least = body.stride, body.least
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.margin = 0
@@ -66,11 +66,12 @@ class OnnxOps:
         return self.constant(name, getattr(module, which).detach().cpu().numpy())
 
     def image(self, x, margin: int):
-        """uint8 [N, H, W, 3] to float [N, 3, H', W'], reflected to a multiple of the stride plus `margin`."""
+        """uint8 [N, H, W, 3] to float [N, 3, H', W'], reflected as `TorchOps.image` does."""
         shape = self.node("Shape", "frames")
         self.size = self.node("Slice", shape, self.constant("one", [1]), self.constant("three", [3]))
         stride = self.constant("stride", [self.stride])
         extra = self.node("Mod", self.node("Neg", self.size), stride)
+        extra = self.node("Max", extra, self.node("Sub", self.constant("least", [self.least]), self.size))
         self.margin = margin
         after = self.node("Add", extra, self.constant("margin", [margin]))
         before = self.constant("pads_before", [0, margin, margin, 0, 0])
@@ -209,7 +210,9 @@ def compare(model: onnx.ModelProto, body: networks.Body, codes: np.ndarray, seed
     """Largest difference in grey levels between ONNX Runtime and torch over CHECKED_SHAPES."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     random = np.random.default_rng(seed)
     worst = 0
     for i, shape in enumerate(CHECKED_SHAPES):

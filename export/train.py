@@ -27,11 +27,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from rtstyle.export import networks
-from rtstyle.export.data import Photos, read_picture
 
 from rtstyle import perceptual
 from rtstyle.errors import RtstyleError
+from rtstyle.export import networks
+from rtstyle.export.data import Photos, read_picture
 from rtstyle.files import written_beside
 
 STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
@@ -201,7 +201,6 @@ class Trainer:
         self.precision = precision
         self.dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
         self.run_dir = Path(run_dir)
-        self.run_dir.mkdir(parents=True, exist_ok=True)
         self.checkpoint = self.run_dir / "checkpoint.pt"
         if self.checkpoint.exists() and not resume:
             raise RtstyleError(f"{self.run_dir} holds an earlier run: add --resume to go on, or give another --run-dir")
@@ -215,6 +214,10 @@ class Trainer:
         largest = max(stage.crop for stage in recipe.stage)
         self.photos = Photos(content, max(256, largest + largest // 8), self.device)
 
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RtstyleError(f"the run folder {self.run_dir} cannot be made: {error.strerror}") from None
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.net = networks.build(recipe.body, len(recipe.style), recipe.config, self.generator)
         self.seed_weights()
@@ -441,7 +444,7 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
     except FileNotFoundError:
         raise RtstyleError(f"the checkpoint {path} does not exist") from None
     except Exception as error:  # torch, zipfile and pickle each raise their own
-        raise RtstyleError(f"{path} is not a readable checkpoint ({str(error).splitlines()[0]})") from None
+        raise RtstyleError(f"{path} is not a readable checkpoint ({type(error).__name__})") from None
     if not isinstance(state, dict) or not {"net", "average", "description"} <= state.keys():
         raise RtstyleError(f"{path} is not a checkpoint of rtstyle train")
     return state

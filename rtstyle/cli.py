@@ -24,7 +24,8 @@ def main() -> None:
     """Entry point: errors are one sentence on standard error; 0 done, 1 failed, 2 usage, 130 interrupted."""
     try:
         code = cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        say("rtstyle: interrupted")
         code = 130
     except click.ClickException as error:
         error.show()
@@ -32,9 +33,6 @@ def main() -> None:
     except RtstyleError as error:
         say(f"rtstyle: {error}")
         code = error.exit_code
-    except KeyboardInterrupt:
-        say("rtstyle: interrupted")
-        code = 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
@@ -92,16 +90,18 @@ def output_options(command):
     return click.option("--force", is_flag=True, help="Replace an existing OUT.")(command)
 
 
-def open_stylizer(style, model, strength, device, work_height, quiet=False):
-    """A Stylizer for the common options; says which device `auto` took."""
+def open_stylizer(style, model, strength, device, work_height):
+    """A Stylizer for the common options."""
     from rtstyle.look import check_strength
     from rtstyle.stylizer import Stylizer
 
     check_strength(strength)
-    stylizer = Stylizer(style, model=model, device=device, work_height=work_height)
-    if not quiet:
-        say(f"painting {stylizer.style} on {stylizer.device.name} ({stylizer.device.why})")
-    return stylizer
+    return Stylizer(style, model=model, device=device, work_height=work_height)
+
+
+def say_device(stylizer) -> None:
+    """What is painted where, and why there; said once work begins, so that an error before it stands alone."""
+    say(f"painting {stylizer.style} on {stylizer.device.name} ({stylizer.device.why})")
 
 
 @contextmanager
@@ -122,16 +122,28 @@ def progress_bar(what: str, total: int | None, *, unit: str, quiet: bool = False
         TextColumn("time left"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=total, note="")
-        yield lambda done, total=None, note="": bar.update(
-            task, completed=done, note=note, **({} if total is None else {"total": total})
-        )
+    bar = Progress(*columns, console=Console(stderr=True))
+    task = bar.add_task(what, total=total, note="")
+
+    def update(done, total=None, note=""):
+        bar.start()  # only now: an error before the first step should stand alone
+        bar.update(task, completed=done, note=note, **({} if total is None else {"total": total}))
+
+    try:
+        yield update
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def paint_video(source, out, stylizer, strength, keep_color, force, quiet) -> None:
     """Paint one video with a progress bar and say what came of it."""
     from rtstyle.video import stylize_video
+
+    def tell(p):
+        if p.done == 1 and not quiet:
+            say_device(stylizer)
+        update(p.done, p.total, f"{p.done / max(p.seconds, 1e-6):.1f} fps")
 
     with progress_bar(Path(source).name, None, unit="frames", quiet=quiet) as update:
         result = stylize_video(
@@ -141,10 +153,10 @@ def paint_video(source, out, stylizer, strength, keep_color, force, quiet) -> No
             strength=strength,
             keep_color=keep_color,
             force=force,
-            progress=lambda p: update(p.done, p.total, f"{p.done / max(p.seconds, 1e-6):.1f} fps"),
+            progress=tell,
         )
     if result.damaged:
-        say(f"warning: {result.damaged} damaged packets in {source} could not be decoded and were skipped")
+        say(f"warning: {result.damaged} frames of {source} are damaged: they were left out or patched up")
     if not quiet:
         for note in result.notes:
             say(f"note: {note}")
@@ -169,7 +181,7 @@ def demo(out, style, model, strength, keep_color, work_height, device, force, qu
     from rtstyle.live import has_display
     from rtstyle.media.camera import has_camera, open_camera
 
-    stylizer = open_stylizer(style, model, strength, device, work_height, quiet)
+    stylizer = open_stylizer(style, model, strength, device, work_height)
     if has_camera() and has_display():
         try:
             capture = open_camera()
@@ -189,6 +201,7 @@ def show_camera(capture, stylizer) -> None:
     from rtstyle.media.camera import Window
 
     say("keys: 1-9 or n / p change the style, q quits")
+    say_device(stylizer)
     window = Window()
     try:
         told = live.run(capture, window.show, stylizer)
@@ -204,7 +217,7 @@ def show_camera(capture, stylizer) -> None:
 @output_options
 def video(source, out, style, model, strength, keep_color, work_height, device, force, quiet) -> None:
     """Paint a video file: same frames, size and time stamps, sound copied."""
-    stylizer = open_stylizer(style, model, strength, device, work_height, quiet)
+    stylizer = open_stylizer(style, model, strength, device, work_height)
     paint_video(source, out, stylizer, strength, keep_color, force, quiet)
 
 
@@ -217,16 +230,20 @@ def image(source, out, style, model, strength, keep_color, work_height, device, 
     """Paint a picture file, or every picture of a folder."""
     from rtstyle.image import stylize_folder, stylize_image
 
-    stylizer = open_stylizer(style, model, strength, device, work_height, quiet)
+    stylizer = open_stylizer(style, model, strength, device, work_height)
     look = {"strength": strength, "keep_color": keep_color, "force": force}
     if not Path(source).is_dir():
         stylize_image(source, out, stylizer, **look)
+        if not quiet:
+            say_device(stylizer)
         return
     with progress_bar(source, None, unit="pictures", quiet=quiet) as update:
         done, skipped = stylize_folder(source, out, stylizer, progress=update, **look)
     for sentence in skipped:
         say(f"skipped: {sentence}")
-    say(f"{out}: {done} pictures painted, {len(skipped)} skipped")
+    if not quiet:
+        say_device(stylizer)
+        say(f"{out}: {done} pictures painted, {len(skipped)} skipped")
 
 
 @cli.command()
@@ -333,6 +350,51 @@ def export(checkpoint, out, style, force) -> None:
     check_output(out, force=force, inputs=[checkpoint])
     export_checkpoint(checkpoint, out, style=style)
     click.echo(out)
+
+
+@cli.command()
+@click.argument("model", default="live")
+@click.option("--photos", type=click.Path(), required=True, help="Folder of photographs that training never saw.")
+@click.option("--pictures", type=click.Path(), required=True, help="Folder of the artworks.")
+@click.option("--recipe", type=click.Path(), help="Which artwork belongs to which style [default: the bundled recipe].")
+@click.option("--limit", type=int, help="So many photographs, evenly chosen.")
+@click.option("--size", type=int, default=256, show_default=True, help="Short side of the photographs in pixels.")
+@click.option("--style-size", type=int, help="Short side of the artworks [default: as trained].")
+@click.option("--sheet", type=click.Path(), help="Also draw a contact sheet (PNG).")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@with_vgg
+@output_options
+def evaluate(
+    model, photos, pictures, recipe, limit, size, style_size, sheet, as_json, vgg, vgg_convention, force, quiet
+) -> None:
+    """Measure a model: style, content, survival of the photograph, similarity, speed."""
+    needs_training("evaluate")
+    from rtstyle.export.evaluate import evaluate_model
+    from rtstyle.files import check_output
+
+    if sheet:
+        check_output(sheet, force=force)
+    with progress_bar("evaluating", None, unit="steps", quiet=quiet) as update:
+        found = evaluate_model(
+            model,
+            photos,
+            pictures,
+            recipe=recipe,
+            vgg=vgg,
+            vgg_convention=vgg_convention,
+            limit=limit,
+            size=size,
+            style_size=style_size,
+            progress=lambda what, done, total: update(done, total, what),
+        )
+    if sheet:
+        found.save_sheet(sheet)
+    if as_json:
+        found.save_json()
+    else:
+        from rich.console import Console
+
+        Console().print(found.table())
 
 
 @cli.command()

@@ -195,6 +195,9 @@ def read_weights(path: Path, arch: str, convention: str | None = None) -> tuple[
     known_arch, known = KNOWN.get(digest) or KNOWN.get(digest[:8]) or (arch, None)
     if known_arch != arch:
         raise RtstyleError(f"{path} is {known_arch}, but {arch} is wanted")
+    convs = {layer_index(arch, f"conv{s}_{n}") for s, count in enumerate(STAGES[arch], 1) for n in range(1, count + 1)}
+    if any(int(name.split(".")[1]) not in convs for name in state if name.startswith("features.")):
+        raise RtstyleError(f"{path} is not {arch}: it has weights where {arch} has none")
     found = known or _convention_of(metadata)
     if found and convention and found != convention:
         raise RtstyleError(f"{path} follows the {found} convention, not {convention}: leave --vgg-convention out")
@@ -228,6 +231,19 @@ def gram(features: torch.Tensor) -> torch.Tensor:
     n, c, h, w = features.shape
     flat = features.reshape(n, c, h * w)
     return _wide(flat @ flat.transpose(1, 2)) / (c * h * w)
+
+
+def shifted_gram(features: torch.Tensor, dy: int, dx: int) -> torch.Tensor:
+    """Correlations [N, C, C] of features [N, C, H, W] with themselves dy rows and dx columns away, divided by C
+    and the number of pairs (Berger and Memisevic, ICLR 2017, eq. 4 and 5).
+
+    A Gram matrix cannot tell a pattern that repeats from one that does not; these matrices can. `dy` and `dx`
+    are at least 0 and smaller than the map.
+    """
+    n, c, h, w = features.shape
+    here = features[:, :, : h - dy, : w - dx].reshape(n, c, -1)
+    there = features[:, :, dy:, dx:].reshape(n, c, -1)
+    return _wide(here @ there.transpose(1, 2)) / (c * here.shape[2])
 
 
 def _wide(x: torch.Tensor) -> torch.Tensor:

@@ -22,11 +22,15 @@ class _Channel:
 
     def put(self, item) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or len(self._items) < self._depth)
+            self._wait(lambda: self._closed or len(self._items) < self._depth)
             if self._closed:
                 raise _Closed
             self._items.append(item)
             self._changed.notify_all()
+
+    def _wait(self, ready: Callable[[], object]) -> None:
+        while not ready():
+            self._changed.wait(0.5)  # an endless wait cannot be interrupted by Ctrl-C on Windows
 
     def finish(self) -> None:
         """No more items will come."""
@@ -44,7 +48,7 @@ class _Channel:
     def __iter__(self) -> Iterator:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._items or self._finished)
+                self._wait(lambda: self._closed or self._items or self._finished)
                 if self._closed:
                     raise _Closed
                 if not self._items:

@@ -133,7 +133,8 @@ def open_session(model, device: Device, threads: int | None = None) -> ort.Infer
     started = session.get_providers()[0]
     if started != NAMES[device.kind]:
         raise RtstyleError(
-            f"{device.name} did not start, ONNX Runtime took {started} instead: run `rtstyle doctor`, or use --device cpu"
+            f"{device.name} did not start, ONNX Runtime took {started} instead: "
+            "run `rtstyle doctor`, or use --device cpu"
         )
     return session
 

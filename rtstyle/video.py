@@ -7,8 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import av
+from typing import TYPE_CHECKING
 
 from rtstyle import look
 from rtstyle.errors import RtstyleError
@@ -16,6 +15,9 @@ from rtstyle.files import check_output, part_name, partial_name
 from rtstyle.media.files import Frame, VideoReader, VideoWriter
 from rtstyle.pipeline import run_stages
 from rtstyle.stylizer import MIN_SIDE, Stylizer
+
+if TYPE_CHECKING:
+    import av  # not at run time: cv2 must come before it, and rtstyle.media sees to that
 
 
 @dataclasses.dataclass
@@ -29,7 +31,7 @@ class Progress:
 
 @dataclasses.dataclass
 class Result:
-    """What came of it: frames written, damaged packets skipped, seconds, and notes for the user."""
+    """What came of it: frames written, damaged ones left out or patched up, seconds, and notes for the user."""
 
     frames: int
     damaged: int
@@ -88,7 +90,7 @@ def _paint_into(part, out, reader, stylizer, strength, keep_color, progress) -> 
     items = run_stages(reader, paint)
     try:
         for item in items:
-            if isinstance(item, av.Packet):
+            if not isinstance(item, Frame):
                 if writer:
                     writer.copy(item)
                 else:

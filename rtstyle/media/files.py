@@ -61,7 +61,8 @@ class VideoReader:
     """Reads one video stream as RGB and passes the packets of the streams to copy along, in file order.
 
     Iterating yields `Frame` objects and `av.Packet` objects. `damaged` counts packets that could not be
-    decoded; they are skipped. Raises RtstyleError if the file cannot be opened or has no video.
+    decoded or lie beyond the end of a cut-off file, which are skipped, and frames that the decoder patched up.
+    Raises RtstyleError if the file cannot be opened or has no video.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -82,6 +83,8 @@ class VideoReader:
             self.container.close()
             raise
         self.stream.thread_type = "AUTO"
+        size = os.path.getsize(path)
+        self.damaged += sum(entry.pos + entry.size > size for entry in self.stream.index_entries)
         self.others = [s for s in self.container.streams if s.index != self.stream.index]
 
     def _choose_stream(self):
@@ -121,6 +124,7 @@ class VideoReader:
                 if last is not None and pts <= last:
                     pts = last + 1  # damaged or missing stamps: keep the order that the decoder gave
                 last = pts
+                self.damaged += frame.is_corrupt
                 yield self._to_rgb(frame, pts)
 
     def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:

@@ -1,0 +1,428 @@
+"""How good a model is, measured on photographs it has never seen.
+
+For a photograph c painted as y in the style of an artwork s, with VGG-16 features F_l and Gram matrices G_l:
+
+    style distance   d(y, s) = mean_l ||G_l(y) - G_l(s)||^2 / ||G_l(s)||^2     l: relu1_2, relu2_2, relu3_3, relu4_3
+    ratio            mean_c d(y, s) / mean_c d(c, s)          0: the artwork's statistics; 1: nothing was painted
+    content          mean_c ||F(y) - F(c)||^2 / ||F(c)||^2    at relu3_3
+    survival         share of the y whose nearest photograph, in relu4_2 features, is their own c
+    artwork          share of the y whose nearest artwork, by d, is their own s
+    SSIM             structural similarity of y and c in luminance (Wang et al. 2004)
+
+A low ratio alone can be had by destroying the photograph, a high survival by painting nothing: read them
+together, and look at the sheet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.resources
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps
+from rich.table import Table
+
+from rtstyle import catalog, perceptual, providers
+from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.export.data import list_pictures, read_picture
+from rtstyle.export.plots import draw_grid
+from rtstyle.export.train import Recipe
+from rtstyle.files import written_beside
+
+STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+CONTENT_LAYER = "relu3_3"
+SURVIVAL_LAYER = "relu4_2"
+LAYERS = tuple(dict.fromkeys((*STYLE_LAYERS, CONTENT_LAYER, SURVIVAL_LAYER)))
+STYLE_SIZE = 288  # short side of the artworks where the model's metadata names none
+GOAL = 1 / 3  # the ratio that a shipped style must reach
+BATCH = 4  # pictures through VGG at once: more costs memory and wins no time on a CPU
+SHEET_ROWS = 24  # photographs kept for the sheet: a sheet of hundreds of rows helps nobody
+SHEET_HEIGHT = 200
+
+Progress = Callable[[str, int, int], None]
+Features = dict[str, torch.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """One style on all photographs. Shares are 0 to 1; None where there is nothing to choose from."""
+
+    name: str
+    title: str
+    artist: str
+    ratio: float  # of mean squared style distances, painted to photograph: the headline
+    ratio_unsquared: float  # the same with ||G - A|| / ||A|| per layer: always nearer to 1
+    style_distance: float  # mean_c d(y, s)
+    photo_distance: float  # mean_c d(c, s)
+    content: float
+    survival: float | None
+    artwork: float | None
+    ssim: float
+    milliseconds: float  # median per frame here and now; `rtstyle bench` times properly
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate_model` found."""
+
+    model: str
+    model_sha256: str
+    body: str
+    body_sha256: str
+    steps: int | None
+    photographs: int
+    size: int
+    style_size: int
+    vgg_sha256: str
+    scores: list[Score]
+    # uint8 [H, W, 3]: the artworks, then [photograph, painted in each style...] for the first SHEET_ROWS
+    artworks: list[np.ndarray] = dataclasses.field(repr=False, compare=False)
+    rows: list[list[np.ndarray]] = dataclasses.field(repr=False, compare=False)
+
+    def overall(self) -> dict:
+        """Means over the styles; besides, the worst ratio and how many styles reach the goal."""
+        numbers = [f.name for f in dataclasses.fields(Score) if f.name not in ("name", "title", "artist")]
+        columns = {name: [getattr(score, name) for score in self.scores] for name in numbers}
+        means = {name: None if None in column else statistics.fmean(column) for name, column in columns.items()}
+        reached = sum(ratio <= GOAL for ratio in columns["ratio"])
+        return means | {"worst_ratio": max(columns["ratio"]), "styles": len(self.scores), "goal_reached": reached}
+
+    def to_json(self) -> dict:
+        """Everything but the pictures, in plain types."""
+        plain = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name not in ("scores", "artworks", "rows")
+        }
+        scores = [dataclasses.asdict(score) for score in self.scores]
+        return plain | {"goal": GOAL, "overall": self.overall(), "styles": scores}
+
+    def save_json(self, out: str | os.PathLike | None = None) -> None:
+        """`to_json` into a file, or to standard output."""
+        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        if out is None:
+            sys.stdout.write(text)
+            return
+        with written_beside(out) as part:
+            part.write_text(text, encoding="utf-8")
+
+    def table(self) -> Table:
+        """One line a style and their means; ratios beyond the goal are red."""
+        steps = "" if self.steps is None else f", {self.steps} steps"
+        table = Table(
+            title=f"{self.model}{steps}: {self.photographs} photographs at {self.size} px, artworks at "
+            f"{self.style_size} px",
+            caption=f"ratio: style distance left, of the photograph's own; goal {GOAL:.2f}, in brackets unsquared",
+        )
+        table.add_column("style", no_wrap=True)
+        for name in ("ratio", "", "content", "SSIM", "survival", "artwork", "ms"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for score in self.scores:
+            table.add_row(score.name, *_cells(dataclasses.asdict(score)))
+        table.add_section()
+        table.add_row("mean", *_cells(self.overall()))
+        return table
+
+    def save_sheet(self, out: str | os.PathLike, height: int = SHEET_HEIGHT) -> None:
+        """A contact sheet as a PNG: the artworks in the first row, then a photograph a row, painted in every
+        style. Cells are `height` pixels high. It shows the photographs: publish it only if they allow that."""
+        width = max(round(row[0].shape[1] * height / row[0].shape[0]) for row in self.rows)
+        corner = np.full((height, width, 3), 255, np.uint8)
+        top = [corner, *(_into_cell(artwork, width, height) for artwork in self.artworks)]
+        draw_grid([top, *self.rows], ["photograph", *(score.name for score in self.scores)], out, height)
+
+
+def _cells(values: dict) -> list[str]:
+    colour = "red" if values["ratio"] > GOAL else "green"
+    shares = ("-" if values[k] is None else f"{100 * values[k]:.0f} %" for k in ("survival", "artwork"))
+    return [
+        f"[{colour}]{values['ratio']:.3f}[/]",
+        f"({values['ratio_unsquared']:.2f})",
+        f"{values['content']:.2f}",
+        f"{values['ssim']:.2f}",
+        *shares,
+        f"{values['milliseconds']:.1f}",
+    ]
+
+
+def _into_cell(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """The whole picture on white, so that a wide artwork does not widen the column of its style."""
+    return np.array(ImageOps.pad(Image.fromarray(picture), (width, height), Image.Resampling.LANCZOS, color="white"))
+
+
+def evaluate_model(
+    model: str | os.PathLike,
+    photos: str | os.PathLike,
+    pictures: str | os.PathLike,
+    *,
+    recipe: str | os.PathLike | None = None,
+    vgg: str | os.PathLike | None = None,
+    vgg_convention: str | None = None,
+    limit: int | None = None,
+    size: int = 256,
+    style_size: int | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure a model of the contract on the photographs of a folder (which training must not have seen).
+
+    `model` is a path, `live` or `studio`. `pictures` is the folder of the artworks; which file belongs to
+    which style is read from `recipe`, by default the packaged one of the model's body. `limit` takes that
+    many photographs, evenly from the sorted list; their short side is scaled to `size` pixels, that of the
+    artworks to `style_size` (default: that of the last training stage, else 288; ratios compare only
+    at equal sizes). `vgg` and `vgg_convention` as for `perceptual.VGG`. `progress(what, done, total)` is called
+    as it goes. The features of all photographs stay in memory, about 12 MB each at 256 px.
+
+    Raises RtstyleError for a file that cannot be used, a style that the recipe does not list, or a size or
+    limit out of range.
+    """
+    if size < 64 or (style_size is not None and style_size < 64):
+        raise UsageError("pictures must be measured at a size of at least 64 pixels")
+    if limit is not None and limit < 1:
+        raise UsageError(f"at least one photograph must be taken, not {limit}")
+    loaded = catalog.load(str(model))
+    session = providers.open_session(str(loaded.path), providers.choose("cpu"))
+    training = read_training(session.get_modelmeta().custom_metadata_map)
+    if style_size is None:
+        stages = training.get("stages") or [{}]
+        style_size = stages[-1].get("style_size", STYLE_SIZE)
+    artworks = [as_frame(read_picture(path, style_size)) for path in artwork_files(loaded, pictures, recipe)]
+    frames = [as_frame(read_picture(path, size)) for path in evenly(list_pictures(photos), limit)]
+
+    judge = Judge(perceptual.VGG("vgg16", vgg, convention=vgg_convention), artworks, frames, progress)
+    codes = [style.code if loaded.takes_code else None for style in loaded.styles]
+    found, rows = [], []
+    for p, (painted, milliseconds) in enumerate(paint_all(session, codes, frames)):
+        found.append(judge.measure(p, painted) | {"milliseconds": milliseconds})
+        if len(rows) < SHEET_ROWS:
+            rows.append([frames[p], *painted])
+        if progress:
+            progress("painted photographs", p + 1, len(frames))
+    return Evaluation(
+        model=loaded.path.name,
+        model_sha256=hashlib.sha256(loaded.path.read_bytes()).hexdigest(),
+        body=loaded.body,
+        body_sha256=loaded.body_sha256,
+        steps=training.get("steps"),
+        photographs=len(frames),
+        size=size,
+        style_size=style_size,
+        vgg_sha256=judge.vgg.sha256,
+        scores=summarise(loaded.styles, found),
+        artworks=artworks,
+        rows=rows,
+    )
+
+
+def read_training(props: dict[str, str]) -> dict:
+    """What the metadata says of the training; empty where it says nothing."""
+    try:
+        training = json.loads(props.get("rtstyle.training", "{}"))
+    except ValueError:
+        return {}
+    return training if isinstance(training, dict) else {}
+
+
+def artwork_files(
+    model: catalog.Model, pictures: str | os.PathLike, recipe: str | os.PathLike | None = None
+) -> list[Path]:
+    """The picture file of each style of the model, as the recipe says. Raises RtstyleError for one it lacks."""
+    path = recipe or Path(str(importlib.resources.files("rtstyle.export.recipes"))) / f"{model.body}.toml"
+    if recipe is None and not Path(path).is_file():
+        raise RtstyleError(f"no recipe is packaged for the body {model.body}: give the model's own with --recipe")
+    files = {style.name: style.file for style in Recipe.read(path).style}
+    missing = [style.name for style in model.styles if style.name not in files]
+    if missing:
+        raise RtstyleError(
+            f"the recipe {Path(path).name} does not list {', '.join(missing)} of {model.path.name}: "
+            "give the recipe that the model was trained with (--recipe)"
+        )
+    return [Path(pictures) / files[style.name] for style in model.styles]
+
+
+def evenly(items: Sequence, limit: int | None) -> list:
+    """`limit` items spread evenly over the whole sequence; all of them if there are no more or no limit."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[i * len(items) // limit] for i in range(limit)]
+
+
+def as_frame(picture: torch.Tensor) -> np.ndarray:
+    """uint8 [3, H, W] as `read_picture` gives it to a frame uint8 [H, W, 3]."""
+    return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
+
+
+def paint_all(session, codes: list, frames: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each frame in every style: (uint8 [S, H, W, 3], milliseconds [S]). A code of None: the model takes none.
+
+    The first run at a new size, which plans its memory, is not timed.
+    """
+    seen = set()
+    for frame in frames:
+        painted, milliseconds = [], []
+        for code in codes:
+            feed = {"frames": frame[None]} | ({} if code is None else {"code": np.ascontiguousarray(code)})
+            if frame.shape not in seen:
+                session.run(None, feed)
+                seen.add(frame.shape)
+            start = time.perf_counter()
+            painted.append(session.run(None, feed)[0][0])
+            milliseconds.append(1000 * (time.perf_counter() - start))
+        yield np.stack(painted), np.array(milliseconds)
+
+
+class Judge:
+    """Measures painted pictures against S artworks and P photographs, whose features it keeps.
+
+    `artworks` and `photos` are lists of uint8 frames [H, W, 3], of any sizes.
+    """
+
+    def __init__(self, vgg: perceptual.VGG, artworks: list, photos: list, progress: Progress | None = None):
+        self.vgg = vgg
+        self.photos = photos
+        # Feature maps of one square size in the middle of every photograph, so that photographs can be compared
+        self.side = min(min(photo.shape[:2]) for photo in photos) // 8
+        grams = [self.grams(features(vgg, artwork[None], STYLE_LAYERS)) for artwork in artworks]
+        self.targets = {layer: torch.cat([g[layer] for g in grams]) for layer in STYLE_LAYERS}
+        squared, unsquared, contents, centres = [], [], [], []
+        for p, photo in enumerate(photos):
+            found = features(vgg, photo[None], LAYERS)
+            for kept, value in zip((squared, unsquared), style_distances(self.grams(found), self.targets), strict=True):
+                kept.append(value)
+            contents.append(found[CONTENT_LAYER])
+            centres.append(centre(found[SURVIVAL_LAYER], self.side))
+            if progress:
+                progress("photographs", p + 1, len(photos))
+        self.squared, self.unsquared = torch.cat(squared), torch.cat(unsquared)  # d(c, s) [P, S]
+        self.contents, self.centres = contents, torch.cat(centres)
+
+    @staticmethod
+    def grams(found: Features) -> Features:
+        return {layer: perceptual.gram(found[layer]) for layer in STYLE_LAYERS}
+
+    @torch.inference_mode()
+    def measure(self, p: int, painted: np.ndarray) -> dict[str, np.ndarray]:
+        """Photograph p in every style, row s in style s: uint8 [S, H, W, 3] to {measure: [S]}.
+
+        `survival` and `artwork` are 1 where the nearest photograph, or artwork, is the right one.
+        """
+        parts = []
+        for start in range(0, len(painted), BATCH):
+            found = features(self.vgg, painted[start : start + BATCH], LAYERS)
+            squared, unsquared = style_distances(self.grams(found), self.targets)
+            content = perceptual.relative_content_loss(found[CONTENT_LAYER], self.contents[p])
+            close = nearest(centre(found[SURVIVAL_LAYER], self.side), self.centres)
+            parts.append((squared, unsquared, content, close))
+        squared, unsquared, content, close = (torch.cat(part) for part in zip(*parts, strict=True))
+        own = torch.arange(len(painted))
+        photo = np.broadcast_to(self.photos[p], painted.shape)
+        return {
+            "style_distance": squared[own, own].numpy(),
+            "style_unsquared": unsquared[own, own].numpy(),
+            "photo_distance": self.squared[p].numpy(),
+            "photo_unsquared": self.unsquared[p].numpy(),
+            "content": content.numpy(),
+            "survival": (close == p).float().numpy(),
+            "artwork": (squared.argmin(1) == own).float().numpy(),
+            "ssim": ssim(painted, photo).numpy(),
+        }
+
+
+def summarise(styles: Sequence[catalog.Style], found: list[dict[str, np.ndarray]]) -> list[Score]:
+    """What `Judge.measure` said of each photograph, {measure: [S]}, to one score a style."""
+    table = {key: np.stack([row[key] for row in found]) for key in found[0]}  # [P, S]
+    means = {key: values.mean(0, dtype=float) for key, values in table.items()}
+    scores = []
+    for s, style in enumerate(styles):
+        mean = {key: float(values[s]) for key, values in means.items()}
+        scores.append(
+            Score(
+                style.name,
+                style.title,
+                style.artist,
+                ratio=mean["style_distance"] / max(mean["photo_distance"], 1e-12),
+                ratio_unsquared=mean["style_unsquared"] / max(mean["photo_unsquared"], 1e-12),
+                style_distance=mean["style_distance"],
+                photo_distance=mean["photo_distance"],
+                content=mean["content"],
+                survival=mean["survival"] if len(found) > 1 else None,
+                artwork=mean["artwork"] if len(styles) > 1 else None,
+                ssim=mean["ssim"],
+                milliseconds=float(np.median(table["milliseconds"][:, s])),
+            )
+        )
+    return scores
+
+
+@torch.inference_mode()
+def features(vgg: perceptual.VGG, frames: np.ndarray, layers: Sequence[str]) -> Features:
+    """VGG features of uint8 frames [N, H, W, 3], {layer: [N, C, H_l, W_l]}."""
+    return vgg(torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float(), layers)
+
+
+@torch.inference_mode()
+def style_distances(grams: Features, targets: Features) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distances of N pictures to S artworks, both [N, S]: d as above, and its unsquared sibling
+
+        mean_l ||G_l(y) - G_l(s)|| / ||G_l(s)||
+
+    `grams` {layer: [N, C, C]}, `targets` {layer: [S, C, C]}.
+    """
+    squared, unsquared = [], []
+    for layer, target in targets.items():
+        loss = torch.stack([perceptual.relative_style_loss(grams[layer], row[None]) for row in target], dim=1)
+        squared.append(loss)
+        unsquared.append(loss.sqrt())
+    return torch.stack(squared).mean(0), torch.stack(unsquared).mean(0)
+
+
+def centre(maps: torch.Tensor, side: int) -> torch.Tensor:
+    """The central side x side positions of feature maps [N, C, H, W], flattened to [N, C * side * side]."""
+    top, left = (maps.shape[2] - side) // 2, (maps.shape[3] - side) // 2
+    return maps[:, :, top : top + side, left : left + side].flatten(1)
+
+
+def nearest(vectors: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
+    """Which row of `among` [P, D] is nearest, in Euclidean distance, to each of `vectors` [N, D]: int64 [N]."""
+    # Differences are taken as they are: |a|^2 - 2ab + |b|^2 in float32 would round away small distances
+    return torch.stack([(among - vector).square_().sum(1).argmin() for vector in vectors])
+
+
+def ssim(a: np.ndarray, b: np.ndarray) -> torch.Tensor:
+    """Structural similarity in luminance of frames uint8 [N, H, W, 3], sides from 11: [N], 1 for equal frames.
+
+    Wang, Bovik, Sheikh and Simoncelli, IEEE TIP 2004: mean over all 11x11 Gaussian windows (sigma 1.5) of
+
+        (2 mu_a mu_b + C1) (2 sigma_ab + C2) / ((mu_a^2 + mu_b^2 + C1) (sigma_a^2 + sigma_b^2 + C2))
+
+    with C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2.
+    """
+    line = torch.exp(-(torch.arange(-5.0, 6.0, dtype=torch.float64) ** 2) / (2 * 1.5**2))
+    line /= line.sum()
+
+    def blur(x):  # a Gaussian is separable
+        return F.conv2d(F.conv2d(x, line.view(1, 1, 1, 11)), line.view(1, 1, 11, 1))
+
+    a, b = luminance(a), luminance(b)
+    mean_a, mean_b = blur(a), blur(b)
+    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
+    covariance = blur(a * b) - mean_a * mean_b
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    below = (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
+    return (above / below).mean(dim=(1, 2, 3))
+
+
+def luminance(frames: np.ndarray) -> torch.Tensor:
+    """Rec. 601 luma of uint8 frames [N, H, W, 3]: float64 [N, 1, H, W], 0 to 255."""
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+    return (torch.from_numpy(np.ascontiguousarray(frames)).double() @ weights)[:, None]
