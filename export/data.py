@@ -26,7 +26,10 @@ def read_picture(path: str | os.PathLike, short_side: int | None = None, *, enla
         with Image.open(path) as picture:
             if short_side:
                 picture.draft("RGB", (2 * short_side, 2 * short_side))  # JPEG: decode no larger than needed
-            picture = ImageOps.exif_transpose(picture).convert("RGB")
+            picture = ImageOps.exif_transpose(picture)
+            if picture.mode.startswith("I"):  # 16 bits of grey: Pillow would cut them off at 255
+                picture = Image.fromarray(np.clip(np.asarray(picture) / 257 + 0.5, 0, 255).astype(np.uint8))
+            picture = picture.convert("RGB")
     except FileNotFoundError:
         raise RtstyleError(f"{path} does not exist") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

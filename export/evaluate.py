@@ -5,12 +5,15 @@ For a photograph c painted as y in the style of an artwork s, with VGG-16 featur
     style distance   d(y, s) = mean_l ||G_l(y) - G_l(s)||^2 / ||G_l(s)||^2     l: relu1_2, relu2_2, relu3_3, relu4_3
     ratio            mean_c d(y, s) / mean_c d(c, s)          0: the artwork's statistics; 1: nothing was painted
     content          mean_c ||F(y) - F(c)||^2 / ||F(c)||^2    at relu3_3
-    survival         share of the y whose nearest photograph, in relu4_2 features, is their own c
+    survival         share of the y whose nearest photograph, by Euclidean distance of relu4_2 features, is their c
+    cosine survival  the same by the angle between features
     artwork          share of the y whose nearest artwork, by d, is their own s
     SSIM             structural similarity of y and c in luminance (Wang et al. 2004)
 
 A low ratio alone can be had by destroying the photograph, a high survival by painting nothing: read them
-together, and look at the sheet.
+together, and look at the sheet. The two survivals bracket the truth: where painting moves features further
+than their own length, the Euclidean one gives every y to whichever photograph has the weakest features, even
+where people recognise each; the angle ignores strength and soon reaches 100 %, even for washed-out pictures.
 """
 
 from __future__ import annotations
@@ -66,6 +69,7 @@ class Score:
     photo_distance: float  # mean_c d(c, s)
     content: float
     survival: float | None
+    survival_cosine: float | None
     artwork: float | None
     ssim: float
     milliseconds: float  # median per frame here and now; `rtstyle bench` times properly
@@ -122,10 +126,11 @@ class Evaluation:
         table = Table(
             title=f"{self.model}{steps}: {self.photographs} photographs at {self.size} px, artworks at "
             f"{self.style_size} px",
-            caption=f"ratio: style distance left, of the photograph's own; goal {GOAL:.2f}, in brackets unsquared",
+            caption=f"ratio: style distance left, of the photograph's own, goal {GOAL:.2f}; in brackets unsquared\n"
+            "survival: nearest photograph is its own, by Euclidean distance, then by cosine",
         )
         table.add_column("style", no_wrap=True)
-        for name in ("ratio", "", "content", "SSIM", "survival", "artwork", "ms"):
+        for name in ("ratio", "", "content", "SSIM", "survival", "cosine", "artwork", "ms"):
             table.add_column(name, justify="right", no_wrap=True)
         for score in self.scores:
             table.add_row(score.name, *_cells(dataclasses.asdict(score)))
@@ -144,7 +149,9 @@ class Evaluation:
 
 def _cells(values: dict) -> list[str]:
     colour = "red" if values["ratio"] > GOAL else "green"
-    shares = ("-" if values[k] is None else f"{100 * values[k]:.0f} %" for k in ("survival", "artwork"))
+    shares = (
+        "-" if values[k] is None else f"{100 * values[k]:.0f} %" for k in ("survival", "survival_cosine", "artwork")
+    )
     return [
         f"[{colour}]{values['ratio']:.3f}[/]",
         f"({values['ratio_unsquared']:.2f})",
@@ -178,9 +185,10 @@ def evaluate_model(
     `model` is a path, `live` or `studio`. `pictures` is the folder of the artworks; which file belongs to
     which style is read from `recipe`, by default the packaged one of the model's body. `limit` takes that
     many photographs, evenly from the sorted list; their short side is scaled to `size` pixels, that of the
-    artworks to `style_size` (default: that of the last training stage, else 288; ratios compare only
-    at equal sizes). `vgg` and `vgg_convention` as for `perceptual.VGG`. `progress(what, done, total)` is called
-    as it goes. The features of all photographs stay in memory, about 12 MB each at 256 px.
+    artworks to `style_size` (default: that of the last training stage, else 288). Ratios compare only at equal
+    sizes, and a training stopped early may never have seen that one. `vgg` and `vgg_convention` as for
+    `perceptual.VGG`. `progress(what, done, total)` is called as it goes. The features of all photographs stay in
+    memory, about 12 MB each at 256 px.
 
     Raises RtstyleError for a file that cannot be used, a style that the recipe does not list, or a size or
     limit out of range.
@@ -194,7 +202,8 @@ def evaluate_model(
     training = read_training(session.get_modelmeta().custom_metadata_map)
     if style_size is None:
         stages = training.get("stages") or [{}]
-        style_size = stages[-1].get("style_size", STYLE_SIZE)
+        earlier = training.get("loss", {}).get("style_size", STYLE_SIZE)  # where recipes had one size for all
+        style_size = stages[-1].get("style_size", earlier)
     artworks = [as_frame(read_picture(path, style_size)) for path in artwork_files(loaded, pictures, recipe)]
     frames = [as_frame(read_picture(path, size)) for path in evenly(list_pictures(photos), limit)]
 
@@ -313,18 +322,17 @@ class Judge:
     def measure(self, p: int, painted: np.ndarray) -> dict[str, np.ndarray]:
         """Photograph p in every style, row s in style s: uint8 [S, H, W, 3] to {measure: [S]}.
 
-        `survival` and `artwork` are 1 where the nearest photograph, or artwork, is the right one.
+        Both survivals and `artwork` are 1 where the nearest photograph, or artwork, is the right one.
         """
         parts = []
         for start in range(0, len(painted), BATCH):
             found = features(self.vgg, painted[start : start + BATCH], LAYERS)
             squared, unsquared = style_distances(self.grams(found), self.targets)
             content = perceptual.relative_content_loss(found[CONTENT_LAYER], self.contents[p])
-            close = nearest(centre(found[SURVIVAL_LAYER], self.side), self.centres)
-            parts.append((squared, unsquared, content, close))
-        squared, unsquared, content, close = (torch.cat(part) for part in zip(*parts, strict=True))
+            middle = centre(found[SURVIVAL_LAYER], self.side)
+            parts.append((squared, unsquared, content, nearest(middle, self.centres), aligned(middle, self.centres)))
+        squared, unsquared, content, close, alike = (torch.cat(part) for part in zip(*parts, strict=True))
         own = torch.arange(len(painted))
-        photo = np.broadcast_to(self.photos[p], painted.shape)
         return {
             "style_distance": squared[own, own].numpy(),
             "style_unsquared": unsquared[own, own].numpy(),
@@ -332,8 +340,9 @@ class Judge:
             "photo_unsquared": self.unsquared[p].numpy(),
             "content": content.numpy(),
             "survival": (close == p).float().numpy(),
+            "survival_cosine": (alike == p).float().numpy(),
             "artwork": (squared.argmin(1) == own).float().numpy(),
-            "ssim": ssim(painted, photo).numpy(),
+            "ssim": ssim(painted, self.photos[p][None]).numpy(),
         }
 
 
@@ -355,6 +364,7 @@ def summarise(styles: Sequence[catalog.Style], found: list[dict[str, np.ndarray]
                 photo_distance=mean["photo_distance"],
                 content=mean["content"],
                 survival=mean["survival"] if len(found) > 1 else None,
+                survival_cosine=mean["survival_cosine"] if len(found) > 1 else None,
                 artwork=mean["artwork"] if len(styles) > 1 else None,
                 ssim=mean["ssim"],
                 milliseconds=float(np.median(table["milliseconds"][:, s])),
@@ -397,8 +407,14 @@ def nearest(vectors: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
     return torch.stack([(among - vector).square_().sum(1).argmin() for vector in vectors])
 
 
+def aligned(vectors: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
+    """Which row of `among` [P, D] has the largest cosine with each of `vectors` [N, D]: int64 [N]."""
+    return (vectors @ among.T / among.norm(dim=1).clamp_min(1e-12)).argmax(1)
+
+
 def ssim(a: np.ndarray, b: np.ndarray) -> torch.Tensor:
     """Structural similarity in luminance of frames uint8 [N, H, W, 3], sides from 11: [N], 1 for equal frames.
+    `b` may be one frame for all.
 
     Wang, Bovik, Sheikh and Simoncelli, IEEE TIP 2004: mean over all 11x11 Gaussian windows (sigma 1.5) of
 

@@ -246,16 +246,19 @@ def from_onnx(path: str | os.PathLike) -> tuple[networks.Body, list[dict]]:
     except FileNotFoundError:
         raise RtstyleError(f"the model {path} does not exist") from None
     except Exception as error:  # protobuf's own kinds
-        raise RtstyleError(f"{path} is not a readable ONNX file ({str(error).splitlines()[0]})") from None
+        raise RtstyleError(f"{path} is not a readable ONNX file ({type(error).__name__})") from None
     props = {prop.key: prop.value for prop in model.metadata_props}
     if props.get("rtstyle.format") != FORMAT:
         raise RtstyleError(f"{path} was not written by rtstyle: training can only go on from its own models")
-    cards = json.loads(props["rtstyle.styles"])
-    body = networks.build(props["rtstyle.body"], len(cards), json.loads(props["rtstyle.body_config"]))
-    codes = np.frombuffer(base64.b64decode(props["rtstyle.codes"]), "<f4").reshape(len(cards), -1)
-    weights = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
-    state = {name: weights[name] for name in body.body_weights()} | {"codes": torch.from_numpy(codes.copy())}
-    body.load_state_dict(state)
+    try:
+        cards = json.loads(props["rtstyle.styles"])
+        body = networks.build(props["rtstyle.body"], len(cards), json.loads(props["rtstyle.body_config"]))
+        codes = np.frombuffer(base64.b64decode(props["rtstyle.codes"]), "<f4").reshape(len(cards), -1)
+        weights = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
+        state = {name: weights[name] for name in body.body_weights()} | {"codes": torch.from_numpy(codes.copy())}
+        body.load_state_dict(state)
+    except (LookupError, ValueError, TypeError, RuntimeError):  # metadata or weights missing, broken or of other shapes
+        raise RtstyleError(f"{path} is damaged, or holds a body that this version of rtstyle cannot train") from None
     if body.body_sha256() != props["rtstyle.body_sha256"]:
         raise RtstyleError(f"{path} is damaged: its weights do not match their digest")
     return body, cards

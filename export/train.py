@@ -111,9 +111,9 @@ class Recipe:
                 data["stage"] = [Stage(**item) for item in data["stage"]]
             data["style"] = [Style(**item) for item in data.get("style", [])]
             recipe = cls(**data)
+            recipe.check(path)
         except TypeError as error:
             raise RtstyleError(f"the recipe {path} is not understood: {error}") from None
-        recipe.check(path)
         return recipe
 
     def check(self, path) -> None:
@@ -124,6 +124,11 @@ class Recipe:
             raise RtstyleError(f"the recipe {path} gives two styles the same name")
         if self.body not in networks.BODIES:
             raise RtstyleError(f"the recipe {path} asks for body {self.body!r}: choose live or studio")
+        try:
+            with torch.device("meta"):
+                networks.build(self.body, 1, self.config)
+        except (TypeError, ValueError, LookupError, RuntimeError) as error:
+            raise RtstyleError(f"the recipe {path} has a config that makes no {self.body} body: {error}") from None
         if self.steps < 1 or self.learning_rate <= 0 or not self.stage:
             raise RtstyleError(f"the recipe {path} needs steps, a learning rate and a [[stage]]")
         for stage in self.stage:
@@ -320,14 +325,14 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         losses = self.losses(photos, styles, self.targets[stage.style_size])
-        if not torch.isfinite(losses["total"]):
-            raise RtstyleError(
-                f"the loss is no longer a number at step {self.step}: lower learning_rate in the recipe; "
-                f"the last good state is {self.checkpoint}"
-            )
         self.optimiser.zero_grad(set_to_none=True)
         losses["total"].backward()
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
+        if not torch.isfinite(losses["total"] + norm):
+            kept = f"; the last good state is {self.checkpoint}" if self.checkpoint.exists() else ""
+            raise RtstyleError(
+                f"the loss is no longer a number at step {self.step}: lower learning_rate in the recipe{kept}"
+            )
         self.optimiser.step()
         self.step += 1
         with torch.no_grad():
@@ -342,7 +347,12 @@ class Trainer:
         started, saved, mark = time.monotonic() - self.seconds, time.monotonic(), 0
         try:
             while self.step < self.recipe.steps:
-                losses = self.train_step()
+                before = self.generator.get_state()
+                try:
+                    losses = self.train_step()
+                except BaseException:
+                    self.generator.set_state(before)  # the step is taken again, with the same crops, on resume
+                    raise
                 self.seconds = time.monotonic() - started
                 self.rows.append([self.step, *(losses[k] for k in COLUMNS[1:-1]), round(self.seconds, 3)])
                 if callback:
@@ -352,8 +362,12 @@ class Trainer:
                     saved, mark = time.monotonic(), mark + 1
                     if mark % 3 == 1:
                         self.show()
-        finally:
+        except RtstyleError:  # no state worth keeping, or no disk to keep it on: the last checkpoint stays
+            raise
+        except BaseException:
             self.save()
+            raise
+        self.save()
         self.show()
 
     def save(self) -> None:

@@ -1,0 +1,277 @@
+"""Quality measures: known answers on known pictures, and the whole run on toy models.
+
+Whatever needs layers up to relu4_3 needs the real VGG-16 (RTSTYLE_VGG16).
+"""
+
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+from conftest import photograph
+from PIL import Image
+from rich.console import Console
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from rtstyle import catalog, perceptual  # noqa: E402
+from rtstyle.errors import RtstyleError, UsageError  # noqa: E402
+from rtstyle.export import evaluate  # noqa: E402
+from rtstyle.export.data import read_picture  # noqa: E402
+from rtstyle.export.to_onnx import write_onnx  # noqa: E402
+
+SIZE = 64
+
+
+def write_model(make_body, path, names, *, style=None, training=None):
+    """A toy model with random weights whose styles have these names."""
+    cards = [{"name": name, "title": name.title(), "artist": "nobody"} for name in names]
+    training = {"steps": 7, "stages": [{"crop": 32, "style_size": 64}]} if training is None else training
+    description = {"styles": cards, "reference_height": 64, "training": training}
+    write_onnx(make_body(styles=len(names)), description, path, style=style)
+    return path
+
+
+@pytest.fixture(scope="module")
+def toy_model(make_body, tmp_path_factory):
+    return write_model(make_body, tmp_path_factory.mktemp("model") / "toy.onnx", ["waves", "bricks"])
+
+
+@pytest.fixture(scope="module")
+def vgg(vgg16_path):
+    return perceptual.VGG("vgg16", vgg16_path)
+
+
+@pytest.fixture(scope="module")
+def photos(photos_folder):
+    return [evaluate.as_frame(read_picture(p, SIZE)) for p in sorted(photos_folder.iterdir())]
+
+
+@pytest.fixture(scope="module")
+def artworks(paintings_folder):
+    return [evaluate.as_frame(read_picture(paintings_folder / f"{n}.png", SIZE)) for n in ("waves", "bricks")]
+
+
+@pytest.fixture(scope="module")
+def judge(vgg, photos, artworks):
+    return evaluate.Judge(vgg, artworks, photos)
+
+
+@pytest.fixture
+def run(toy_model, photos_folder, paintings_folder, toy_recipe_path, vgg16_path):
+    """Evaluate the toy model; options replace the defaults."""
+
+    def evaluation(model=toy_model, **options):
+        options = {"recipe": toy_recipe_path, "vgg": vgg16_path, "size": SIZE} | options
+        return evaluate.evaluate_model(model, photos_folder, paintings_folder, **options)
+
+    return evaluation
+
+
+def styles(*names):
+    return [catalog.Style(name, "", "", "", "", "", "toy", np.zeros(1, np.float32)) for name in names]
+
+
+# Known answers
+
+
+def test_unpainted_photographs_have_ratio_one_and_survive(judge, photos):
+    found = []
+    for p, photo in enumerate(photos):
+        found.append(judge.measure(p, np.stack([photo, photo])) | {"milliseconds": np.ones(2)})
+    for score in evaluate.summarise(styles("waves", "bricks"), found):
+        assert score.ratio == pytest.approx(1, rel=1e-3)
+        assert score.ratio_unsquared == pytest.approx(1, rel=1e-3)
+        assert score.content == pytest.approx(0, abs=1e-6)
+        assert score.survival == score.survival_cosine == 1
+        assert score.ssim == pytest.approx(1)
+
+
+def test_the_artwork_itself_is_at_distance_zero_and_recognised(judge, vgg, artworks):
+    for s, artwork in enumerate(artworks):
+        grams = judge.grams(evaluate.features(vgg, artwork[None], evaluate.STYLE_LAYERS))
+        squared, unsquared = evaluate.style_distances(grams, judge.targets)
+        assert squared[0, s] == pytest.approx(0, abs=1e-6)
+        assert unsquared[0, s] == pytest.approx(0, abs=1e-3)
+        assert squared[0, 1 - s] > 0.1
+        assert squared[0].argmin() == s
+
+
+def test_artworks_painted_over_the_photograph_lose_it(judge, photos, artworks):
+    """The other end of the scale: all style, no photograph."""
+    h, w = photos[0].shape[:2]
+    crops = np.stack([np.tile(a, (2, 3, 1))[:h, :w] for a in artworks])
+    painted = [judge.measure(p, crops) for p, photo in enumerate(photos) if photo.shape == photos[0].shape]
+    assert all((m["artwork"] == 1).all() for m in painted)
+    assert all((m["style_distance"] < m["photo_distance"] / 2).all() for m in painted)
+    assert all((m["content"] > 0.1).all() and (m["ssim"] < 0.6).all() for m in painted)
+
+
+def test_another_photograph_does_not_survive(vgg, photos, artworks):
+    squares = [np.ascontiguousarray(photo[:SIZE, :SIZE]) for photo in photos[:3]]
+    judge = evaluate.Judge(vgg, artworks, squares)
+    taken = judge.measure(0, np.stack([squares[1], squares[0]]))
+    assert taken["survival"].tolist() == taken["survival_cosine"].tolist() == [0, 1]
+    assert taken["content"][0] > 0.05 > taken["content"][1]
+
+
+def test_artworks_swapped_between_styles_are_noticed(vgg, artworks):
+    both = [np.ascontiguousarray(a[:SIZE, :SIZE]) for a in artworks]
+    swapped = evaluate.Judge(vgg, artworks, both).measure(0, np.stack(both[::-1]))
+    assert swapped["artwork"].tolist() == [0, 0]
+
+
+def test_style_distances_by_hand():
+    grams = {"a": torch.tensor([[[3.0]]]), "b": torch.tensor([[[1.0]]])}
+    targets = {"a": torch.tensor([[[1.0]], [[3.0]]]), "b": torch.tensor([[[2.0]], [[1.0]]])}
+    squared, unsquared = evaluate.style_distances(grams, targets)
+    torch.testing.assert_close(squared, torch.tensor([[(4 + 0.25) / 2, 0.0]]))
+    torch.testing.assert_close(unsquared, torch.tensor([[(2 + 0.5) / 2, 0.0]]))
+
+
+def test_euclidean_and_cosine_neighbours_differ_where_strength_does():
+    """Weak features draw every far picture by distance, none by angle."""
+    among = torch.tensor([[10.0, 0.0], [0.0, 1.0]])
+    painted = torch.tensor([[3.0, 2.0]])
+    assert evaluate.nearest(painted, among).tolist() == [1]
+    assert evaluate.aligned(painted, among).tolist() == [0]
+
+
+def test_summary_is_a_ratio_of_means_not_a_mean_of_ratios():
+    keys = ("style_unsquared", "photo_unsquared", "content", "survival", "survival_cosine", "artwork", "ssim")
+    rows = [
+        dict.fromkeys(keys, np.ones(1)) | {"style_distance": np.array([y]), "photo_distance": np.array([c])}
+        for y, c in ((1.0, 1.0), (1.0, 9.0))
+    ]
+    rows = [row | {"milliseconds": np.array([ms])} for row, ms in zip(rows, (2.0, 4.0), strict=True)]
+    (score,) = evaluate.summarise(styles("only"), rows)
+    assert score.ratio == pytest.approx(2 / 10)
+    assert score.milliseconds == 3
+    assert score.survival == 1 and score.artwork is None  # one style: nothing to choose from
+    (alone,) = evaluate.summarise(styles("only"), rows[:1])
+    assert alone.survival is None and alone.survival_cosine is None
+
+
+def test_ssim_of_equal_unrelated_and_damaged_pictures():
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (2, 64, 80, 3), dtype=np.uint8)
+    assert evaluate.ssim(noise[:1], noise[:1]).item() == pytest.approx(1)
+    assert abs(evaluate.ssim(noise[:1], noise[1:]).item()) < 0.05
+    scene = photograph(1, 64, 80)[None]
+    grainy = np.clip(scene + random.normal(0, 15, scene.shape), 0, 255).astype(np.uint8)
+    assert 0.05 < evaluate.ssim(scene, grainy).item() < 0.95
+
+
+def test_ssim_of_flat_pictures_follows_the_formula():
+    """Without variance only the luminance term is left."""
+    a, b = (np.full((1, 16, 16, 3), grey, np.uint8) for grey in (100, 150))
+    c1 = (0.01 * 255) ** 2
+    assert evaluate.ssim(a, b).item() == pytest.approx((2 * 100 * 150 + c1) / (100**2 + 150**2 + c1))
+
+
+def test_evenly_spreads_over_the_whole_list():
+    assert evaluate.evenly(range(10), 4) == [0, 2, 5, 7]
+    assert evaluate.evenly(range(3), 9) == [0, 1, 2] == evaluate.evenly(range(3), None)
+
+
+# The whole run
+
+
+def test_evaluation_of_a_model(run, toy_model, tmp_path):
+    told = []
+    found = run(limit=3, progress=lambda *args: told.append(args))
+    assert [score.name for score in found.scores] == ["waves", "bricks"]
+    assert (found.photographs, found.size, found.style_size, found.steps) == (3, SIZE, 64, 7)
+    assert told[-1] == ("painted photographs", 3, 3) and ("photographs", 1, 3) in told
+    for score in found.scores:
+        assert score.ratio == pytest.approx(score.style_distance / score.photo_distance)
+        assert score.milliseconds > 0 and -1 <= score.ssim <= 1
+        assert score.survival in (0, pytest.approx(1 / 3), pytest.approx(2 / 3), 1)
+    assert run(limit=3).to_json()["styles"][0]["ratio"] == found.to_json()["styles"][0]["ratio"]  # repeatable
+
+    found.save_json(tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text("utf-8")) == found.to_json()
+
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(found.table())
+    text = console.export_text()
+    assert "waves" in text and "bricks" in text and f"{found.scores[0].ratio:.3f}" in text
+
+
+def test_json_goes_to_standard_output(run, capsys):
+    found = run(limit=2)
+    found.save_json()
+    assert json.loads(capsys.readouterr().out) == found.to_json()
+
+
+def test_sheet_holds_artworks_photographs_and_paintings(run, photos, tmp_path):
+    found = run(limit=2)
+    found.save_sheet(tmp_path / "sheet.png", height=50)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        sheet.load()
+        assert sheet.format == "PNG"
+        width = max(round(row[0].shape[1] * 50 / row[0].shape[0]) for row in found.rows)
+        assert sheet.size == (3 * width + 2 * 4, 20 + 3 * (50 + 4))  # gaps and labels of draw_grid
+        pixels = np.asarray(sheet).astype(float)
+    assert (pixels[22:68, 2:width] == 255).all()  # nothing above the photographs
+    assert pixels[22:68, width + 4 :].std() > 10  # artworks beside it
+    photo = Image.fromarray(found.rows[0][0])
+    photo = photo.resize((round(photo.width * 50 / photo.height), 50), Image.LANCZOS)
+    np.testing.assert_array_equal(pixels[74:124, : photo.width], np.asarray(photo))
+
+
+def test_a_one_style_model_takes_no_code(run, make_body, tmp_path):
+    model = write_model(make_body, tmp_path / "one.onnx", ["waves", "bricks"], style="bricks")
+    found = run(model, limit=2)
+    assert [score.name for score in found.scores] == ["bricks"]
+    assert found.scores[0].artwork is None and found.overall()["artwork"] is None
+
+
+@pytest.mark.parametrize(
+    "training, wanted",
+    [
+        ({"stages": [{"style_size": 96}, {"style_size": 80}]}, 80),
+        ({"stages": [{"crop": 32}], "loss": {"style_size": 72}}, 72),
+        ({}, 288),
+    ],
+)
+def test_size_of_the_artworks_comes_from_the_training(run, make_body, tmp_path, training, wanted):
+    model = write_model(make_body, tmp_path / "toy.onnx", ["waves", "bricks"], training=training)
+    assert run(model, limit=1).style_size == wanted
+    assert run(model, limit=1, style_size=64).style_size == 64
+
+
+# What is refused (none of it gets as far as VGG)
+
+
+def test_a_style_that_the_recipe_lacks_is_refused(
+    make_body, tmp_path, photos_folder, paintings_folder, toy_recipe_path
+):
+    model = write_model(make_body, tmp_path / "other.onnx", ["waves", "clouds"])
+    with pytest.raises(RtstyleError, match=r"toy\.toml does not list clouds of other\.onnx.*--recipe"):
+        evaluate.evaluate_model(model, photos_folder, paintings_folder, recipe=toy_recipe_path, size=SIZE)
+
+
+def test_a_body_without_a_packaged_recipe_is_refused(toy_model):
+    model = dataclasses.replace(catalog.load(str(toy_model)), body="nobody")
+    with pytest.raises(RtstyleError, match="no recipe is packaged for the body nobody"):
+        evaluate.artwork_files(model, "pictures")
+
+
+def test_the_packaged_recipe_is_the_default(toy_model, tmp_path):
+    base = catalog.load(str(toy_model))
+    model = dataclasses.replace(base, styles=tuple(styles("starry-night")))
+    assert [p.parent for p in evaluate.artwork_files(model, tmp_path)] == [tmp_path]
+
+
+def test_a_missing_artwork_is_named(toy_model, photos_folder, tmp_path, toy_recipe_path):
+    with pytest.raises(RtstyleError, match=r"waves\.png does not exist"):
+        evaluate.evaluate_model(toy_model, photos_folder, tmp_path, recipe=toy_recipe_path)
+
+
+@pytest.mark.parametrize("options", [{"size": 32}, {"style_size": 10}, {"limit": 0}])
+def test_sizes_and_limits_out_of_range_are_refused(toy_model, photos_folder, paintings_folder, options):
+    with pytest.raises(UsageError):
+        evaluate.evaluate_model(toy_model, photos_folder, paintings_folder, **options)

@@ -1,0 +1,458 @@
+"""Training on the CPU in float32, with a toy body and random weights in VGG's shapes."""
+
+import csv
+import dataclasses
+import math
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from PIL import Image  # noqa: E402
+
+from rtstyle.errors import RtstyleError  # noqa: E402
+from rtstyle.export import networks, train  # noqa: E402
+from rtstyle.export.train import COLUMNS, Recipe, Trainer, load_checkpoint  # noqa: E402
+
+SHORT = 6  # steps where the result does not matter; the toy recipe's second stage starts half-way
+
+
+@pytest.fixture
+def recipe(toy_recipe_path):
+    return Recipe.read(toy_recipe_path)
+
+
+@pytest.fixture
+def short_recipe(recipe):
+    return dataclasses.replace(recipe, steps=SHORT)
+
+
+@pytest.fixture
+def trainer_in(tmp_path, photos_folder, paintings_folder, fake_vgg):
+    """A function that gives a trainer whose run folder is `name`."""
+
+    def make(name, recipe, **options):
+        options = {"device": "cpu", "precision": "fp32", "vgg": fake_vgg} | options
+        return Trainer(recipe, photos_folder, paintings_folder, tmp_path / name, **options)
+
+    return make
+
+
+def interrupt_after(steps):
+    def callback(progress):
+        if progress.step == steps:
+            raise KeyboardInterrupt
+
+    return callback
+
+
+def read_losses(folder):
+    with open(folder / "losses.csv", newline="") as file:
+        return list(csv.reader(file))
+
+
+def assert_same_run(one, two):
+    """Bit for bit: weights, their average, the optimiser's state and every loss; the clock may differ."""
+    for name, weight in one.net.state_dict().items():
+        assert torch.equal(weight, two.net.state_dict()[name]), name
+        assert torch.equal(one.average[name], two.average[name]), name
+    states = (one.optimiser.state_dict()["state"], two.optimiser.state_dict()["state"])
+    for key, state in states[0].items():
+        for name, value in state.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(states[1][key][name])), name
+    assert torch.equal(one.generator.get_state(), two.generator.get_state())
+    rows = [[row[:-1] for row in read_losses(trainer.run_dir)] for trainer in (one, two)]
+    assert rows[0] == rows[1] and len(rows[0]) == one.step + 1
+
+
+def test_loss_falls_and_run_folder_is_complete(trainer_in, recipe):
+    trainer = trainer_in("run", recipe)
+    before = {name: weight.clone() for name, weight in trainer.net.state_dict().items()}
+    told = []
+    trainer.run(told.append)
+    assert [p.step for p in told] == list(range(1, recipe.steps + 1)) and told[0].steps == recipe.steps
+    assert told[-1].seconds > 0
+
+    totals = [p.losses["total"] for p in told]
+    assert sum(totals[-6:]) < 0.8 * sum(totals[:6])
+    unmoved = [name for name, weight in trainer.net.state_dict().items() if torch.equal(weight, before[name])]
+    assert unmoved == []
+    # the average trails behind the net and is neither it nor the start
+    assert not any(torch.equal(trainer.average[n], w) for n, w in trainer.net.state_dict().items())
+
+    rows = read_losses(trainer.run_dir)
+    assert tuple(rows[0]) == COLUMNS and len(rows) == recipe.steps + 1
+    assert [float(row[1]) for row in rows[1:]] == totals
+    assert all(math.isfinite(float(cell)) for row in rows[1:] for cell in row)
+    with Image.open(trainer.run_dir / "curves.png") as picture:
+        assert picture.format == "PNG" and min(picture.size) > 200
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 10
+    with Image.open(trainer.run_dir / "preview.png") as picture:
+        # four photographs, each with a painting in both styles
+        assert picture.format == "PNG" and picture.height > 4 * 200 and picture.width > 3 * 130
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 1000
+    assert sorted(p.name for p in trainer.run_dir.iterdir()) == [
+        "checkpoint.pt",
+        "curves.png",
+        "losses.csv",
+        "preview.png",
+    ]
+
+
+def test_one_seed_gives_one_result(trainer_in, short_recipe):
+    one, two = trainer_in("one", short_recipe), trainer_in("two", short_recipe)
+    torch.manual_seed(1)
+    one.run()
+    torch.manual_seed(2)  # torch's own random state must not matter
+    two.run()
+    assert_same_run(one, two)
+    other = trainer_in("other", dataclasses.replace(short_recipe, seed=short_recipe.seed + 1))
+    assert not torch.equal(other.net.stem.weight, trainer_in("fresh", short_recipe).net.stem.weight)
+
+
+@pytest.mark.parametrize("stop", (1, SHORT - 2))
+def test_interrupted_run_goes_on_to_the_same_result(trainer_in, short_recipe, stop):
+    whole = trainer_in("whole", short_recipe)
+    whole.run()
+    parts = trainer_in("parts", short_recipe)
+    with pytest.raises(KeyboardInterrupt):
+        parts.run(interrupt_after(stop))
+    assert len(read_losses(parts.run_dir)) == stop + 1
+    resumed = trainer_in("parts", short_recipe, resume=True)
+    assert resumed.step == stop
+    resumed.run()
+    assert_same_run(whole, resumed)
+
+
+def test_interruption_within_a_step_loses_no_randomness(trainer_in, short_recipe):
+    """Ctrl-C nearly always comes within a step: what the step has drawn must be drawn again."""
+    whole = trainer_in("whole", short_recipe)
+    whole.run()
+    parts = trainer_in("parts", short_recipe)
+    draw = parts.photos.batch
+
+    def draw_until_interrupted(*arguments):
+        batch = draw(*arguments)
+        if parts.step == 3:
+            raise KeyboardInterrupt
+        return batch
+
+    parts.photos.batch = draw_until_interrupted
+    with pytest.raises(KeyboardInterrupt):
+        parts.run()
+    resumed = trainer_in("parts", short_recipe, resume=True)
+    assert resumed.step == 3
+    resumed.run()
+    assert_same_run(whole, resumed)
+
+
+def test_finished_run_resumes_to_itself(trainer_in, short_recipe):
+    whole = trainer_in("whole", short_recipe)
+    whole.run()
+    again = trainer_in("whole", short_recipe, resume=True)
+    again.run()
+    assert_same_run(whole, again)
+
+
+def test_existing_run_is_not_overwritten(trainer_in, short_recipe):
+    trainer = trainer_in("run", short_recipe)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(interrupt_after(1))
+    before = trainer.checkpoint.read_bytes()
+    with pytest.raises(RtstyleError, match="add --resume"):
+        trainer_in("run", short_recipe)
+    assert trainer.checkpoint.read_bytes() == before
+
+
+def test_nothing_to_resume_is_said(trainer_in, short_recipe):
+    with pytest.raises(RtstyleError, match="nothing to resume"):
+        trainer_in("empty", short_recipe, resume=True)
+
+
+def test_other_recipe_does_not_resume(trainer_in, short_recipe):
+    trainer = trainer_in("run", short_recipe)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(interrupt_after(2))
+    before = trainer.checkpoint.read_bytes()
+    for change in ({"learning_rate": 1e-3}, {"seed": 9}, {"loss": dataclasses.replace(short_recipe.loss, tv_weight=2)}):
+        with pytest.raises(RtstyleError, match="made by another recipe"):
+            trainer_in("run", dataclasses.replace(short_recipe, **change), resume=True)
+    assert trainer.checkpoint.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ("cut", "text", "empty", "foreign"))
+def test_corrupt_checkpoint_is_refused_and_left_alone(trainer_in, short_recipe, damage):
+    trainer = trainer_in("run", short_recipe)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(interrupt_after(1))
+    whole = trainer.checkpoint.read_bytes()
+    if damage == "foreign":
+        torch.save({"weights": torch.zeros(3)}, trainer.checkpoint)
+    else:
+        content = {"cut": whole[: len(whole) // 2], "text": b"no checkpoint\n", "empty": b""}
+        trainer.checkpoint.write_bytes(content[damage])
+    broken = trainer.checkpoint.read_bytes()
+    with pytest.raises(RtstyleError, match=r"checkpoint\.pt is not a (readable )?checkpoint") as caught:
+        trainer_in("run", short_recipe, resume=True)
+    assert "\n" not in str(caught.value)
+    assert trainer.checkpoint.read_bytes() == broken
+
+
+def test_missing_checkpoint_is_said(tmp_path):
+    with pytest.raises(RtstyleError, match=r"gone\.pt does not exist"):
+        load_checkpoint(tmp_path / "gone.pt")
+
+
+def test_checkpoint_describes_the_run(trainer_in, short_recipe):
+    trainer = trainer_in("run", short_recipe)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(interrupt_after(2))
+    state = load_checkpoint(trainer.checkpoint)
+    description = state["description"]
+    assert state["step"] == description["training"]["steps"] == 2
+    assert description["body"] == "live" and description["config"] == short_recipe.config
+    assert [style["name"] for style in description["styles"]] == ["waves", "bricks"]
+    assert description["styles"][0]["artist"] == "N. Umpy" and description["reference_height"] == 64
+    training = description["training"]
+    assert training["seed"] == 3 and training["photographs"] == 6 and training["precision"] == "fp32"
+    assert training["vgg_convention"] == "oxford" and len(training["vgg_sha256"]) == 64
+    assert training["recipe_sha256"] == short_recipe.digest()
+
+
+def test_average_follows_its_definition(trainer_in, short_recipe):
+    """a <- d a + (1 - d) w with d = min(average, n / (n + 10)) after step n."""
+    trainer = trainer_in("run", short_recipe)
+    average = trainer.net.stem.weight.detach().clone()
+    for step in range(1, 4):
+        trainer.train_step()
+        decay = min(0.9, step / (step + 10))
+        average = decay * average + (1 - decay) * trainer.net.stem.weight.detach()
+        torch.testing.assert_close(trainer.average["stem.weight"], average)
+    assert torch.equal(trainer.averaged_net().stem.weight, trainer.average["stem.weight"])
+
+
+def test_style_weight_of_one_style_counts(trainer_in, recipe):
+    """bricks asks for weight 5, waves takes the recipe's 3: total = content + weight x style + the rest."""
+    trainer = trainer_in("run", recipe)
+    assert trainer.style_weights.tolist() == [3.0, 5.0]
+    photos = trainer.photos.batch(1, 32, torch.Generator().manual_seed(0))
+    targets = trainer.targets[recipe.stage[0].style_size]
+    style = torch.tensor([1])
+    with torch.no_grad():
+        heavy = trainer.losses(photos, style, targets)["total"].item()
+        trainer.style_weights[1] = 0
+        free = trainer.losses(photos, style, targets)["total"].item()
+        trainer.style_weights[1] = 2.5
+        half = trainer.losses(photos, style, targets)["total"].item()
+    assert heavy > half > free
+    assert half - free == pytest.approx((heavy - free) / 2, rel=1e-3)
+
+
+def test_total_is_the_weighted_sum(trainer_in, recipe):
+    plain = dataclasses.replace(recipe, loss=dataclasses.replace(recipe.loss, repeat_shifts=(), tv_weight=7.0))
+    trainer = trainer_in("run", plain)
+    photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        losses = trainer.losses(photos, torch.tensor([0, 0]), trainer.targets[48])
+        # the start is near mid-grey, so nothing is out of range
+        painted = trainer.net(photos, trainer.net.codes[[0, 0]])
+    assert painted.min() > 0 and painted.max() < 255
+    wanted = losses["content"] + 3.0 * losses["style"] + 7.0 * losses["tv"]
+    assert losses["total"].item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_only_the_drawn_style_learns(trainer_in, recipe):
+    trainer = trainer_in("run", recipe)
+    photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0))
+    trainer.losses(photos, torch.tensor([1, 1]), trainer.targets[48])["total"].backward()
+    assert trainer.net.codes.grad[0].abs().sum() == 0 < trainer.net.codes.grad[1].abs().sum()
+    assert trainer.net.stem.weight.grad.abs().sum() > 0
+
+
+def test_repeat_loss_is_part_of_the_total(trainer_in, recipe):
+    trainer = trainer_in("run", recipe)
+    assert set(trainer.targets[48]) == {"relu1_2", "relu2_2", "repeat 2 0", "repeat 0 2"}
+    photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0))
+    totals = []
+    for weight in (0.0, 1.0, 2.0):
+        trainer.recipe = dataclasses.replace(recipe, loss=dataclasses.replace(recipe.loss, repeat_weight=weight))
+        with torch.no_grad():
+            totals.append(trainer.losses(photos, torch.tensor([0, 0]), trainer.targets[48])["total"].item())
+    assert totals[1] > totals[0]
+    assert totals[2] - totals[1] == pytest.approx(totals[1] - totals[0], rel=1e-3)
+
+
+def test_huge_learning_rate_ends_in_one_sentence(trainer_in, short_recipe):
+    trainer = trainer_in("run", dataclasses.replace(short_recipe, learning_rate=1e30))
+    with pytest.raises(RtstyleError, match=r"no longer a number at step .*lower learning_rate"):
+        trainer.run()
+
+
+def test_diverged_run_keeps_the_last_good_checkpoint(trainer_in, short_recipe):
+    trainer = trainer_in("run", short_recipe)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(interrupt_after(2))
+    good = trainer.checkpoint.read_bytes()
+    resumed = trainer_in("run", short_recipe, resume=True)
+    with torch.no_grad():
+        resumed.net.merge2.weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(RtstyleError, match="no longer a number"):
+        resumed.run()
+    assert resumed.checkpoint.read_bytes() == good
+    state = load_checkpoint(resumed.checkpoint)
+    assert all(torch.isfinite(weight).all() for weight in state["net"].values())
+    trainer_in("run", short_recipe, resume=True).run()
+
+
+def test_gradient_that_is_not_a_number_reaches_no_weight(trainer_in, short_recipe):
+    trainer = trainer_in("run", short_recipe)
+    trainer.train_step()
+    before = {name: weight.clone() for name, weight in trainer.net.state_dict().items()}
+    trainer.net.head.weight.register_hook(lambda grad: grad * float("nan"))
+    with pytest.raises(RtstyleError, match="no longer a number"):
+        trainer.train_step()
+    assert all(torch.equal(weight, before[name]) for name, weight in trainer.net.state_dict().items())
+
+
+def test_what_a_trainer_needs_is_checked_before_anything_is_written(
+    tmp_path, photos_folder, paintings_folder, fake_vgg, short_recipe
+):
+    run_dir = tmp_path / "run"
+
+    def refuses(message, *, recipe=short_recipe, photos=photos_folder, paintings=paintings_folder, vgg=fake_vgg):
+        with pytest.raises(RtstyleError, match=message):
+            Trainer(recipe, photos, paintings, run_dir, device="cpu", precision="fp32", vgg=vgg)
+        assert not (run_dir / "checkpoint.pt").exists()
+
+    refuses(r"waves\.png does not exist", paintings=photos_folder)
+    refuses("the folder .*nowhere does not exist", photos=tmp_path / "nowhere")
+    refuses("holds no pictures", photos=run_dir.parent)
+    refuses("weights .* do not exist", vgg=tmp_path / "vgg.pth")
+    deep = dataclasses.replace(short_recipe.loss, style_layers=("relu1_2", "relu4_3"))
+    refuses("ends before relu4_3", recipe=dataclasses.replace(short_recipe, loss=deep))
+    wrong = dataclasses.replace(short_recipe.loss, style_layers=("relu1_9",))
+    refuses("has no layer 'relu1_9'", recipe=dataclasses.replace(short_recipe, loss=wrong))
+
+
+@pytest.mark.parametrize("name", ("gpu", "cuda:banana"))
+def test_unknown_device_is_refused(name):
+    with pytest.raises(RtstyleError, match="choose auto, cpu, cuda"):
+        train.pick_device(name)
+
+
+def test_cuda_is_not_replaced_in_silence(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RtstyleError, match="no CUDA device"):
+        train.pick_device("cuda")
+    assert train.pick_device("auto").type == "cpu"
+
+
+# --- recipes
+
+
+def test_recipe_is_read(recipe):
+    assert (recipe.body, recipe.seed, recipe.steps, recipe.reference_height) == ("live", 3, 30, 64)
+    assert [stage.crop for stage in recipe.stage] == [32, 40]
+    assert [(style.name, style.weight) for style in recipe.style] == [("waves", None), ("bricks", 5.0)]
+    assert recipe.style[0].card() == {
+        "name": "waves",
+        "title": "Waves",
+        "artist": "N. Umpy",
+        "year": "2024",
+        "licence": "public domain",
+        "source": "",
+    }
+
+
+def changed(old, new):
+    def change(text):
+        assert old in text
+        return text.replace(old, new, 1)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    (
+        (changed("seed = 3", "sed = 3"), "not understood.*sed"),
+        (changed("tv_weight", "tvweight"), "not understood.*tvweight"),
+        (changed("batch = 2", "batches = 2"), "not understood.*batches"),
+        (changed('file = "bricks.png"', 'file = "bricks.png"\nage = 3'), "not understood.*age"),
+        (changed('file = "bricks.png"', ""), "not understood.*file"),
+        (lambda text: text[: text.index("[[style]]")], r"names no \[\[style\]\]"),
+        (changed('name = "bricks"', 'name = "waves"'), "two styles the same name"),
+        (changed("crop = 32", "crop = 36"), "crop a multiple of 8 from 32"),
+        (changed("crop = 32", "crop = 24"), "crop a multiple of 8 from 32"),
+        (changed("batch = 2", "batch = 0"), "batch from 1"),
+        (changed("share = 0.5", "share = 0"), "share above 0"),
+        (changed("style_size = 48", "style_size = 16"), "style_size from 32"),
+        (changed("steps = 30", "steps = 0"), "needs steps"),
+        (changed("learning_rate = 3e-3", "learning_rate = -1.0"), "needs steps, a learning rate"),
+        (changed('body = "live"', 'body = "huge"'), "choose live or studio"),
+        (changed("steps = 30", 'steps = "many"'), "not understood"),
+        (changed("crop = 32", 'crop = "large"'), "not understood"),
+        (changed("seed = 3", "seed = "), "not readable TOML"),
+        (changed("[[stage]]", "[[stage"), "not readable TOML"),
+    ),
+)
+def test_recipe_that_makes_no_sense_is_refused(tmp_path, toy_recipe_text, change, message):
+    path = tmp_path / "odd.toml"
+    path.write_text(change(toy_recipe_text))
+    with pytest.raises(RtstyleError, match=rf"the recipe .*odd\.toml .*{message}") as caught:
+        Recipe.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_recipe_that_is_missing_or_no_text_is_refused(tmp_path):
+    with pytest.raises(RtstyleError, match=r"the recipe .*gone\.toml does not exist"):
+        Recipe.read(tmp_path / "gone.toml")
+    (tmp_path / "noise.toml").write_bytes(bytes(range(256)))
+    with pytest.raises(RtstyleError, match=r"noise\.toml is not readable TOML"):
+        Recipe.read(tmp_path / "noise.toml")
+    with pytest.raises(RtstyleError, match="is not readable TOML"):
+        Recipe.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config", ("{ widths = [8, 16] }", "{ width = [8, 16, 16] }", '{ widths = ["a", 8, 8] }', "{ blocks = [1] }")
+)
+def test_config_that_builds_no_body_is_refused(tmp_path, toy_recipe_text, config):
+    path = tmp_path / "odd.toml"
+    path.write_text(changed("{ widths = [8, 16, 16], blocks = [1, 1, 1] }", config)(toy_recipe_text))
+    with pytest.raises(RtstyleError, match=r"odd\.toml"):
+        Recipe.read(path)
+
+
+def test_digest_ignores_comments_and_order(tmp_path, toy_recipe_text, recipe):
+    path = tmp_path / "same.toml"
+    path.write_text("# a comment\n" + toy_recipe_text.replace("seed = 3\nsteps = 30", "steps = 30\nseed = 3"))
+    assert Recipe.read(path).digest() == recipe.digest()
+    path.write_text(toy_recipe_text.replace("seed = 3", "seed = 4"))
+    assert Recipe.read(path).digest() != recipe.digest()
+
+
+def test_stages_share_the_steps(recipe):
+    crops = [recipe.stage_at(step).crop for step in range(recipe.steps)]
+    assert crops == [32] * 15 + [40] * 15
+    odd = dataclasses.replace(recipe, steps=7, stage=[dataclasses.replace(s, share=1) for s in recipe.stage * 2])
+    assert len([odd.stage_at(step) for step in range(7)]) == 7
+
+
+def test_learning_rate_warms_up_and_falls():
+    recipe = Recipe(steps=1000, learning_rate=2e-3)
+    rates = [recipe.learning_rate_at(step) for step in range(1000)]
+    assert rates[0] == pytest.approx(2e-3 / 20) and max(rates) == pytest.approx(2e-3)
+    peak = rates.index(max(rates))
+    assert 15 <= peak <= 21 and rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[-1] == pytest.approx(0.02 * 2e-3, rel=0.05)
+
+
+def test_every_shipped_recipe_is_valid():
+    from importlib.resources import files
+
+    shipped = [entry for entry in files("rtstyle.export.recipes").iterdir() if entry.name.endswith(".toml")]
+    assert shipped
+    for entry in shipped:
+        recipe = Recipe.read(entry)
+        assert networks.build(recipe.body, 1, recipe.config).code_length > 0
