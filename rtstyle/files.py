@@ -31,7 +31,7 @@ def check_output(out: str | os.PathLike, *, force: bool, inputs=()) -> Path:
 
 def part_name(out: Path) -> Path:
     """A name for an unfinished `out`: hidden, beside it, of the same kind."""
-    return out.with_name(f".{out.stem}.{uuid.uuid4().hex[:8]}.part{out.suffix}")
+    return out.with_name(f".{out.stem}-{uuid.uuid4().hex[:8]}-part{out.suffix}")
 
 
 def partial_name(out: Path) -> Path:
