@@ -81,7 +81,7 @@ class Photos:
         return len(self.pictures)
 
     def batch(self, count: int, crop: int, generator: torch.Generator) -> torch.Tensor:
-        """Random square crops, some of them shrunk and half of them mirrored: float [N, 3, crop, crop], 0 to 255.
+        """Random squares, shrunk or enlarged to `crop`, half of them mirrored: float [N, 3, crop, crop], 0 to 255.
 
         Every choice comes from `generator` (a CPU generator), so equal states give equal batches.
         """
@@ -91,7 +91,8 @@ class Photos:
             picture = self.pictures[int(which * len(self.pictures))]
             h, w = picture.shape[1:]
             short = min(h, w)
-            side = short if short <= crop else round(crop + zoom * (short - crop))
+            least = min(short, crop * 2 // 3)  # enlarged ones look like video: soft at the pixel
+            side = round(least + zoom * (short - least))
             y, x = int(top * (h - side + 1)), int(left * (w - side + 1))
             patch = picture[None, :, y : y + side, x : x + side].float()
             if side != crop:

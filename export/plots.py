@@ -29,8 +29,10 @@ def draw_curves(rows: list[list[float]], columns: tuple[str, ...], out: str | os
         return
     table = np.asarray(rows, dtype=float)
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for name in ("total", "content", "style", "tv"):
+    for name in columns[1:-2]:
         values = table[:, columns.index(name)]
+        if not values.any():
+            continue  # a part that this recipe does not use
         axis.plot(table[:, 0], smooth(values, max(1, len(values) // 100)), label=name)
     axis.set(xlabel="step", ylabel="loss", yscale="log")
     axis.grid(alpha=0.3)

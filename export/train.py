@@ -6,6 +6,7 @@ relative to its target so that layers and paintings count alike):
     L = w_c * mean_l ||F_l(y) - F_l(c)||^2 / ||F_l(c)||^2
       + w_s * mean_l ||G_l(y) - G_l(s)||^2 / ||G_l(s)||^2
       + w_s * w_r * the same for correlations at a distance, which punish wallpaper (Berger and Memisevic 2017)
+      + w_i * identity: a painted photograph must stay nearer to its own photograph than to any other
       + w_tv * TV(y) + out-of-range penalty
 
 Each sample of a batch gets a style of its own, drawn at random (Dumoulin et al. 2017).
@@ -35,7 +36,8 @@ from rtstyle.export.data import Photos, read_picture
 from rtstyle.files import written_beside
 
 STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
-COLUMNS = ("step", "total", "content", "style", "tv", "learning_rate", "seconds")
+STRANGERS = 32
+COLUMNS = ("step", "total", "content", "identity", "style", "tv", "learning_rate", "seconds")
 
 
 @dataclasses.dataclass
@@ -66,6 +68,9 @@ class Loss:
     repeat_layer: str = "relu3_3"
     repeat_shifts: tuple[int, ...] = ()
     repeat_weight: float = 1.0
+    identity_layer: str = "relu4_2"
+    identity_margin: float = 0.1
+    identity_weight: float = 0.0
     tv_weight: float = 10.0
 
 
@@ -223,6 +228,7 @@ class Trainer:
             self.run_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RtstyleError(f"the run folder {self.run_dir} cannot be made: {error.strerror}") from None
+        self.strangers = self.stranger_features() if recipe.loss.identity_weight else {}
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.net = networks.build(recipe.body, len(recipe.style), recipe.config, self.generator)
         self.seed_weights()
@@ -281,6 +287,10 @@ class Trainer:
         loss = self.recipe.loss
         return list(dict.fromkeys((*loss.style_layers, *((loss.repeat_layer,) if loss.repeat_shifts else ()))))
 
+    @property
+    def identity_layers(self) -> tuple[str, ...]:
+        return (self.recipe.loss.identity_layer,) if self.recipe.loss.identity_weight else ()
+
     def style_matrices(self, found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What describes the style of pictures: Gram matrices by layer, and correlations at a distance by
         `repeat DY DX`; each [N, C, C]."""
@@ -291,6 +301,36 @@ class Trainer:
                 matrices[f"repeat {dy} {dx}"] = perceptual.shifted_gram(found[loss.repeat_layer], dy, dx)
         return matrices
 
+    def stranger_features(self) -> dict[int, torch.Tensor]:
+        """Features of STRANGERS fixed photographs for the identity loss, {crop: [STRANGERS, D]}."""
+        features = {}
+        for crop in sorted({stage.crop for stage in self.recipe.stage}):
+            generator = torch.Generator().manual_seed(self.recipe.seed)
+            photos = self.photos.batch(STRANGERS, crop, generator)
+            layer = self.recipe.loss.identity_layer
+            with torch.no_grad():
+                features[crop] = torch.cat([self.vgg(photo[None], [layer])[layer].flatten(1) for photo in photos])
+        return features
+
+    def identity_loss(self, painted: torch.Tensor, own: torch.Tensor, crop: int) -> torch.Tensor:
+        """How far each painting is from being nearest to its own photograph, one value a sample [N].
+
+        The hinge max(0, margin + d(y, c) - min_k d(y, c_k)) with d squared feature distances in units of ||F(c)||^2
+        and k over the other photographs of the batch and the strangers (triplet loss with the hardest negative,
+        Schroff et al. 2015). It lets style go further than a content loss of the same effect: the features may
+        move, as long as the photograph stays recognisable among others.
+        """
+        painted, own = painted.flatten(1).float(), own.flatten(1).float()
+        others = torch.cat([own, self.strangers[crop].float()])
+        distances = (
+            painted.square().sum(1, keepdim=True) + others.square().sum(1) - 2 * painted @ others.T
+        ) / own.square().sum(1, keepdim=True)
+        count = len(painted)
+        others_only = distances.masked_fill(
+            torch.eye(count, len(others), dtype=torch.bool, device=own.device), torch.inf
+        )
+        return F.relu(self.recipe.loss.identity_margin + distances.diagonal()[:count] - others_only.amin(1))
+
     def losses(self, photos: torch.Tensor, styles: torch.Tensor, targets: dict[str, torch.Tensor]) -> dict:
         """Mean losses over a batch: `total` and its parts. photos [N, 3, H, W], styles int64 [N]."""
         loss = self.recipe.loss
@@ -300,8 +340,8 @@ class Trainer:
             painted = self.net(photos.contiguous(memory_format=torch.channels_last), self.net.codes[styles])
         painted = painted.float()
         with torch.no_grad():
-            wanted = self.vgg(photos, loss.content_layers)
-        found = self.vgg(painted, dict.fromkeys((*loss.content_layers, *self.style_layers)))
+            wanted = self.vgg(photos, (*loss.content_layers, *self.identity_layers))
+        found = self.vgg(painted, (*loss.content_layers, *self.style_layers, *self.identity_layers))
         content = sum(perceptual.relative_content_loss(found[k], wanted[k]) for k in loss.content_layers)
         content = content / len(loss.content_layers)
         distances = {
@@ -311,11 +351,16 @@ class Trainer:
         style = sum(distances[layer] for layer in loss.style_layers) / len(loss.style_layers)
         repeats = [value for name, value in distances.items() if name not in loss.style_layers]
         repeat = sum(repeats) / max(1, len(repeats))
+        identity = torch.zeros_like(content)
+        for layer in self.identity_layers:
+            identity = self.identity_loss(found[layer], wanted[layer], photos.shape[2])
         tv = perceptual.total_variation(painted)
         outside = (F.relu(-painted) + F.relu(painted - 255)).div(255).square().mean(dim=(1, 2, 3))
         painting = self.style_weights[styles] * (style + loss.repeat_weight * repeat)
-        total = loss.content_weight * content + painting + loss.tv_weight * tv + 10 * outside
-        return {"total": total.mean(), "content": content.mean(), "style": style.mean(), "tv": tv.mean()}
+        keeping = loss.content_weight * content + loss.identity_weight * identity
+        total = keeping + painting + loss.tv_weight * tv + 10 * outside
+        parts = {"total": total, "content": content, "identity": identity, "style": style, "tv": tv}
+        return {name: values.mean() for name, values in parts.items()}
 
     def train_step(self) -> dict[str, float]:
         stage = self.recipe.stage_at(self.step)

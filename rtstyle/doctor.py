@@ -124,6 +124,7 @@ def _training(problems: list[str]) -> dict:
 def print_report(report: dict) -> None:
     """The report as a table on standard output."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(show_header=False, box=None)
@@ -132,7 +133,7 @@ def print_report(report: dict) -> None:
     for name in ("packages", "devices", "models", "media", "training"):
         for key, value in report[name].items():
             shown = ", ".join(value) if isinstance(value, list) else value or "-"
-            table.add_row(key, shown)
+            table.add_row(key, escape(shown))
     console = Console(file=sys.stdout, highlight=False)
     console.print(table)
     for problem in report["problems"]:

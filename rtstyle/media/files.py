@@ -215,7 +215,8 @@ class VideoWriter:
                 f"{source.width}x{source.height} is odd: written as 4:4:4 H.264, which some players refuse"
             )
         stream.time_base = codec.time_base = source.time_base
-        codec.options = {"preset": "veryfast", "crf": "18"}
+        # without cpu-independent, x264's macroblock tree differs from run to run for the same frames
+        codec.options = {"preset": "veryfast", "crf": "18", "x264-params": "cpu-independent=1"}
         if source.sample_aspect_ratio:
             codec.sample_aspect_ratio = source.sample_aspect_ratio
         for tag, value in first.tags.items():
