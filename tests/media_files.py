@@ -50,13 +50,14 @@ def make_clip(
     draw=picture,
     crf=18,
     key_every=12,
+    container_options=None,
 ):
     """Write a clip. `stamps` are time stamps in `time_base`, one a frame, instead of a constant rate from `start`;
     `draw(index, height, width)` gives an RGB array or an av.VideoFrame that is in `pix_fmt` already."""
     width, height = size
     time_base = time_base or Fraction(1, rate)
     stamps = [start + i for i in range(frames)] if stamps is None else stamps
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", container_options=container_options or {}) as container:
         video = container.add_stream(codec, rate=rate)
         video.width, video.height, video.pix_fmt = width, height, pix_fmt
         video.time_base = video.codec_context.time_base = time_base

@@ -31,7 +31,11 @@ CLIPS = {
     "variable-rate.mkv": {"stamps": UNEVEN, "time_base": MILLISECONDS},
     "late-start.mp4": {"start": 7},
     "late-start.mkv": {"start": 7},
-    "late-start-90k.mp4": {"stamps": [12345 + 3003 * i for i in range(10)], "time_base": Fraction(1, 90000)},
+    "late-start-exact.mp4": {  # a delay that whole milliseconds, the muxer's default, cannot say
+        "stamps": [12345 + 3003 * i for i in range(10)],
+        "time_base": Fraction(1, 90000),
+        "container_options": {"movie_timescale": "48000"},
+    },
     "b-frames.mp4": {"b_frames": 3, "frames": 24},
     "b-frames.mkv": {"b_frames": 3, "frames": 24},
     "odd-size.mp4": {"size": (97, 61), "pix_fmt": "yuv444p"},
@@ -231,20 +235,20 @@ def test_an_error_while_painting_stops_everything_and_leaves_out_alone(tmp_path)
     source = make_clip(tmp_path / "in.mp4", frames=60)
     (tmp_path / "out.mp4").write_bytes(b"an earlier result")
     before = tree(tmp_path)
-    with pytest.raises(RtstyleError, match="the brush broke"):
+    with pytest.raises(RtstyleError, match="the brush broke") as told:
         stylize_video(source, tmp_path / "out.mp4", Failing(device="cpu", threads=1), force=True)
     assert tree(tmp_path) == before
-    assert stage_threads() == []
+    assert stage_threads() == [], told  # told keeps the traceback: nothing was ended by the garbage collector
 
 
 def test_an_error_in_the_callback_stops_everything(tmp_path, stylizer, clip):
     def complain(progress):
         raise ZeroDivisionError("in the caller's code")
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError) as told:
         stylize_video(clip, tmp_path / "out.mp4", stylizer, progress=complain)
     assert tree(tmp_path) == {}
-    assert stage_threads() == []
+    assert stage_threads() == [], told
 
 
 def test_no_thread_is_left_after_a_good_run(tmp_path, stylizer, clip):
@@ -262,9 +266,12 @@ def test_force_replaces_out(tmp_path, stylizer, clip):
 
 
 def test_same_input_same_output(tmp_path, stylizer, clip):
-    for name in ("a.mp4", "b.mp4"):
-        stylize_video(clip, tmp_path / name, stylizer)
-    assert (rgb_frames(tmp_path / "a.mp4") == rgb_frames(tmp_path / "b.mp4")).all()
+    """Several times: x264 left to itself differed in one run of five."""
+    outputs = set()
+    for _ in range(8):
+        stylize_video(clip, tmp_path / "out.mp4", stylizer, force=True)
+        outputs.add(rgb_frames(tmp_path / "out.mp4").tobytes())
+    assert len(outputs) == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -106,14 +107,21 @@ class Window:
         if not self._shown:
             cv2.resizeWindow(self._title, rgb.shape[1], rgb.shape[0])
         key = cv2.pollKey() & 0xFF if self._shown else cv2.waitKey(1) & 0xFF
-        if self._shown and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+        if self._shown and self._was_closed():
             return "q"
         self._shown = True
         return None if key == 0xFF else {27: "q"}.get(key, chr(key))
 
+    def _was_closed(self) -> bool:
+        try:
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+        except cv2.error:  # OpenCV's Qt windows: closing the last one takes their toolkit away
+            return True
+
     def close(self) -> None:
-        cv2.destroyAllWindows()
-        cv2.waitKey(1)
+        with contextlib.suppress(cv2.error):
+            cv2.destroyAllWindows()
+            cv2.waitKey(1)
 
 
 Show = Callable[[np.ndarray], "str | None"]

@@ -254,10 +254,9 @@ def test_total_is_the_weighted_sum(trainer_in, recipe):
     photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0))
     with torch.no_grad():
         losses = trainer.losses(photos, torch.tensor([0, 0]), trainer.targets[48])
-        # the start is near mid-grey, so nothing is out of range
         painted = trainer.net(photos, trainer.net.codes[[0, 0]])
-    assert painted.min() > 0 and painted.max() < 255
-    wanted = losses["content"] + 3.0 * losses["style"] + 7.0 * losses["tv"]
+        beyond = (painted.clamp(0, 255) - painted).div(255).square().mean()
+    wanted = losses["content"] + 3.0 * losses["style"] + 7.0 * losses["tv"] + 10 * beyond
     assert losses["total"].item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
@@ -456,3 +455,30 @@ def test_every_shipped_recipe_is_valid():
     for entry in shipped:
         recipe = Recipe.read(entry)
         assert networks.build(recipe.body, 1, recipe.config).code_length > 0
+
+
+def test_identity_loss_wants_the_own_photograph_nearest(trainer_in, recipe):
+    """Zero for the photograph itself among strangers; the margin and more for a picture that is another one."""
+    loss = dataclasses.replace(recipe.loss, identity_layer="relu2_2", identity_weight=2.0, identity_margin=0.1)
+    trainer = trainer_in("run", dataclasses.replace(recipe, loss=loss))
+    own = torch.tensor([[3.0, 0.0], [0.0, 2.0]])[:, :, None, None]
+    trainer.strangers = {32: torch.tensor([[-5.0, 0.0], [3.0, 4.0]])}
+    torch.testing.assert_close(trainer.identity_loss(own, own, 32), torch.zeros(2))
+    # the first painted picture is exactly the second stranger, the second one lies half way to the first photograph
+    painted = torch.tensor([[3.0, 4.0], [1.5, 1.0]])[:, :, None, None]
+    wanted = torch.tensor([0.1 + 16 / 9 - 0, 0.1 + (1.5**2 + 1) / 4 - (1.5**2 + 1) / 4])
+    torch.testing.assert_close(trainer.identity_loss(painted, own, 32), wanted)
+
+
+def test_identity_loss_is_part_of_the_total(trainer_in, recipe):
+    photos, totals = None, []
+    for weight in (1.0, 2.0, 3.0):
+        loss = dataclasses.replace(recipe.loss, identity_layer="relu2_2", identity_weight=weight, identity_margin=0.5)
+        trainer = trainer_in(f"run-{weight}", dataclasses.replace(recipe, loss=loss))
+        photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0)) if photos is None else photos
+        with torch.no_grad():
+            losses = trainer.losses(photos, torch.tensor([0, 1]), trainer.targets[48])
+        assert losses["identity"] > 0  # an untrained net's pictures resemble nothing
+        totals.append(losses["total"].item())
+    assert totals[2] - totals[1] == pytest.approx(totals[1] - totals[0], rel=1e-3)
+    assert totals[1] > totals[0]

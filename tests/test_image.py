@@ -1,0 +1,166 @@
+"""Pictures and folders of pictures."""
+
+import numpy as np
+import pytest
+from helpers import tree
+from media_files import picture, psnr
+from PIL import Image, ImageCms
+
+from rtstyle import RtstyleError, stylize_image
+from rtstyle.image import stylize_folder
+from rtstyle.media.images import SUFFIXES, read_image
+
+pytest_plugins = ["runtime_fixtures"]
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(picture(0, 61, 97)).save(path)
+    return path
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB"))
+
+
+def test_a_picture_is_what_the_stylizer_paints(tmp_path, stylizer, photo):
+    stylize_image(photo, tmp_path / "out.png", stylizer)
+    assert (pixels(tmp_path / "out.png") == stylizer(picture(0, 61, 97))).all()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_format_can_be_written_and_read(tmp_path, stylizer, photo, suffix):
+    stylize_image(photo, tmp_path / f"out{suffix.upper()}", stylizer)
+    assert psnr(pixels(tmp_path / f"out{suffix.upper()}"), stylizer(picture(0, 61, 97))) > 28
+    stylize_image(tmp_path / f"out{suffix.upper()}", tmp_path / "again.png", stylizer, strength=0)
+    assert (pixels(tmp_path / "again.png") == pixels(tmp_path / f"out{suffix.upper()}")).all()
+
+
+def test_strength_and_colours(tmp_path, stylizer, photo):
+    stylize_image(photo, tmp_path / "none.png", stylizer, strength=0)
+    assert (pixels(tmp_path / "none.png") == picture(0, 61, 97)).all()
+    stylize_image(photo, tmp_path / "colour.png", stylizer, keep_color=True)
+    painted, kept = stylizer(picture(0, 61, 97)), pixels(tmp_path / "colour.png")
+    assert psnr(kept, painted) < 30
+
+    def colour_differences(rgb):
+        return (rgb.astype(float) - rgb.mean(-1, keepdims=True)).reshape(-1, 3)
+
+    photograph = colour_differences(picture(0, 61, 97))
+    assert (np.abs(colour_differences(kept) - photograph).mean()
+            < np.abs(colour_differences(painted) - photograph).mean() / 2)  # fmt: skip
+
+
+def test_transparency_stays(tmp_path, stylizer):
+    alpha = np.tile(np.arange(96, dtype=np.uint8)[:, None], (1, 64))
+    Image.fromarray(np.dstack([picture(0, 96, 64), alpha])).save(tmp_path / "in.png")
+    stylize_image(tmp_path / "in.png", tmp_path / "out.png", stylizer)
+    with Image.open(tmp_path / "out.png") as out:
+        assert out.mode == "RGBA"
+        assert (np.array(out)[..., 3] == alpha).all()
+    stylize_image(tmp_path / "in.png", tmp_path / "out.jpg", stylizer)
+    assert pixels(tmp_path / "out.jpg").shape == (96, 64, 3)
+
+
+def test_a_turned_photograph_comes_out_upright_with_its_exif(tmp_path, stylizer):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "A Camera"  # orientation: turn by 90 degrees; make
+    Image.fromarray(picture(0, 64, 96)).save(tmp_path / "in.jpg", exif=exif, quality=98, subsampling=0)
+    stylize_image(tmp_path / "in.jpg", tmp_path / "out.jpg", stylizer, strength=0)
+    with Image.open(tmp_path / "out.jpg") as out:
+        assert out.size == (64, 96)
+        assert out.getexif().get(0x0112, 1) == 1
+        assert out.getexif()[0x010F] == "A Camera"
+    assert psnr(pixels(tmp_path / "out.jpg"), np.rot90(picture(0, 64, 96), -1)) > 30
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "LA", "CMYK", "1", "I;16", "RGBA"])
+def test_every_kind_of_pixel_is_read_as_rgb(tmp_path, mode):
+    grey = np.tile(np.linspace(0, 255, 48).astype(np.uint8), (32, 1))
+    image = Image.fromarray(grey)
+    if mode == "I;16":
+        image = Image.fromarray(grey.astype(np.uint16) * 257)
+    elif mode == "1":
+        image = Image.fromarray(grey > 127)
+    elif mode == "P":
+        image = image.quantize(64)
+    elif mode in ("CMYK", "RGBA"):
+        image = image.convert("RGB").convert(mode)
+    else:
+        image = image.convert(mode)
+    path = tmp_path / ("in.tif" if mode in ("CMYK", "I;16") else "in.png")
+    image.save(path)
+    rgb = read_image(path).rgb
+    wanted = np.where(grey > 127, 255, 0) if mode == "1" else grey
+    assert rgb.shape == (32, 48, 3) and rgb.dtype == np.uint8
+    assert np.abs(rgb.astype(int) - wanted[..., None]).max() <= 2
+
+
+def profile_with_red_and_blue_swapped():
+    """An sRGB profile whose primaries of red and blue have changed places in its table of tags."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert profile.count(b"rXYZ") == profile.count(b"bXYZ") == 1
+    return profile.replace(b"rXYZ", b"____").replace(b"bXYZ", b"rXYZ").replace(b"____", b"bXYZ")
+
+
+@pytest.mark.parametrize(
+    ("profile", "seen"),
+    [
+        (ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes(), (200, 60, 60)),
+        (profile_with_red_and_blue_swapped(), (60, 60, 200)),
+        (ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(), (200, 60, 60)),
+        (b"no profile at all", (200, 60, 60)),
+    ],
+    ids=["srgb", "other primaries", "for another kind of pixel", "broken"],
+)
+def test_colour_profiles_are_obeyed_where_they_make_sense(tmp_path, profile, seen):
+    Image.fromarray(np.full((32, 32, 3), (200, 60, 60), np.uint8)).save(tmp_path / "in.png", icc_profile=profile)
+    assert np.abs(read_image(tmp_path / "in.png").rgb.astype(int) - seen).max() <= 1
+
+
+def test_a_folder_is_painted_under_the_same_names(tmp_path, stylizer):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for i, name in enumerate(("a.png", "b.JPG", "c.webp")):
+        Image.fromarray(picture(i, 40, 56)).save(source / name)
+    (source / "notes.txt").write_text("no picture")
+    (source / "broken.png").write_text("no picture either")
+    steps = []
+    done, skipped = stylize_folder(source, out, stylizer, progress=lambda *step: steps.append(step))
+    assert done == 3
+    assert len(skipped) == 1 and "broken.png" in skipped[0]
+    assert steps == [(i, 4) for i in range(1, 5)]
+    assert set(tree(out)) == {"a.png", "b.JPG", "c.webp"}
+    assert (pixels(out / "a.png") == stylizer(picture(0, 40, 56))).all()
+
+
+def test_a_second_run_needs_force(tmp_path, stylizer):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    Image.fromarray(picture(0, 40, 56)).save(source / "a.png")
+    stylize_folder(source, out, stylizer)
+    before = tree(out)
+    with pytest.raises(RtstyleError, match=r"none of the 1 pictures.*--force"):
+        stylize_folder(source, out, stylizer, strength=0)
+    assert tree(out) == before
+    stylize_folder(source, out, stylizer, strength=0, force=True)
+    assert (pixels(out / "a.png") == picture(0, 40, 56)).all()
+
+
+@pytest.mark.parametrize("earlier", [None, b"an earlier result"])
+def test_an_error_while_writing_leaves_out_alone(tmp_path, stylizer, photo, earlier, monkeypatch):
+    out = tmp_path / "out.png"
+    if earlier:
+        out.write_bytes(earlier)
+    before = tree(tmp_path)
+
+    def full(self, path, **_):
+        path.write_bytes(b"half a file")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(RtstyleError, match=r"out\.png: No space left on device"):
+        stylize_image(photo, out, stylizer, force=True)
+    assert tree(tmp_path) == before

@@ -1,0 +1,113 @@
+"""Threads between stages: order, bounds, errors, ends."""
+
+import itertools
+import threading
+import time
+
+import pytest
+
+from rtstyle.pipeline import run_stages
+
+
+@pytest.fixture(autouse=True)
+def no_thread_survives():
+    yield
+    assert [t.name for t in threading.enumerate() if t.name.startswith("stage-")] == []
+
+
+def test_items_arrive_in_order_through_stages_of_uneven_speed():
+    def slow_at_times(x):
+        time.sleep(0.002 * (x % 3))
+        return x + 1
+
+    assert list(run_stages(range(50), slow_at_times, lambda x: 10 * x)) == [10 * (x + 1) for x in range(50)]
+
+
+def test_no_items_and_no_stages():
+    assert list(run_stages([], abs)) == []
+    assert list(run_stages([1, 2, 3])) == [1, 2, 3]
+
+
+def test_none_is_an_item_like_any_other():
+    assert list(run_stages([None, 0, None], lambda x: x)) == [None, 0, None]
+
+
+def test_stages_overlap():
+    """Two stages that each wait 50 ms for each of 10 items take about 11 steps, not 20."""
+
+    def wait(x):
+        time.sleep(0.05)
+        return x
+
+    started = time.monotonic()
+    list(run_stages(range(10), wait, wait))
+    assert time.monotonic() - started < 0.85
+
+
+def test_a_source_without_end_runs_no_further_ahead_than_the_queues():
+    produced = itertools.count()
+    last = 0
+
+    def source():
+        nonlocal last
+        while True:
+            last = next(produced)
+            yield last
+
+    items = run_stages(source(), lambda x: x, depth=3)
+    for _ in range(5):
+        next(items)
+    time.sleep(0.1)
+    # 5 taken, 3 in each of two queues, 1 in the hands of the stage and 1 in those of the source
+    assert 5 <= last <= 5 + 3 + 3 + 2
+    items.close()
+
+
+def fail_at(number, error):
+    def stage(x):
+        if x == number:
+            raise error
+        return x
+
+    return stage
+
+
+def failing_source():
+    yield from range(5)
+    raise KeyError("source")
+
+
+def test_the_error_of_a_stage_is_raised_here():
+    with pytest.raises(ZeroDivisionError, match="stage"):
+        list(run_stages(itertools.count(), fail_at(7, ZeroDivisionError("stage")), lambda x: x))
+
+
+def test_the_error_of_the_source_is_raised_here():
+    with pytest.raises(KeyError, match="source"):
+        list(run_stages(failing_source(), lambda x: x))
+
+
+def test_the_first_error_wins():
+    def late(x):
+        if x == 2:
+            time.sleep(0.2)
+            raise ValueError("later")
+        return x
+
+    with pytest.raises(ZeroDivisionError, match="first"):
+        list(run_stages(range(20), late, fail_at(1, ZeroDivisionError("first"))))
+
+
+def test_closing_early_stops_the_threads():
+    items = run_stages(itertools.count(), lambda x: x)
+    assert next(items) == 0
+    assert [t.name for t in threading.enumerate() if t.name.startswith("stage-")]
+    items.close()
+
+
+def test_an_error_of_the_consumer_stops_the_threads():
+    items = run_stages(itertools.count(), lambda x: x)
+    with pytest.raises(RuntimeError):
+        for item in items:
+            if item == 3:
+                items.throw(RuntimeError("consumer"))
