@@ -62,7 +62,7 @@ def choose(name: str = "auto") -> Device:
         return Device("cpu", _providers("cpu", 0), f"auto: {problem}")
     if kind == "cpu":
         return Device("cpu", _providers("cpu", 0), "asked for")
-    problem = cuda_problem() if kind == "cuda" else None
+    problem = cuda_problem() if kind in ("cuda", "tensorrt") else None
     if problem is None and NAMES[kind] not in ort.get_available_providers():
         problem = f"this ONNX Runtime has no {NAMES[kind]}"
     if problem:
@@ -123,6 +123,7 @@ def open_session(model, device: Device, threads: int | None = None) -> ort.Infer
             ort.preload_dlls()
     options = ort.SessionOptions()
     options.log_severity_level = 4  # we report what matters ourselves
+    ort.set_default_logger_severity(4)
     if threads:
         options.intra_op_num_threads = threads
     try:

@@ -205,12 +205,14 @@ def test_crops_vary_in_picture_place_and_zoom_and_half_are_mirrored(tmp_path):
     assert (red[both] > 125).float().mean(1).std() > 0.1
 
 
-def test_crop_of_the_whole_picture_is_the_picture(tmp_path):
-    halves(32, 32).save(tmp_path / "a.png")
-    photos = Photos(tmp_path)
-    for seed in range(6):
-        crop = photos.batch(1, 32, generator(seed))[0]
-        assert any(torch.equal(crop, picture.float()) for picture in (photos.pictures[0], photos.pictures[0].flip(2)))
+def test_small_pictures_are_enlarged_by_half_at_most(tmp_path):
+    """A ramp of 8 grey levels a pixel: the levels that a crop spans tell how many of its pixels were taken."""
+    ramp = np.broadcast_to((np.arange(32, dtype=np.uint8) * 8)[None, :, None], (32, 32, 3))
+    Image.fromarray(np.ascontiguousarray(ramp)).save(tmp_path / "a.png")
+    crops = Photos(tmp_path).batch(100, 32, generator(2))
+    taken = (crops.amax((1, 2, 3)) - crops.amin((1, 2, 3))) / 8 + 1
+    assert taken.min() >= 21 - 0.5 and taken.max() <= 32
+    assert taken.min() < 23 and taken.max() > 30
 
 
 def test_crops_reach_every_border(photos_folder):
