@@ -52,15 +52,18 @@ def test_a_source_without_end_runs_no_further_ahead_than_the_queues():
         nonlocal last
         while True:
             last = next(produced)
+            time.sleep(0.001)
             yield last
 
     items = run_stages(source(), lambda x: x, depth=3)
-    for _ in range(5):
-        next(items)
-    time.sleep(0.1)
+    try:
+        for _ in range(5):
+            next(items)
+        time.sleep(0.3)
+    finally:
+        items.close()
     # 5 taken, 3 in each of two queues, 1 in the hands of the stage and 1 in those of the source
     assert 5 <= last <= 5 + 3 + 3 + 2
-    items.close()
 
 
 def fail_at(number, error):
