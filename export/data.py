@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 
 from rtstyle.errors import RtstyleError
-
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+from rtstyle.media.images import SUFFIXES
 
 
 def read_picture(path: str | os.PathLike, short_side: int | None = None, *, enlarge: bool = True) -> torch.Tensor:

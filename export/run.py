@@ -7,16 +7,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import Interrupted, RtstyleError
 from rtstyle.export.to_onnx import write_onnx
 from rtstyle.export.train import Progress, Recipe, Trainer
 from rtstyle.files import check_output
-
-
-class Stopped(RtstyleError):
-    """The user stopped the training; the message says how to go on."""
-
-    exit_code = 130
 
 
 def train_model(
@@ -39,7 +33,7 @@ def train_model(
 ) -> Path:
     """Train by a recipe and write the checked model to `out`.
 
-    Ctrl-C keeps a checkpoint and writes the model as far as it got; then Stopped is raised. Raises
+    Ctrl-C keeps a checkpoint and writes the model as far as it got; then Interrupted is raised. Raises
     RtstyleError for anything the user can put right.
     """
     out = Path(out)
@@ -71,7 +65,7 @@ def train_model(
     except KeyboardInterrupt:
         if trainer.step:
             write_onnx(trainer.averaged_net(), trainer.describe(), out)
-        raise Stopped(
+        raise Interrupted(
             f"stopped at step {trainer.step} of {plan.steps}: {out} is as far as it got; add --resume to go on"
         ) from None
     write_onnx(trainer.averaged_net(), trainer.describe(), out)

@@ -105,8 +105,8 @@ def say_device(stylizer) -> None:
 
 
 @contextmanager
-def progress_bar(what: str, total: int | None, *, unit: str, quiet: bool = False):
-    """A progress bar on standard error; yields update(done, total=None, **fields)."""
+def progress_bar(what: str, *, unit: str, quiet: bool = False):
+    """A progress bar on standard error; yields update(done, total=None, note="")."""
     if quiet:
         yield lambda done, total=None, note="": None
         return
@@ -123,7 +123,7 @@ def progress_bar(what: str, total: int | None, *, unit: str, quiet: bool = False
         TimeRemainingColumn(),
     )
     bar = Progress(*columns, console=Console(stderr=True))
-    task = bar.add_task(what, total=total, note="")
+    task = bar.add_task(what, total=None, note="")
 
     def update(done, total=None, note=""):
         bar.start()  # only now: an error before the first step should stand alone
@@ -145,7 +145,7 @@ def paint_video(source, out, stylizer, strength, keep_color, force, quiet) -> No
             say_device(stylizer)
         update(p.done, p.total, f"{p.done / max(p.seconds, 1e-6):.1f} fps")
 
-    with progress_bar(Path(source).name, None, unit="frames", quiet=quiet) as update:
+    with progress_bar(Path(source).name, unit="frames", quiet=quiet) as update:
         result = stylize_video(
             source,
             out,
@@ -237,7 +237,7 @@ def image(source, out, style, model, strength, keep_color, work_height, device, 
         if not quiet:
             say_device(stylizer)
         return
-    with progress_bar(source, None, unit="pictures", quiet=quiet) as update:
+    with progress_bar(source, unit="pictures", quiet=quiet) as update:
         done, skipped = stylize_folder(source, out, stylizer, progress=update, **look)
     for sentence in skipped:
         say(f"skipped: {sentence}")
@@ -313,7 +313,7 @@ def train(
     needs_training("train")
     from rtstyle.export.run import train_model
 
-    with progress_bar("training", None, unit="steps", quiet=quiet) as update:
+    with progress_bar("training", unit="steps", quiet=quiet) as update:
         train_model(
             recipe,
             content,
@@ -374,7 +374,7 @@ def evaluate(
 
     if sheet:
         check_output(sheet, force=force)
-    with progress_bar("evaluating", None, unit="steps", quiet=quiet) as update:
+    with progress_bar("evaluating", unit="steps", quiet=quiet) as update:
         found = evaluate_model(
             model,
             photos,

@@ -10,6 +10,12 @@ class RtstyleError(Exception):
     exit_code = 1
 
 
+class Interrupted(RtstyleError):
+    """The user stopped a long run; the message says what was kept and where."""
+
+    exit_code = 130
+
+
 class UsageError(RtstyleError):
     """An argument that can never work, whatever the machine: an unknown style, a strength out of range."""
 

@@ -27,11 +27,10 @@ def stylize_image(
     Raises RtstyleError if the input cannot be read or the output may not be written.
     """
     look.check_strength(strength)
-    if Path(source).exists():
+    if Path(source).exists():  # a missing source is the reader's to report
         check_output(out, force=force, inputs=[source])
     check_suffix(out)
     picture = read_image(source)
-    check_output(out, force=force, inputs=[source])
     if min(picture.rgb.shape[:2]) < MIN_SIDE:
         raise RtstyleError(f"{source} is smaller than {MIN_SIDE} pixels: too small to paint")
     painted = look.apply(picture.rgb, stylizer(picture.rgb), strength=strength, keep_colors=keep_color)

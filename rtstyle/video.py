@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtstyle import look
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import Interrupted, RtstyleError
 from rtstyle.files import check_output, part_name, partial_name
 from rtstyle.media.files import Frame, VideoReader, VideoWriter
 from rtstyle.pipeline import run_stages
@@ -39,12 +39,6 @@ class Result:
     notes: list[str]
 
 
-class Interrupted(RtstyleError):
-    """The user stopped the run; the message says where the partial result is."""
-
-    exit_code = 130
-
-
 def stylize_video(
     source: str | os.PathLike,
     out: str | os.PathLike,
@@ -62,10 +56,9 @@ def stylize_video(
     raised. Raises RtstyleError for anything the user can put right; then `out` is as it was.
     """
     look.check_strength(strength)
-    if Path(source).is_file():
+    if Path(source).exists():  # a missing source is the reader's to report
         out = check_output(out, force=force, inputs=[source])
     with VideoReader(source) as reader:
-        out = check_output(out, force=force, inputs=[source])
         if min(reader.stream.width, reader.stream.height) < MIN_SIDE:
             raise RtstyleError(f"{source} is smaller than {MIN_SIDE} pixels: too small to paint")
         part = part_name(out)
