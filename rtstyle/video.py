@@ -80,31 +80,39 @@ def _paint_into(part, out, reader, stylizer, strength, keep_color, progress) -> 
 
     started, done, total = time.monotonic(), 0, reader.frame_count
     writer, waiting, interrupted = None, [], False
-    items = run_stages(reader, paint)
+
+    def write(item: Frame | av.Packet) -> int | None:
+        """The last stage: how many frames are written, or None for a packet. It has a thread of its own because
+        Ctrl-C strikes the main one anywhere, even between encoding a frame and writing what the encoder gave."""
+        nonlocal writer, done
+        if not isinstance(item, Frame):
+            if writer:
+                writer.copy(item)
+            else:
+                waiting.append(item)
+            return None
+        if writer is None:
+            writer = VideoWriter(part, reader, item)
+            for packet in waiting:
+                writer.copy(packet)
+        writer.write(item)
+        done += 1
+        return done
+
+    items = run_stages(reader, paint, write)
     try:
-        for item in items:
-            if not isinstance(item, Frame):
-                if writer:
-                    writer.copy(item)
-                else:
-                    waiting.append(item)
-                continue
-            if writer is None:
-                writer = VideoWriter(part, reader, item)
-                for packet in waiting:
-                    writer.copy(packet)
-            writer.write(item)
-            done += 1
-            if progress:
-                progress(Progress(done, total, time.monotonic() - started))
+        try:
+            for written in items:
+                if progress and written:
+                    progress(Progress(written, total, time.monotonic() - started))
+        finally:
+            items.close()  # the threads have ended when this returns: the writer is ours again
     except KeyboardInterrupt:
         interrupted = True
     except BaseException:
         if writer:
             writer.abandon()
         raise
-    finally:
-        items.close()
     if writer is None:
         if interrupted:
             raise Interrupted("interrupted before the first frame: nothing was written")
