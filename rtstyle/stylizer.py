@@ -7,6 +7,7 @@ import numpy as np
 
 from rtstyle import catalog, providers
 from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.upscale import enlarge
 
 MIN_SIDE = 16
 
@@ -85,12 +86,14 @@ class Stylizer:
             raise ValueError(f"frames must be at least {MIN_SIDE} pixels a side, these are {width}x{height}")
         if len(batch) == 0:
             return frames
-        painted = self._run(self._to_work_size(batch), code)
+        small = self.shrink(batch)
+        painted = self.run(small, code)
         if painted.shape[1:3] != (height, width):
-            painted = np.stack([cv2.resize(p, (width, height), interpolation=cv2.INTER_CUBIC) for p in painted])
+            painted = np.stack([enlarge(*three) for three in zip(painted, batch, small, strict=True)])
         return painted if frames.ndim == 4 else painted[0]
 
-    def _to_work_size(self, batch: np.ndarray) -> np.ndarray:
+    def shrink(self, batch: np.ndarray) -> np.ndarray:
+        """Frames [N, H, W, 3] at the height at which the net runs."""
         height, width = batch.shape[1:3]
         if self.work_height is None or self.work_height == height:
             return batch
@@ -98,7 +101,8 @@ class Stylizer:
         how = cv2.INTER_AREA if self.work_height < height else cv2.INTER_CUBIC
         return np.stack([cv2.resize(frame, size, interpolation=how) for frame in batch])
 
-    def _run(self, batch: np.ndarray, code: np.ndarray | None) -> np.ndarray:
+    def run(self, batch: np.ndarray, code: np.ndarray | None = None) -> np.ndarray:
+        """The net alone: uint8 [N, H, W, 3] to the same, at the size given. Raises RtstyleError if it fails."""
         feed = {"frames": np.ascontiguousarray(batch)}
         if code is None:
             code = self.code

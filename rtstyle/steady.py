@@ -1,0 +1,195 @@
+"""Steady strokes on video: what stands still stays, what moves takes its strokes along, what changes shows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+SHRINK = 4  # motion is looked for in a picture so many times smaller
+LEAST_FLOW = 12  # pixels a side that DIS asks for: a smaller small picture is taken to stand still
+MARGIN = 0.15  # grey levels: what stands still explains as well as motion does, to this, stands still
+MOST_GAIN = 2.0  # of contrast: where old and new strokes have nothing in common, more would only show the seams
+
+
+class Steadier:
+    """Paints the frames of one video so that the strokes hold still.
+
+        steady = Steadier()
+        for frame in video:
+            show(steady(frame, stylizer))     # uint8 RGB [H, W, 3]
+
+    Each frame is compared with what the past leads to expect. Where the two agree, and only there,
+
+    - before the net, what stands still is averaged over up to `frames` frames: sensor noise makes flat areas boil,
+      and here it goes without blurring a stroke. What moves is left as it is;
+    - after the net, the last output, warped along the optical flow of the input, makes up `keep` (0 to 1) of the
+      new one (Ruder et al. 2016, "Artistic Style Transfer for Videos", sections 4.1 and 4.2, as a recursive filter).
+      Strokes that do not quite meet come out pale from such a blend, so it gets back the local contrast of the new
+      painting: `detail` times the gain that this takes, for the finest detail (the idea is the variance-preserving
+      blending of Heitz and Neyret 2018; here the variance is measured, as the two are not independent).
+
+    Agreement is exp(-(d / tolerance)^2); d is the mean difference of the three channels, in grey levels, at a
+    quarter of the size. When more than `cut` of the frame agrees by less than a half, when the size changes or
+    after the net has failed, the past is forgotten and the frame is painted as it is.
+    """
+
+    def __init__(
+        self, *, frames: int = 16, keep: float = 0.65, tolerance: float = 4.0, detail: float = 1.3, cut: float = 0.6
+    ):
+        if not (frames >= 1 and 0 <= keep < 1 and tolerance > 0 and detail >= 0 and 0 <= cut <= 1):
+            raise ValueError(
+                "expected frames >= 1, 0 <= keep < 1, tolerance > 0, detail >= 0 and 0 <= cut <= 1, found "
+                f"frames={frames}, keep={keep}, tolerance={tolerance}, detail={detail}, cut={cut}"
+            )
+        self.frames, self.keep, self.tolerance, self.detail, self.cut = frames, keep, tolerance, detail, cut
+        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._dis.setFinestScale(0)  # the preset stops at a quarter of the small picture: too coarse for limbs
+        self._dis.setPatchStride(6)  # these two pay for it
+        self._dis.setGradientDescentIterations(6)
+        self._shape: tuple[int, ...] | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the past: the next frame is painted as it is."""
+        self._last: np.ndarray | None = None
+
+    def __call__(
+        self, frame: np.ndarray, paint: Callable[[np.ndarray], np.ndarray], *, hold: float = 1.0
+    ) -> np.ndarray:
+        """The next frame, painted: uint8 RGB [H, W, 3] in and out.
+
+        `paint` is called once, with the frame as the net should see it, and must return the same shape and type.
+        `hold` (0 to 1) scales `keep` for this frame: pass less while the painting changes though the frame does
+        not, as in a crossfade of styles. Raises ValueError for other types, shapes or values.
+        """
+        frame = np.ascontiguousarray(frame)
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or min(frame.shape) < 2:
+            raise ValueError(f"the frame must be uint8 [H, W, 3], found {frame.dtype} {list(frame.shape)}")
+        if not 0 <= hold <= 1:
+            raise ValueError(f"hold must be between 0 and 1, found {hold}")
+        if frame.shape != self._shape:
+            self._start(frame.shape)
+        last, self._last = self._last, None  # stays None if the net fails
+        small = self._shrink(frame)
+        match = None if last is None else self._match(small)
+        if match is None:
+            return self._first(frame, small, paint)
+        flow, still, agreement = match
+        painted = _checked(paint(self._average(frame, small, still * agreement)), frame)
+        self._last = self._blend(last, painted, flow, self.keep * hold * agreement)
+        return cv2.convertScaleAbs(self._last)
+
+    def _start(self, shape: tuple[int, ...]) -> None:
+        """Buffers for frames of this shape: fresh memory in every step would double the time."""
+        self.reset()
+        self._shape, (height, width) = shape, shape[:2]
+        self._small_size = max(1, width // SHRINK), max(1, height // SHRINK)
+        self._scale = np.divide((width, height), self._small_size).astype(np.float32)
+        self._grid, self._small_grid = _grid(width, height), _grid(*self._small_size)
+        self._mean, self._new, self._warped = (np.empty(shape, np.float32) for _ in range(3))
+        self._map = np.empty((height, width, 2), np.float32)
+        self._fine_old, self._fine_new, self._one, self._other = (np.empty(shape[:2], np.float32) for _ in range(4))
+
+    def _first(self, frame: np.ndarray, small: np.ndarray, paint: Callable) -> np.ndarray:
+        painted = _checked(paint(frame), frame)
+        self._age = np.ones(small.shape[:2], np.float32)  # how many frames are in the mean
+        self._small_mean = small
+        np.copyto(self._mean, frame)
+        self._last = painted.astype(np.float32, order="C")
+        return painted
+
+    def _shrink(self, frame: np.ndarray) -> np.ndarray:
+        """The frame at a quarter of its size, float32, smooth enough to be warped without a residue."""
+        half = cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)  # twice a half is fast
+        small = cv2.resize(half, self._small_size, interpolation=cv2.INTER_AREA)
+        return cv2.GaussianBlur(small, (5, 5), 0.9).astype(np.float32)
+
+    def _match(self, small: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Where the small frame comes from (flow, small pixels), what of it stands still and what agrees (0 to 1,
+        [h, w]); None at a cut. All of it is measured against the mean and not the last frame: half of the noise
+        is out of that, and small errors of the flow do not add up to a drift.
+
+        A flat wall beside a moving hand has no motion of its own and DIS lends it the hand's: hence the preference
+        for standing still, where that explains a neighbourhood as well.
+        """
+        past, (width, height) = self._small_mean, self._small_size
+        flow = self._flow(small, past)
+        stands, moves = _difference(small, past), _difference(small, _warp(past, self._small_grid + flow))
+        stands = cv2.blur(stands, (7, 7)) <= cv2.blur(moves, (7, 7)) + MARGIN
+        still = cv2.blur(stands.astype(np.float32), (5, 5))
+        flow *= 1 - still[..., None]
+        origin = self._small_grid + flow
+        agreement = np.exp(-((_difference(small, _warp(past, origin)) / self.tolerance) ** 2))
+        x, y = cv2.split(origin)
+        agreement[(x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)] = 0
+        if np.count_nonzero(agreement < 0.5) > self.cut * agreement.size:
+            return None
+        return flow, still, cv2.erode(agreement, np.ones((3, 3), np.uint8))
+
+    def _flow(self, small: np.ndarray, past: np.ndarray) -> np.ndarray:
+        """small(x) is about past(x + flow(x)); float32 [h, w, 2] (DIS, Kroeger et al. 2016)."""
+        if min(self._small_size) < LEAST_FLOW:
+            return np.zeros((*small.shape[:2], 2), np.float32)
+        return self._dis.calc(*(cv2.cvtColor(cv2.convertScaleAbs(p), cv2.COLOR_RGB2GRAY) for p in (small, past)), None)
+
+    def _average(self, frame: np.ndarray, small: np.ndarray, agreement: np.ndarray) -> np.ndarray:
+        """What the net should see: each pixel's mean since it last changed or moved, over `frames` at most."""
+        self._age = np.minimum(self._age * agreement + 1, self.frames)
+        past = 1 - 1 / self._age
+        self._small_mean = cv2.blendLinear(self._small_mean, small, past, 1 - past)
+        return cv2.convertScaleAbs(self._mix(self._mean, frame, past, self._mean))
+
+    def _blend(self, last: np.ndarray, painted: np.ndarray, flow: np.ndarray, past: np.ndarray) -> np.ndarray:
+        """The new painting with `past` of the last output, warped; float32. `last` is used up."""
+        size = painted.shape[1::-1]
+        cv2.add(cv2.resize(flow * self._scale, size, dst=self._map), self._grid, dst=self._map)
+        cv2.remap(last, self._map, None, cv2.INTER_LINEAR, dst=self._warped, borderMode=cv2.BORDER_REPLICATE)
+        blend = self._mix(self._warped, painted, past, last)
+        if self.detail:
+            fine = self._fine(blend, self._fine_old)
+            gain = np.sqrt(self._variance(self._fine(self._new, self._fine_new)) / self._variance(fine))
+            gain = self.detail * (np.clip(gain, 1, MOST_GAIN) - 1)
+            cv2.multiply(fine, cv2.resize(gain, size, dst=self._one), dst=fine)
+            cv2.add(blend, cv2.cvtColor(fine, cv2.COLOR_GRAY2RGB, dst=self._warped), dst=blend)
+        return cv2.max(blend, 0, dst=blend)
+
+    def _mix(self, old: np.ndarray, new: np.ndarray, past: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """past old + (1 - past) new, with `past` [h, w] of the small size; leaves `new` as float32 in self._new."""
+        np.copyto(self._new, new)
+        past = cv2.resize(past, new.shape[1::-1], dst=self._one)
+        return cv2.blendLinear(old, self._new, past, np.subtract(1, past, out=self._other), dst=out)
+
+    def _fine(self, picture: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """What a small blur takes out of the light and dark of a picture, float32 [H, W]."""
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY, dst=self._one)
+        return cv2.subtract(grey, cv2.GaussianBlur(grey, (3, 3), 0, dst=out), dst=out)
+
+    def _variance(self, fine: np.ndarray) -> np.ndarray:
+        """Local variance, [h, w] of the small size; never quite zero, so that what is flat stays flat."""
+        square = cv2.multiply(fine, fine, dst=self._one)
+        return cv2.blur(cv2.resize(square, self._small_size, interpolation=cv2.INTER_AREA), (9, 9)) + 0.5
+
+
+def _checked(painted: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    painted = np.asarray(painted)
+    if painted.dtype != np.uint8 or painted.shape != frame.shape:
+        raise ValueError(
+            f"expected a painting of uint8 {list(frame.shape)}, found {painted.dtype} {list(painted.shape)}"
+        )
+    return painted
+
+
+def _grid(width: int, height: int) -> np.ndarray:
+    """The coordinates (x, y) of every pixel, float32 [height, width, 2]."""
+    return np.stack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), -1)
+
+
+def _warp(picture: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    return cv2.remap(picture, origin, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The mean absolute difference of the channels, [h, w]."""
+    return cv2.transform(cv2.absdiff(a, b), np.full((1, 3), 1 / 3, np.float32))
