@@ -135,6 +135,14 @@ def styles(model: str = "live") -> list[Style]:
     return [*base.styles, *(style for own in _user_models() for style in own.styles)]
 
 
+def mixable(model: Model) -> list[Style]:
+    """The styles whose codes `model` takes: its own and, of the user's, those made for the same body."""
+    if not model.takes_code:
+        return list(model.styles)
+    own = [other for other in _user_models() if other.body_sha256 == model.body_sha256 and other.path != model.path]
+    return [*model.styles, *(style for other in own for style in other.styles)]
+
+
 def _user_models() -> list[Model]:
     found = []
     for path in sorted(user_folder().glob("*.onnx")):

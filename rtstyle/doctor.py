@@ -96,8 +96,8 @@ def _media(problems: list[str]) -> dict:
     import av
     import cv2
 
-    from rtstyle.live import has_display
     from rtstyle.media.camera import has_camera
+    from rtstyle.media.window import has_display
 
     if "libx264" not in av.codecs_available:
         problems.append("this PyAV has no libx264 encoder: pip install --force-reinstall av")

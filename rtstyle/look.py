@@ -39,3 +39,17 @@ def apply(original: np.ndarray, painted: np.ndarray, *, strength: float = 1.0, k
     if keep_colors:
         painted = keep_color(original, painted)
     return blend(original, painted, strength)
+
+
+def split_view(original: np.ndarray, painted: np.ndarray, at: float) -> np.ndarray:
+    """The original to the left of a line, the painted frame to its right: uint8 RGB [H, W, 3] both, a new array.
+
+    `at` is where the line stands, as a share of the width.
+    """
+    width = painted.shape[1]
+    column = min(width, max(0, round(at * width)))
+    out = painted.copy()
+    out[:, :column] = original[:, :column]
+    line = max(1, width // 320)
+    out[:, max(0, column - line) : column + line] = 255
+    return out

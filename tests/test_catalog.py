@@ -1,5 +1,6 @@
 """Styles by name, mix and file."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -180,3 +181,32 @@ def test_broken_metadata_is_one_sentence(tmp_path, key, value):
     onnx.save(model, tmp_path / "broken.onnx")
     with pytest.raises(RtstyleError, match="incomplete rtstyle metadata"):
         catalog.load(str(tmp_path / "broken.onnx"))
+
+
+def names(found):
+    return [style.name for style in found]
+
+
+def test_mixable_are_the_models_own_styles_and_the_users_of_the_same_body(own_folder):
+    model = catalog.load("live")
+    assert names(catalog.mixable(model)) == names(model.styles)
+    renamed_copy(own_folder / "quilt.onnx", "quilt")
+    renamed_copy(own_folder / "carpet.onnx", "carpet")
+    renamed_copy(own_folder / "foreign.onnx", "foreign", body_sha256="0" * 64)
+    (own_folder / "broken.onnx").write_text("not a net")
+    found = catalog.mixable(model)
+    assert names(found) == [*names(model.styles), "carpet", "quilt"]
+    assert {style.code.shape for style in found} == {model.styles[0].code.shape}
+
+
+def test_a_model_in_the_users_folder_is_not_listed_twice(own_folder):
+    renamed_copy(own_folder / "quilt.onnx", "quilt")
+    renamed_copy(own_folder / "carpet.onnx", "carpet")
+    own = catalog.load(str(own_folder / "quilt.onnx"))
+    assert names(catalog.mixable(own)) == ["quilt", "carpet"]
+
+
+def test_a_model_without_a_code_mixes_with_nothing(own_folder):
+    renamed_copy(own_folder / "quilt.onnx", "quilt")
+    model = dataclasses.replace(catalog.load("live"), takes_code=False)
+    assert names(catalog.mixable(model)) == names(model.styles)

@@ -72,3 +72,28 @@ def test_inputs_are_not_written_to(pair):
     look.apply(*pair, strength=0.5, keep_colors=True)
     for now, before in zip(pair, copies, strict=True):
         assert (now == before).all()
+
+
+@pytest.mark.parametrize(("at", "column"), [(0.0, 0), (0.25, 16), (0.5, 32), (1.0, 64), (-3.0, 0), (7.0, 64)])
+def test_split_view_is_before_and_after_with_a_line_between(at, column):
+    original, painted = picture(0, 40, 64), 255 - picture(3, 40, 64)
+    out = look.split_view(original, painted, at)
+    left, right = max(0, column - 1), min(64, column + 1)
+    assert out.shape == (40, 64, 3) and out.dtype == np.uint8
+    assert (out[:, :left] == original[:, :left]).all()
+    assert (out[:, right:] == painted[:, right:]).all()
+    assert (out[:, left:right] == 255).all()
+
+
+def test_the_line_of_a_split_view_is_seen_at_any_size():
+    for width, line in [(16, 2), (640, 4), (1920, 12)]:
+        black = np.zeros((16, width, 3), np.uint8)
+        assert (look.split_view(black, black, 0.5)[0, :, 0] == 255).sum() == line
+
+
+def test_split_view_leaves_its_inputs_alone(pair):
+    copies = [p.copy() for p in pair]
+    out = look.split_view(*pair, 0.5)
+    out[:] = 7
+    for now, before in zip(pair, copies, strict=True):
+        assert (now == before).all()

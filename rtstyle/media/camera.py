@@ -1,18 +1,47 @@
-"""Cameras through OpenCV: a thread that keeps only the newest frame."""
+"""Live sources: cameras and streams through OpenCV, video files at their own speed, folders of pictures; and
+the thread that keeps only the newest frame. Frames are uint8 RGB [H, W, 3].
+
+A *source* has `read()`, which gives the next frame or None when it ended or was lost; `wake()`, which may be
+called from any thread and lets a waiting `read` return; `close()`, for the thread that reads; and `returns`:
+whether it may come back once lost, and is worth waiting for.
+"""
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import dataclasses
+import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
 
 from rtstyle.errors import RtstyleError
+from rtstyle.media.images import SUFFIXES, read_image
+from rtstyle.media.reader import VideoReader
+
+OPEN_SECONDS = 4.0  # OpenCV's own default is 30
+READ_SECONDS = 4.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # between two attempts to open a lost source again
+PICTURE_SECONDS = 3.0  # how long a picture of a folder stays
+
+
+class Source(Protocol):
+    """What `Capture` reads from; see the module's docstring."""
+
+    returns: bool
+
+    def read(self) -> np.ndarray | None: ...
+
+    def wake(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def has_camera() -> bool:
@@ -22,106 +51,319 @@ def has_camera() -> bool:
     return True  # opening it is the only way to know
 
 
-def open_camera(index: int = 0) -> cv2.VideoCapture:
-    """An opened camera. Raises RtstyleError if it cannot be opened or gives no picture."""
+def list_cameras() -> list[tuple[int, str]]:
+    """The cameras of this machine: (number, name), the number being what `open_source` takes."""
+    from cv2_enumerate_cameras import enumerate_cameras
+
+    backend = {"linux": cv2.CAP_V4L2, "darwin": cv2.CAP_AVFOUNDATION, "win32": cv2.CAP_MSMF}.get(sys.platform)
+    found = enumerate_cameras(cv2.CAP_ANY if backend is None else backend)
+    return sorted((camera.index, camera.name or "unnamed") for camera in found)
+
+
+def open_source(
+    source: int | str | os.PathLike,
+    *,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    loop: bool = False,
+) -> Source:
+    """A source by what people write: a camera number or device, a stream's address (rtsp://, http://), a video
+    file, a picture or a folder of pictures.
+
+    `size` (width, height) and `fps` are what a camera is asked for; it may give something else. `loop` starts
+    files and folders again at their end. Raises RtstyleError if there is nothing to be had there.
+    """
+    text = os.fspath(source) if not isinstance(source, int) else str(source)
+    if text.isdecimal():
+        return open_camera(int(text), size, fps)
+    if "://" in text:
+        return open_stream(text)
+    try:
+        return _open_path(text, size, fps, loop)
+    except OSError as error:  # a folder on the way or at the end of it that may not be read
+        raise RtstyleError(f"the source {text} cannot be opened ({error.strerror})") from None
+
+
+def _open_path(text: str, size: tuple[int, int] | None, fps: float | None, loop: bool) -> Source:
+    path = Path(text)
+    if path.is_char_device():
+        return open_camera(text, size, fps)
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in SUFFIXES):
+        return PictureFolder(path, loop=loop)
+    if path.is_file():
+        return VideoFile(path, loop=loop)
+    raise RtstyleError(
+        f"the source {text} does not exist: give a camera's number (rtstyle cam --list-cameras), an address such as "
+        "rtsp://... or http://..., a video file or a folder of pictures"
+    )
+
+
+def open_camera(camera: int | str = 0, size: tuple[int, int] | None = None, fps: float | None = None) -> CvSource:
+    """A camera by number or device path. Raises RtstyleError if it cannot be opened."""
+    # All asked for at construction: some drivers ignore later changes. Without MJPG most USB cameras give only a
+    # few frames a second above 640x480.
+    wanted = [cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")]
+    if size:
+        wanted += [cv2.CAP_PROP_FRAME_WIDTH, size[0], cv2.CAP_PROP_FRAME_HEIGHT, size[1]]
+    if fps:
+        wanted += [cv2.CAP_PROP_FPS, round(fps)]
+    with _quiet_opencv():
+        capture = cv2.VideoCapture(camera, cv2.CAP_ANY, wanted)
+        if not capture.isOpened():  # a driver that refuses what was asked for may still give what it has
+            capture = cv2.VideoCapture(camera)
+    if not capture.isOpened():
+        raise RtstyleError(
+            f"camera {camera} cannot be opened: is it plugged in, and free? (rtstyle cam --list-cameras)"
+        )
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    return CvSource(capture)
+
+
+def open_stream(address: str) -> CvSource:
+    """A network camera or stream by its address. Raises RtstyleError if it cannot be opened in a few seconds."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the loss of a stream is told on the display
+    if address.startswith("rtsp") and "OPENCV_FFMPEG_CAPTURE_OPTIONS" not in os.environ:
+        os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
+    options = [
+        *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(OPEN_SECONDS * 1000)),
+        *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(READ_SECONDS * 1000)),
+        *(cv2.CAP_PROP_N_THREADS, 1),  # with several, the decoder holds back a frame for each
+    ]
+    with _quiet_opencv():
+        capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, options)
+    if not capture.isOpened():
+        raise RtstyleError(f"the stream {address} cannot be opened: is it running, and the address right?")
+    return CvSource(capture)
+
+
+@contextlib.contextmanager
+def _quiet_opencv() -> Iterator[None]:
     previous = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        # asked for at construction: some drivers ignore later changes, and without MJPG give a few frames a second
-        capture = cv2.VideoCapture(
-            index,
-            cv2.CAP_ANY,
-            [
-                cv2.CAP_PROP_FOURCC,
-                cv2.VideoWriter.fourcc(*"MJPG"),
-                cv2.CAP_PROP_FRAME_WIDTH,
-                640,
-                cv2.CAP_PROP_FRAME_HEIGHT,
-                480,
-            ],
-        )
-        if not capture.isOpened():
-            capture = cv2.VideoCapture(index)
+        yield
     finally:
         cv2.utils.logging.setLogLevel(previous)
-    if not capture.isOpened():
-        raise RtstyleError(f"camera {index} cannot be opened: is it plugged in, and free?")
-    return capture
 
 
-class NewestFrame:
-    """Reads a capture in a thread and keeps the newest frame only: a slow consumer drops frames, never lags.
+class CvSource:
+    """A camera or stream: `capture` has `read() -> (ok, BGR frame)` and `release()` as cv2.VideoCapture."""
 
-    `capture` is anything with `read() -> (ok, BGR frame)` and `release()`.
-    """
+    returns = True
 
     def __init__(self, capture):
         self._capture = capture
-        self._changed = threading.Condition()
-        self._frame: np.ndarray | None = None
-        self._number = 0
-        self._running = True
-        self._thread = threading.Thread(target=self._read, name="capture", daemon=True)
-        self._thread.start()
 
-    def _read(self) -> None:
-        while self._running:
-            ok, frame = self._capture.read()
-            with self._changed:
-                if ok and frame is not None:
-                    self._frame, self._number = frame, self._number + 1
-                else:
-                    self._running = False
-                self._changed.notify_all()
+    def read(self) -> np.ndarray | None:
+        ok, frame = self._capture.read()
+        if not ok or frame is None:
+            return None
+        if frame.ndim == 2:
+            return cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB)
+        return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
-    def next(self, after: int, timeout: float = 5.0) -> tuple[int, np.ndarray]:
-        """(number, RGB frame) of the newest frame with a number above `after`, waiting for it if need be.
-
-        Raises RtstyleError when the source ended or gave nothing for `timeout` seconds.
-        """
-        deadline = time.monotonic() + timeout
-        with self._changed:
-            while self._number <= after:
-                if not self._running:
-                    raise RtstyleError("the camera stopped giving pictures")
-                if not self._changed.wait(deadline - time.monotonic()) and self._number <= after:
-                    raise RtstyleError(f"the camera gave no picture for {timeout:g} seconds")
-            number, frame = self._number, self._frame
-        return number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    def wake(self) -> None:
+        """Nothing can be done: an OpenCV capture must not be touched under a read, which ends by itself."""
 
     def close(self) -> None:
-        self._running = False
-        self._thread.join(timeout=2)
         self._capture.release()
 
 
-class Window:
-    """An OpenCV window. `show` returns the key that was pressed, `q` when the window was closed, or None."""
+class VideoFile:
+    """A video file at its own speed, upright: each `read` waits until the frame's time stamp is due."""
 
-    def __init__(self, title: str = "rtstyle"):
-        self._title = title
-        self._shown = False
-        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+    returns = False
 
-    def show(self, rgb: np.ndarray) -> str | None:
-        cv2.imshow(self._title, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-        if not self._shown:
-            cv2.resizeWindow(self._title, rgb.shape[1], rgb.shape[0])
-        key = cv2.pollKey() & 0xFF if self._shown else cv2.waitKey(1) & 0xFF
-        if self._shown and self._was_closed():
-            return "q"
-        self._shown = True
-        return None if key == 0xFF else {27: "q"}.get(key, chr(key))
+    def __init__(self, path: str | os.PathLike, *, loop: bool = False):
+        self._path, self._loop = path, loop
+        self._closed = threading.Event()
+        self._origin: float | None = None
+        self._reader = VideoReader(path)
+        self._frames = self._decode()
 
-    def _was_closed(self) -> bool:
-        try:
-            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
-        except cv2.error:  # OpenCV's Qt windows: closing the last one takes their toolkit away
-            return True
+    def _decode(self) -> Iterator[tuple[float, np.ndarray]]:
+        """(seconds since the first frame, upright RGB) for ever if looped."""
+        begin = 0.0
+        while True:
+            first, at, step = None, 0.0, 1 / 25
+            for item in self._reader:
+                seconds = float(item.pts * self._reader.stream.time_base)
+                first = seconds if first is None else first
+                step = seconds - first - at or step
+                at = seconds - first
+                yield begin + at, np.ascontiguousarray(np.rot90(item.rgb, round(item.rotation / 90)))
+            self._reader.close()
+            if first is None:
+                raise RtstyleError(f"{self._path} holds no frame that can be decoded")
+            if not self._loop:
+                return
+            begin += at + step
+            self._reader = VideoReader(self._path)
+
+    def read(self) -> np.ndarray | None:
+        due, rgb = next(self._frames, (None, None))
+        if rgb is None or self._closed.is_set():
+            return None
+        now = time.monotonic()
+        if self._origin is None:
+            self._origin = now - due
+        late = now - self._origin - due
+        if late > 0.5:  # decoding cannot keep up, or the machine slept: go on from here, do not race
+            self._origin += late
+        elif late < 0 and self._closed.wait(-late):
+            return None
+        return rgb
+
+    def wake(self) -> None:
+        self._closed.set()
 
     def close(self) -> None:
-        with contextlib.suppress(cv2.error):
-            cv2.destroyAllWindows()
-            cv2.waitKey(1)
+        self._reader.close()
 
 
-Show = Callable[[np.ndarray], "str | None"]
+class PictureFolder:
+    """The pictures of a folder, each shown for `seconds`, or one picture for ever. Unreadable ones are passed over."""
+
+    returns = False
+
+    def __init__(self, path: str | os.PathLike, *, loop: bool = False, seconds: float = PICTURE_SECONDS):
+        path = Path(path)
+        loop = loop or path.is_file()
+        files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        if not files:
+            raise RtstyleError(f"the folder {path} holds no pictures ({', '.join(SUFFIXES)})")
+        self._path, self._files, self._loop, self._seconds = path, files, loop, seconds
+        self._pending: collections.deque[Path] = collections.deque(files)
+        self._until = 0.0
+        self._closed = threading.Event()
+
+    def read(self) -> np.ndarray | None:
+        if self._closed.wait(max(0.0, self._until - time.monotonic())):
+            return None
+        while self._pending or self._loop:
+            if not self._pending:
+                self._pending.extend(self._files)
+            if (rgb := self._load(self._pending.popleft())) is not None:
+                self._until = time.monotonic() + self._seconds
+                return rgb
+        return None
+
+    def _load(self, path: Path) -> np.ndarray | None:
+        try:
+            rgb = read_image(path).rgb
+        except RtstyleError:
+            self._files = [file for file in self._files if file != path]
+            if not self._files:
+                raise RtstyleError(f"{self._path} holds no picture that can be read") from None
+            return None
+        return rgb
+
+    def wake(self) -> None:
+        self._closed.set()
+
+    def close(self) -> None:
+        pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Captured:
+    """A frame of a source: its number (from 1), when it was read (time.monotonic) and uint8 RGB [H, W, 3]."""
+
+    number: int
+    time: float
+    rgb: np.ndarray
+
+
+class Capture:
+    """Reads a source in a thread and keeps the newest frame only: a slow consumer drops frames, never lags.
+
+    `opener` gives the source; the first call is made here, so that what is wrong with it is raised here. A
+    source that `returns` is opened again for as long as it takes when it was lost; `problem` then says what is
+    the matter, and `ended` is set when nothing more will come. `changed` is notified at every new frame.
+    """
+
+    def __init__(self, opener: Callable[[], Source]):
+        self._opener = opener
+        self._source: Source | None = opener()
+        self.changed = threading.Condition()
+        self.newest: Captured | None = None
+        self.ended = False
+        self.error: RtstyleError | None = None
+        self._lost, self._lost_at, self._pause = "", 0.0, FIRST_PAUSE  # until the next frame comes
+        self._times: collections.deque[float] = collections.deque(maxlen=64)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="capture", daemon=True)
+        self._thread.start()
+
+    @property
+    def count(self) -> int:
+        """Frames read so far."""
+        newest = self.newest
+        return newest.number if newest else 0
+
+    @property
+    def rate(self) -> float | None:
+        """Measured frames a second over the last two seconds; None before there is anything to measure."""
+        times = [t for t in list(self._times) if t > time.monotonic() - 2]
+        return (len(times) - 1) / (times[-1] - times[0]) if len(times) > 2 and times[-1] > times[0] else None
+
+    @property
+    def problem(self) -> str:
+        """What is the matter with the source, as a person would say it; empty while frames come."""
+        if self._lost:
+            return self._lost
+        newest = self.newest
+        quiet = time.monotonic() - newest.time if newest else 0.0
+        returns = self._source is not None and self._source.returns
+        return f"no picture for {quiet:.0f} s" if returns and quiet > 1.0 else ""
+
+    def next(self, after: int, timeout: float) -> Captured | None:
+        """The newest frame with a number above `after`, waiting up to `timeout` seconds; else None."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.count > after or self.ended, timeout)
+            return self.newest if self.count > after else None
+
+    def _read(self) -> None:
+        try:
+            while not self._stop.is_set():
+                rgb = self._source.read()
+                if rgb is not None:
+                    self._keep(rgb)
+                elif self._stop.is_set() or not self._source.returns or not self._reopen():
+                    break
+        except RtstyleError as error:
+            self.error = error
+        except Exception as error:  # a source's own kinds: the frame loop has to hear of it, not this thread
+            self.error = RtstyleError(f"reading the source failed ({type(error).__name__}: {error})")
+        finally:
+            self._source.close()
+            with self.changed:
+                self.ended = True
+                self.changed.notify_all()
+
+    def _keep(self, rgb: np.ndarray) -> None:
+        now = time.monotonic()
+        self._times.append(now)
+        with self.changed:
+            self.newest = Captured(self.count + 1, now, rgb)
+            self._lost, self._lost_at, self._pause = "", 0.0, FIRST_PAUSE
+            self.changed.notify_all()
+
+    def _reopen(self) -> bool:
+        """Open the lost source again, however long that takes; False when this capture was closed meanwhile."""
+        self._lost_at = self._lost_at or time.monotonic()
+        self._source.close()
+        self._times.clear()
+        while True:
+            self._lost = f"the source was lost {time.monotonic() - self._lost_at:.0f} s ago: waiting for it"
+            if self._stop.wait(self._pause):
+                return False
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            with contextlib.suppress(RtstyleError):
+                self._source = self._opener()
+                return True
+
+    def close(self) -> None:
+        """Stop reading and let go of the source. A read that hangs is left behind after a while."""
+        self._stop.set()
+        self._source.wake()
+        self._thread.join(timeout=READ_SECONDS + OPEN_SECONDS + 1)

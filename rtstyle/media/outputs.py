@@ -1,0 +1,269 @@
+"""Where live frames go besides the window: a recording with real time stamps, a virtual camera."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from rtstyle.errors import RtstyleError
+from rtstyle.files import part_name
+
+CLOCK = 90000  # ticks a second of a recording's time stamps
+RECORDINGS = (".mp4", ".m4v", ".mov", ".mkv")
+QUEUE = 8  # frames that may wait for the encoder; more are dropped, so that painting never waits
+# What is encoded is in the file within a second: Matroska's clusters by themselves, the others as fragments.
+AT_ONCE = {"flush_packets": "1"}
+FRAGMENTS = {"movflags": "hybrid_fragmented", "frag_duration": "1000000", **AT_ONCE}
+
+HOW_TO_GET = {
+    "linux": "install v4l2loopback (Debian, Ubuntu: sudo apt install v4l2loopback-dkms), then load it (sudo modprobe "
+    "v4l2loopback exclusive_caps=1 card_label=rtstyle)",
+    "darwin": "install OBS (https://obsproject.com), start it once and press Start Virtual Camera",
+    "win32": "install OBS (https://obsproject.com) and start it once",
+}
+
+
+def fit(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
+    """uint8 RGB [H, W, 3] scaled into width x height, with black bars where the shape differs. One row or column
+    too many, as odd sizes have, is cut off."""
+    if 0 <= rgb.shape[0] - height <= 1 and 0 <= rgb.shape[1] - width <= 1:
+        return rgb[:height, :width]
+    scale = min(width / rgb.shape[1], height / rgb.shape[0])
+    size = max(1, min(width, round(rgb.shape[1] * scale))), max(1, min(height, round(rgb.shape[0] * scale)))
+    inner = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    out = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - size[1]) // 2, (width - size[0]) // 2
+    out[top : top + size[1], left : left + size[0]] = inner
+    return out
+
+
+class Recorder:
+    """Records frames as H.264 (.mp4, .mov, .mkv), each at the time it was captured, in a thread of its own.
+
+    The file takes its name when `finish` returns. Until then it is a hidden part file beside it, written so
+    that even after a crash or a power cut what was recorded can be played. `dropped` counts frames that came
+    faster than they could be encoded; `error` is what ended the recording early.
+    """
+
+    def __init__(self, out: str | os.PathLike):
+        self.path = Path(out)
+        self._part = part_name(self.path)
+        self._queue: queue.Queue[tuple[float, np.ndarray] | float] = queue.Queue(QUEUE)
+        self.frames = self.dropped = 0
+        self.error: RtstyleError | None = None
+        self._container = self._stream = None
+        self._origin = 0.0
+        self._ticks = -1
+        self._finished = False
+        self._open()
+        self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+        self._thread.start()
+
+    def _open(self) -> None:
+        """Open the container now, so that an unknown ending or a missing folder is heard of at once."""
+        suffix = self.path.suffix.lower()
+        if suffix not in RECORDINGS:
+            raise RtstyleError(f"cannot record to {self.path}: end the name with {', '.join(RECORDINGS)}")
+        options = AT_ONCE if suffix == ".mkv" else FRAGMENTS
+        try:
+            self._part.touch()  # PyAV opens the file at the first frame only
+            self._container = av.open(os.fspath(self._part), "w", container_options=options)
+            self._stream = self._container.add_stream("libx264", rate=30)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            with contextlib.suppress(OSError):
+                self._part.unlink(missing_ok=True)
+            reason = getattr(error, "strerror", None) or error
+            raise RtstyleError(f"cannot record to {self.path} ({reason})") from None
+
+    @property
+    def seconds(self) -> float:
+        """How much has been encoded."""
+        return max(0, self._ticks) / CLOCK
+
+    def write(self, seconds: float, rgb: np.ndarray) -> None:
+        """Take uint8 RGB [H, W, 3] captured at `seconds` (any clock, rising). Never waits."""
+        try:
+            self._queue.put_nowait((seconds, rgb))
+        except queue.Full:
+            self.dropped += 1
+
+    def _work(self) -> None:
+        held = None
+        while not isinstance(item := self._queue.get(), float):
+            if self.error is None:  # else the queue is only emptied, or `finish` would find no room in it
+                with self._keeping_the_error():
+                    held = self._take(held, *item)
+        if held is not None and self.error is None:
+            with self._keeping_the_error():
+                self._encode(*held, item)
+                self._mux(self._stream.encode(None))
+
+    @contextlib.contextmanager
+    def _keeping_the_error(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # a full disk, or whatever else: the frame loop has to hear of it
+            reason = getattr(error, "strerror", None) or error
+            self.error = RtstyleError(f"recording to {self.path} stopped ({reason})")
+
+    def _take(self, held, seconds: float, rgb: np.ndarray):
+        """A frame lasts until the next one comes, so one is held back."""
+        if held is None:
+            self._origin = seconds
+            self._start(rgb)
+        elif seconds <= held[0]:
+            return held
+        else:
+            self._encode(*held, seconds)
+        return seconds, rgb
+
+    def _start(self, rgb: np.ndarray) -> None:
+        stream, codec = self._stream, self._stream.codec_context
+        stream.width, stream.height = (side - side % 2 for side in rgb.shape[1::-1])
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = codec.time_base = Fraction(1, CLOCK)
+        codec.gop_size = 60
+        # one encoding thread and no frames in reserve: painting needs the processor more than the encoder
+        codec.options = {"preset": "superfast", "crf": "18", "tune": "zerolatency"}
+        codec.thread_count = 1
+        codec.color_range, codec.colorspace = av.video.reformatter.ColorRange.MPEG, 6
+        codec.color_primaries, codec.color_trc = 6, 6
+
+    def _encode(self, seconds: float, rgb: np.ndarray, until: float) -> None:
+        ticks = max(self._ticks + 1, round((seconds - self._origin) * CLOCK))
+        self._ticks = ticks
+        picture = av.VideoFrame.from_ndarray(
+            np.ascontiguousarray(fit(rgb, self._stream.width, self._stream.height)), format="rgb24"
+        )
+        picture = picture.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
+        picture.pts, picture.time_base = ticks, Fraction(1, CLOCK)  # not the stream's: Matroska changes that
+        self._mux(self._stream.encode(picture), max(1, round((until - self._origin) * CLOCK) - ticks))
+        self.frames += 1
+
+    def _mux(self, packets, duration: int | None = None) -> None:
+        for packet in packets:
+            if duration:
+                packet.duration = duration
+            self._container.mux(packet)
+
+    def finish(self, seconds: float) -> None:
+        """End the recording at `seconds` on the frames' clock; the file is complete when this returns.
+
+        Raises RtstyleError if the recording failed; what could be saved then stays in the file.
+        """
+        self._finished = True
+        self._queue.put(float(seconds))
+        self._thread.join()
+        try:
+            self._container.close()
+        except (av.FFmpegError, OSError) as error:
+            self.error = self.error or RtstyleError(f"recording to {self.path} failed ({error.strerror or error})")
+        if self.frames:
+            self._take_the_name()
+        else:
+            self._part.unlink(missing_ok=True)
+            self.error = self.error or RtstyleError(f"nothing was recorded to {self.path}: no frame came")
+        if self.error:
+            raise self.error
+
+    def _take_the_name(self) -> None:
+        try:
+            os.replace(self._part, self.path)
+        except OSError as error:  # as on Windows while a player holds the file
+            reason = f"cannot be named {self.path} ({error.strerror})"
+            self.error = self.error or RtstyleError(f"the recording {reason}: it stays in {self._part}")
+
+    def close(self) -> None:
+        """Make sure that the recording has ended, whatever happened; after `finish` this does nothing."""
+        if not self._finished:
+            with contextlib.suppress(RtstyleError):
+                self.finish(self._origin + self.seconds)
+
+
+class VirtualCamera:
+    """Shows frames as a camera that meeting programs can choose, in a thread of its own: the newest frame wins.
+
+    `device` names one of several virtual cameras; `backend` one of pyvirtualcam's. Raises RtstyleError where
+    there is no virtual camera, with what to install on this system. `frames` counts what was sent.
+    """
+
+    def __init__(self, fps: float = 30.0, device: str | None = None, backend: str | None = None):
+        try:
+            import pyvirtualcam
+        except ImportError:
+            raise RtstyleError("a virtual camera needs pyvirtualcam: pip install 'rtstyle[virtual-cam]'") from None
+        self._open_camera = lambda width, height: pyvirtualcam.Camera(
+            width, height, fps, device=device, backend=backend, fmt=pyvirtualcam.PixelFormat.RGB
+        )
+        self._camera = None
+        self._sized = False
+        self.frames = 0
+        self.error: RtstyleError | None = None
+        self._slot: np.ndarray | None = None
+        self._changed, self._stop = threading.Condition(), False
+        self._check()
+        self._thread = threading.Thread(target=self._work, name="virtual camera", daemon=True)
+        self._thread.start()
+
+    def _check(self) -> None:
+        """Open it once, small, so that a missing driver is heard of before the camera starts."""
+        self._open(640, 480)
+        self.device = self._camera.device
+
+    def _open(self, width: int, height: int) -> None:
+        if self._camera:
+            self._camera.close()
+            self._camera = None
+        try:
+            self._camera = self._open_camera(width, height)
+        except Exception as error:  # pyvirtualcam and its backends raise RuntimeError, KeyError and their own
+            how = next((text for system, text in HOW_TO_GET.items() if sys.platform.startswith(system)), "")
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise RtstyleError(f"there is no virtual camera to be had here ({reason}): {how}") from None
+
+    def write(self, seconds: float, rgb: np.ndarray) -> None:
+        """Show uint8 RGB [H, W, 3]. Never waits; `seconds` is not needed."""
+        with self._changed:
+            self._slot = rgb
+            self._changed.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._slot is not None or self._stop)
+                rgb, self._slot = self._slot, None
+            if rgb is None:
+                return
+            try:
+                self._send(rgb)
+            except Exception as error:
+                self.error = RtstyleError(f"the virtual camera stopped ({error})")
+                return
+
+    def _send(self, rgb: np.ndarray) -> None:
+        if not self._sized:  # the first frame's size stays: a program that watches cannot follow a change
+            height, width = (side - side % 2 for side in rgb.shape[:2])  # drivers convert to 4:2:0
+            if (self._camera.width, self._camera.height) != (width, height):
+                self._open(width, height)
+            self._sized = True
+        self._camera.send(np.ascontiguousarray(fit(rgb, self._camera.width, self._camera.height)))
+        self.frames += 1
+
+    def finish(self, seconds: float = 0.0) -> None:
+        """Take the virtual camera down."""
+        with self._changed:
+            self._stop = True
+            self._changed.notify()
+        self._thread.join(timeout=5)
+        with contextlib.suppress(Exception):
+            self._camera.close()

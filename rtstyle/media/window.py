@@ -1,0 +1,127 @@
+"""The window, through OpenCV. All of it belongs to the main thread."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rtstyle.errors import RtstyleError
+
+LARGEST = 1280, 720  # width and height of a new window; larger pictures are shown smaller, or it might not fit
+# Esc, and z for the one key that OpenCV's Qt windows cannot tell from another: to them X is x.
+SAME_KEYS = {"\x1b": "q", "z": "X"}
+
+
+def has_display() -> bool:
+    """Whether a window can be opened here. OpenCV itself ends the program where it cannot."""
+    if not sys.platform.startswith("linux"):
+        return True
+    if os.environ.get("WAYLAND_DISPLAY") and not _speaks_x_only():
+        return True
+    return _x_answers(os.environ.get("DISPLAY", ""))
+
+
+def _speaks_x_only() -> bool:
+    """Whether this OpenCV brings its own Qt, which on Linux knows X11 only."""
+    platforms = Path(cv2.__file__).parent / "qt" / "plugins" / "platforms"
+    return platforms.is_dir() and not any(platforms.glob("*wayland*"))
+
+
+def _x_answers(display: str) -> bool:
+    """Whether an X server listens at a display such as `:0` or `host:10.0`."""
+    host, _, number = display.rpartition(":")
+    number = number.partition(".")[0]
+    if not number.isdecimal():
+        return False
+    if host in ("", "unix"):
+        places = [(socket.AF_UNIX, f"{start}/tmp/.X11-unix/X{number}") for start in ("\0", "")]
+    else:
+        places = [(socket.AF_INET, (host, 6000 + int(number)))]
+    for family, place in places:
+        with contextlib.suppress(OSError), socket.socket(family) as connection:
+            connection.settimeout(3)
+            connection.connect(place)
+            return True
+    return False
+
+
+def av_came_first() -> bool:
+    """Whether this program imported av before cv2: on Linux their clashing xcb libraries make a window hang."""
+    order = list(sys.modules)
+    return sys.platform.startswith("linux") and "av" in order and order.index("av") < order.index("cv2")
+
+
+class Window:
+    """An OpenCV window: `show` pictures, `poll` for keys. `closed` is set when the user closed it; `dragged` is
+    where the mouse was last pressed or dragged, as a share of the picture's width (0 to 1), or None.
+
+    Raises RtstyleError where a window could only hang.
+    """
+
+    def __init__(self, title: str = "rtstyle"):
+        if av_came_first():
+            raise RtstyleError(
+                "the window cannot open because this program imported av before cv2, which makes OpenCV hang on "
+                "Linux: import cv2 before av"
+            )
+        if sys.platform.startswith("linux") and _speaks_x_only():
+            os.environ["QT_QPA_PLATFORM"] = "xcb"  # Wayland desktops set another, and Qt would end the program
+        self._title = title
+        self._shape: tuple[int, int] | None = None  # of the picture on show ...
+        self._fitted: tuple[int, int] | None = None  # ... of the one that the window was fitted to ...
+        self._size = (0, 0)  # ... and the window's width and height since then
+        self.closed = self.full_screen = False
+        self.dragged: float | None = None
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        cv2.setMouseCallback(title, self._mouse)
+
+    def _mouse(self, event: int, x: int, y: int, flags: int, _) -> None:
+        if self._shape and flags & cv2.EVENT_FLAG_LBUTTON:
+            self.dragged = min(1.0, max(0.0, x / self._shape[1]))
+
+    def show(self, rgb: np.ndarray) -> None:
+        """Show uint8 RGB [H, W, 3]. The window takes the picture's size, until the user gives it another."""
+        if rgb.shape[:2] != self._fitted and not self.full_screen:
+            self._fit(*rgb.shape[:2])
+        self._shape = rgb.shape[:2]
+        cv2.imshow(self._title, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+
+    def _fit(self, height: int, width: int) -> None:
+        now = cv2.getWindowImageRect(self._title)[2:]
+        if self._fitted is None or max(abs(a - b) for a, b in zip(now, self._size, strict=True)) <= 2:  # rounding
+            scale = min(1.0, LARGEST[0] / width, LARGEST[1] / height)
+            self._size = round(scale * width), round(scale * height)
+            cv2.resizeWindow(self._title, *self._size)
+        self._fitted = height, width
+
+    def poll(self) -> str | None:
+        """The key that was pressed since the last call, or None. Esc is `q`. Never waits."""
+        key = cv2.pollKey() & 0xFFFF  # above that some toolkits have shift and its like
+        if self._shape is not None and self._was_closed():
+            self.closed = True
+            return None
+        if key > 0x7F:  # no key, or one without a letter: Insert is 0xFF63, and 0x63 is c
+            return None
+        return SAME_KEYS.get(chr(key), chr(key))
+
+    def _was_closed(self) -> bool:
+        try:
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+        except cv2.error:  # OpenCV's Qt windows: closing the last one takes their toolkit away
+            return True
+
+    def toggle_full_screen(self) -> None:
+        self.full_screen = not self.full_screen
+        state = cv2.WINDOW_FULLSCREEN if self.full_screen else cv2.WINDOW_NORMAL
+        cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, state)
+
+    def close(self) -> None:
+        with contextlib.suppress(cv2.error):
+            cv2.destroyAllWindows()
+            cv2.waitKey(1)
