@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import click
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import Interrupted, RtstyleError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -85,6 +87,11 @@ def painting_options(command):
     return command
 
 
+steady_option = click.option(
+    "--steady/--no-steady", default=True, show_default=True, help="Keep the painting from flickering."
+)
+
+
 def output_options(command):
     command = click.option("--quiet", "-q", is_flag=True, help="No progress, no messages.")(command)
     return click.option("--force", is_flag=True, help="Replace an existing OUT.")(command)
@@ -136,31 +143,37 @@ def progress_bar(what: str, *, unit: str, quiet: bool = False):
             bar.stop()
 
 
-def paint_video(source, out, stylizer, strength, keep_color, force, quiet) -> None:
+def paint_video(source, out, stylizer, *, force, quiet, as_json=False, **options) -> None:
     """Paint one video with a progress bar and say what came of it."""
     from rtstyle.video import stylize_video
 
-    def tell(p):
-        if p.done == 1 and not quiet:
-            say_device(stylizer)
-        update(p.done, p.total, f"{p.done / max(p.seconds, 1e-6):.1f} fps")
+    started = []
 
-    with progress_bar(Path(source).name, unit="frames", quiet=quiet) as update:
-        result = stylize_video(
-            source,
-            out,
-            stylizer,
-            strength=strength,
-            keep_color=keep_color,
-            force=force,
-            progress=tell,
-        )
+    def tell(p):
+        if not started and not quiet:
+            say_device(stylizer)
+        started.append(p) if not started else None
+        if as_json:
+            say(json.dumps(dataclasses.asdict(p)))
+            return
+        update(p.done, p.total, f"{p.done / max(p.seconds, 1e-6):.1f} fps {p.bytes / 1e6:.1f} MB{loads(p)}")
+
+    def loads(p):
+        if shutil.get_terminal_size().columns < 120:
+            return ""
+        return "".join(f" {name} {share:.0%}" for name, share in p.loads.items())
+
+    with progress_bar(Path(source).name, unit="frames", quiet=quiet or as_json) as update:
+        result = stylize_video(source, out, stylizer, force=force, progress=tell, **options)
     if result.damaged:
         say(f"warning: {result.damaged} frames of {source} are damaged: they were left out or patched up")
-    if not quiet:
-        for note in result.notes:
-            say(f"note: {note}")
-        say(f"{out}: {result.frames} frames in {result.seconds:.1f} s ({result.frames / result.seconds:.1f} fps)")
+    if quiet:
+        return
+    for note in result.notes:
+        say(f"note: {note}")
+    new = result.frames - result.resumed
+    resumed = f", {result.resumed} of them from the interrupted run" if result.resumed else ""
+    say(f"{out}: {result.frames} frames{resumed} in {result.seconds:.1f} s ({new / result.seconds:.1f} fps)")
 
 
 @cli.command()
@@ -178,47 +191,322 @@ def demo(out, style, model, strength, keep_color, work_height, device, force, qu
     """Paint the camera if there is one, else a bundled clip."""
     import importlib.resources
 
-    from rtstyle.live import has_display
-    from rtstyle.media.camera import has_camera, open_camera
+    from rtstyle.media.camera import Capture, has_camera, open_camera
+    from rtstyle.media.window import has_display
 
     stylizer = open_stylizer(style, model, strength, device, work_height)
     if has_camera() and has_display():
         try:
-            capture = open_camera()
+            capture = Capture(open_camera)
         except RtstyleError as error:
             say(f"{error} Painting the bundled clip instead.")
         else:
-            show_camera(capture, stylizer)
+            with closing(capture):
+                paint_live(capture, stylizer, strength, keep_color, quiet=quiet)
             return
     clip = importlib.resources.files("rtstyle.pretrained") / "sample.mp4"
     with importlib.resources.as_file(clip) as path:
-        paint_video(path, out, stylizer, strength, keep_color, force, quiet)
+        paint_video(path, out, stylizer, strength=strength, keep_color=keep_color, force=force, quiet=quiet)
     click.echo(f"No camera here, so a bundled clip was painted: open {Path(out).resolve()}")
 
 
-def show_camera(capture, stylizer) -> None:
-    from rtstyle import live
-    from rtstyle.media.camera import Window
+def paint_live(
+    capture,
+    stylizer,
+    strength,
+    keep_color,
+    *,
+    steady=False,
+    settings=None,
+    headless=False,
+    full_screen=False,
+    target_fps=30.0,
+    record=None,
+    virtual_camera=None,
+    out_dir=".",
+    seconds=None,
+    frames=None,
+    quiet=False,
+):
+    """Run the live loop with its window; returns its Summary."""
+    from rtstyle.live import Live, ended_by_sigterm
+    from rtstyle.media.window import Window
+    from rtstyle.painter import Painter
 
-    say("keys: 1-9 or n / p change the style, q quits")
-    say_device(stylizer)
-    window = Window()
+    window = None
     try:
-        told = live.run(capture, window.show, stylizer)
+        painter = Painter(stylizer, strength=strength, keep_color=keep_color, steady=steady)
+        window = None if headless else Window()
+        if full_screen and window:
+            window.toggle_full_screen()
+        if not quiet:
+            say_device(stylizer)
+            say("keys: 1-9, n and p change the style, h shows all keys, q quits" if window else "Ctrl-C ends it")
+        live = Live(
+            capture,
+            painter,
+            window=window,
+            target_fps=target_fps,
+            record=record,
+            virtual_camera=virtual_camera,
+            settings=settings,
+            folder=Path(out_dir),
+        )
+        with ended_by_sigterm():
+            summary = live.run(seconds=seconds, frames=frames)
     finally:
-        window.close()
-    say(f"{told['painted']} frames painted in {told['seconds']:.0f} s")
+        if window:
+            window.close()
+    if not quiet:
+        rate = summary.painted / max(summary.seconds, 1e-6)
+        say(f"{summary.painted} frames painted in {summary.seconds:.1f} s ({rate:.1f} fps), {summary.dropped} dropped")
+        for path in summary.files:
+            say(f"saved {path}")
+    return summary
+
+
+def read_size(context, parameter, value):
+    """A size such as 1280x720."""
+    if value is None:
+        return None
+    width, _, height = value.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()) or min(int(width), int(height)) < 16:
+        raise click.BadParameter(f"{value!r} is not a size such as 1280x720")
+    return int(width), int(height)
 
 
 @cli.command()
-@click.argument("source", metavar="IN")
-@click.argument("out", metavar="OUT")
+@click.option(
+    "--source",
+    default="0",
+    show_default=True,
+    metavar="WHAT",
+    help="A camera's number or device, an rtsp:// or http:// stream, a video file, a picture or a folder of them.",
+)
+@click.option("--list-cameras", is_flag=True, help="List the cameras and quit.")
+@click.option("--size", metavar="WxH", callback=read_size, help="Size to ask the camera for.")
+@click.option("--fps", type=click.FloatRange(1, 1000), help="Frame rate to ask the camera for.")
+@click.option("--loop", is_flag=True, help="Play a file or folder again and again.")
 @painting_options
+@click.option(
+    "--steady/--no-steady", default=False, show_default=True, help="Keep the painting from flickering (the key t)."
+)
+@click.option(
+    "--target-fps",
+    type=click.FloatRange(1, 1000),
+    default=30.0,
+    show_default=True,
+    help="Hold this rate by choosing the working height; --work-height fixes it instead.",
+)
+@click.option("--mirror", is_flag=True, help="Mirror the picture.")
+@click.option("--full-screen", is_flag=True, help="Fill the screen.")
+@click.option("--cycle", is_flag=True, help="Let the styles take turns.")
+@click.option("--record", type=click.Path(), metavar="FILE", help="Record to FILE (.mp4, .mov, .mkv).")
+@click.option("--virtual-cam", is_flag=True, help="Show the picture as a camera to meeting programs.")
+@click.option("--virtual-cam-device", metavar="NAME", help="Which virtual camera, such as /dev/video2.")
+@click.option("--headless", is_flag=True, help="No window.")
+@click.option("--duration", type=click.FloatRange(0, min_open=True), metavar="S", help="Stop after so many seconds.")
+@click.option("--max-frames", type=click.IntRange(1), metavar="N", help="Stop after so many painted frames.")
+@click.option(
+    "--out-dir",
+    type=click.Path(file_okay=False, exists=True),
+    default=".",
+    help="Where the keys s and r save to [default: the current folder].",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
 @output_options
-def video(source, out, style, model, strength, keep_color, work_height, device, force, quiet) -> None:
-    """Paint a video file: same frames, size and time stamps, sound copied."""
+def cam(
+    source,
+    list_cameras,
+    size,
+    fps,
+    loop,
+    style,
+    model,
+    strength,
+    keep_color,
+    work_height,
+    device,
+    steady,
+    target_fps,
+    mirror,
+    full_screen,
+    cycle,
+    record,
+    virtual_cam,
+    virtual_cam_device,
+    headless,
+    duration,
+    max_frames,
+    out_dir,
+    as_json,
+    force,
+    quiet,
+) -> None:
+    """Paint a camera, a stream or a file live, in a window with hotkeys."""
+    from rtstyle.live import Settings
+    from rtstyle.media import camera
+    from rtstyle.media.outputs import Recorder, VirtualCamera
+    from rtstyle.media.window import has_display
+
+    if list_cameras:
+        found = camera.list_cameras()
+        for number, name in found:
+            click.echo(f"{number}\t{name}")
+        if not found:
+            say("no cameras found")
+        return
+    if not headless and not has_display():
+        raise RtstyleError("there is no display for a window: add --headless, with --record FILE or --virtual-cam")
+    if record:
+        from rtstyle.files import check_output
+
+        check_output(record, force=force, inputs=[source])
     stylizer = open_stylizer(style, model, strength, device, work_height)
-    paint_video(source, out, stylizer, strength, keep_color, force, quiet)
+    with ExitStack() as stack:
+        virtual = recorder = None
+        if virtual_cam:
+            virtual = VirtualCamera(target_fps, virtual_cam_device)
+            stack.callback(virtual.finish)
+        capture = camera.Capture(lambda: camera.open_source(source, size=size, fps=fps, loop=loop))
+        stack.callback(capture.close)
+        if record:
+            recorder = Recorder(record)
+            stack.callback(recorder.close)
+        summary = paint_live(
+            capture,
+            stylizer,
+            strength,
+            keep_color,
+            steady=steady,
+            settings=Settings(mirror=mirror, cycle=cycle),
+            headless=headless,
+            full_screen=full_screen,
+            target_fps=target_fps,
+            record=recorder,
+            virtual_camera=virtual,
+            out_dir=out_dir,
+            seconds=duration,
+            frames=max_frames,
+            quiet=quiet,
+        )
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(summary)))
+
+
+def read_time(context, parameter, value):
+    """Seconds, or minutes:seconds, or hours:minutes:seconds."""
+    if value is None:
+        return None
+    try:
+        parts = [float(part) for part in value.split(":")]
+    except ValueError:
+        parts = []
+    if not 1 <= len(parts) <= 3 or not all(0 <= part < float("inf") for part in parts):
+        raise click.BadParameter(f"{value!r} is not a time such as 12.5, 1:30 or 0:01:30")
+    return sum(part * 60**place for place, part in enumerate(reversed(parts)))
+
+
+def read_changes(context, parameter, values):
+    """Changes of style, TIME=STYLE."""
+    changes = []
+    for value in values:
+        time, found, style = value.partition("=")
+        if not found or not style:
+            raise click.BadParameter(f"{value!r} is not TIME=STYLE, such as 0:12=great-wave")
+        changes.append((read_time(context, parameter, time), style))
+    return changes
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, metavar="IN OUT")
+@click.option(
+    "--out-dir",
+    type=click.Path(),
+    metavar="DIR",
+    help="Paint all IN (files, or folders of videos) into this folder, under the same names.",
+)
+@painting_options
+@steady_option
+@click.option("--style-at", multiple=True, callback=read_changes, metavar="TIME=STYLE", help="Change the style there.")
+@click.option("--start", callback=read_time, metavar="TIME", help="Begin there: seconds, or 1:30.")
+@click.option("--duration", callback=read_time, metavar="TIME", help="End after so long.")
+@click.option(
+    "--codec",
+    metavar="NAME",
+    help="h264, hevc, av1, vp9, prores, ffv1, auto (a hardware encoder if one works), or one such as h264_nvenc "
+    "[default: by OUT and the source's depth].",
+)
+@click.option("--crf", type=int, help="Constant quality, in the codec's own numbers: lower is better and larger.")
+@click.option("--preset", help="Speed of the encoder, in its own words.")
+@click.option("--container", metavar="KIND", help="mp4, mov, mkv, webm or gif [default: OUT's ending].")
+@click.option("--audio-codec", default="copy", show_default=True, help="copy, or aac, opus, flac, ...")
+@click.option("--fps", type=click.FloatRange(0.1, 1000), help="Frame rate of a folder of pictures [default: 25].")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@click.option(
+    "--progress", "progress_kind", type=click.Choice(["bar", "json"]), default="bar", help="json: one object a frame."
+)
+@output_options
+def video(
+    paths,
+    out_dir,
+    style,
+    model,
+    strength,
+    keep_color,
+    work_height,
+    device,
+    steady,
+    style_at,
+    start,
+    duration,
+    codec,
+    crf,
+    preset,
+    container,
+    audio_codec,
+    fps,
+    resume,
+    progress_kind,
+    force,
+    quiet,
+) -> None:
+    """Paint a video: same frames, size and time stamps; sound and all other streams copied.
+
+    IN may be a folder of numbered pictures, OUT a folder for them (with a slash at its end); - is standard input or
+    output.
+    """
+    from rtstyle.batch import pair_up
+    from rtstyle.media.encoding import Wishes
+    from rtstyle.media.joining import Cut
+
+    pairs = pair_up(paths, out_dir, container)
+    stylizer = open_stylizer(style, model, strength, device, work_height)
+    begin = start or 0.0
+    options = {
+        "strength": strength,
+        "keep_color": keep_color,
+        "steady": steady,
+        "style_at": style_at,
+        "wishes": Wishes(codec, crf, preset, container, audio_codec),
+        "cut": Cut(start, None if duration is None else begin + duration),
+        "fps": fps,
+        "resume": resume,
+        "force": force,
+        "quiet": quiet,
+        "as_json": progress_kind == "json",
+    }
+    failed = 0
+    for source, out in pairs:
+        try:
+            paint_video(source, out, stylizer, **options)
+        except RtstyleError as error:
+            if len(pairs) == 1 or error.exit_code == Interrupted.exit_code:
+                raise
+            failed += 1
+            say(f"{source}: {error}")
+    if failed:
+        raise RtstyleError(f"{failed} of {len(pairs)} videos could not be painted")
 
 
 @cli.command()

@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from rtstyle import look
 from rtstyle.errors import RtstyleError
 from rtstyle.files import check_output
 from rtstyle.media.images import SUFFIXES, Picture, check_suffix, read_image, write_image
+from rtstyle.painter import Painter
 from rtstyle.stylizer import MIN_SIDE, Stylizer
 
 
@@ -26,15 +26,14 @@ def stylize_image(
 
     Raises RtstyleError if the input cannot be read or the output may not be written.
     """
-    look.check_strength(strength)
+    painter = Painter(stylizer, strength=strength, keep_color=keep_color)
     if Path(source).exists():  # a missing source is the reader's to report
         check_output(out, force=force, inputs=[source])
     check_suffix(out)
     picture = read_image(source)
     if min(picture.rgb.shape[:2]) < MIN_SIDE:
         raise RtstyleError(f"{source} is smaller than {MIN_SIDE} pixels: too small to paint")
-    painted = look.apply(picture.rgb, stylizer(picture.rgb), strength=strength, keep_colors=keep_color)
-    write_image(out, Picture(painted, picture.alpha, picture.exif))
+    write_image(out, Picture(painter(picture.rgb), picture.alpha, picture.exif))
 
 
 def stylize_folder(

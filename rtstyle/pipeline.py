@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -58,11 +59,34 @@ class _Channel:
             yield item
 
 
-def run_stages(source: Iterable, *stages: Callable, depth: int = 4) -> Iterator:
+class Loads:
+    """How busy the stages of a pipeline are, the source first: `shares` of the time since the first item."""
+
+    def __init__(self, names: tuple[str, ...]):
+        self._names = names
+        self._busy = [0.0] * len(names)
+        self._started: float | None = None
+
+    def timed(self, stage: int, call: Callable, *arguments):
+        """The result of a call, its time counted for a stage."""
+        started = time.monotonic()
+        self._started = self._started or started
+        try:
+            return call(*arguments)
+        finally:
+            self._busy[stage] += time.monotonic() - started
+
+    def shares(self) -> dict[str, float]:
+        passed = time.monotonic() - self._started if self._started else 0.0
+        return {name: busy / passed if passed else 0.0 for name, busy in zip(self._names, self._busy, strict=True)}
+
+
+def run_stages(source: Iterable, *stages: Callable, depth: int = 4, loads: Loads | None = None) -> Iterator:
     """Yield `stage_n(...stage_1(item)...)` for every item of `source`, in order.
 
     The source and every stage run in a thread of their own, joined by queues of at most `depth` items, so
-    memory does not grow however long the source is. The first error anywhere stops all threads and is raised
+    memory does not grow however long the source is. `loads` (with a name for the source and each stage) learns how busy
+    they are. The first error anywhere stops all threads and is raised
     here. Closing the iterator early stops them too; they have ended when that returns.
     """
     channels = [_Channel(depth) for _ in range(len(stages) + 1)]
@@ -74,19 +98,27 @@ def run_stages(source: Iterable, *stages: Callable, depth: int = 4) -> Iterator:
         for channel in channels:
             channel.close()
 
-    def work(items: Iterable, stage: Callable | None, out: _Channel) -> None:
+    def work(number: int, items: Iterable, stage: Callable | None, out: _Channel) -> None:
         try:
-            for item in items:
-                out.put(item if stage is None else stage(item))
+            for item in timed_source(items) if stage is None else items:
+                out.put(item if stage is None else timed(number, stage, item))
             out.finish()
         except _Closed:
             pass
         except BaseException as error:
             stop(error)
 
+    def timed(number: int, call: Callable, *arguments):
+        return loads.timed(number, call, *arguments) if loads else call(*arguments)
+
+    def timed_source(items: Iterable) -> Iterator:
+        items, end = iter(items), object()
+        while (item := timed(0, next, items, end)) is not end:
+            yield item
+
     inputs = [source, *channels[:-1]]
     threads = [
-        threading.Thread(target=work, args=(items, stage, out), name=f"stage-{i}", daemon=True)
+        threading.Thread(target=work, args=(i, items, stage, out), name=f"stage-{i}", daemon=True)
         for i, (items, stage, out) in enumerate(zip(inputs, (None, *stages), channels, strict=True))
     ]
     for thread in threads:

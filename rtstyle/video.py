@@ -3,37 +3,57 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import itertools
 import os
+import shutil
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from rtstyle import look
-from rtstyle.errors import Interrupted, RtstyleError
-from rtstyle.files import check_output, part_name, partial_name
-from rtstyle.media.files import Frame, VideoReader, VideoWriter
-from rtstyle.pipeline import run_stages
+import numpy as np
+
+from rtstyle.catalog import resolve
+from rtstyle.errors import Interrupted, RtstyleError, UsageError
+from rtstyle.files import check_output, partial_name
+from rtstyle.job import SEGMENT_FRAMES, Job, file_identity
+from rtstyle.media.encoding import Plan, Wishes, check_audio, container_of, plan
+from rtstyle.media.joining import Cut, Joiner
+from rtstyle.media.reader import Frame, VideoReader
+from rtstyle.media.segments import Segment, SegmentWriter
+from rtstyle.media.sequence import PictureFolderWriter, PictureSequence
+from rtstyle.painter import Painter
+from rtstyle.pipeline import Loads, run_stages
+from rtstyle.scenes import CutDetector
 from rtstyle.stylizer import MIN_SIDE, Stylizer
 
-if TYPE_CHECKING:
-    import av  # not at run time: cv2 must come before it, and rtstyle.media sees to that
+FADE_SECONDS = 0.5  # of a change of style
+WARM_UP = 8  # frames painted before a segment begins, so that steadiness does not start from nothing
 
 
 @dataclasses.dataclass
 class Progress:
-    """How far a video is: frames written, frames expected (None if unknown), seconds since the start."""
+    """How far a video is: frames encoded, frames expected (None if unknown), seconds since the start, bytes written so
+    far, and the share of the time that each stage (decode, paint, encode) was busy."""
 
     done: int
     total: int | None
     seconds: float
+    bytes: int = 0
+    loads: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
 class Result:
-    """What came of it: frames written, damaged ones left out or patched up, seconds, and notes for the user."""
+    """What came of it: frames written, of these taken over from an interrupted run, damaged ones left out or patched
+    up, seconds, and notes for the user."""
 
     frames: int
+    resumed: int
     damaged: int
     seconds: float
     notes: list[str]
@@ -46,81 +66,346 @@ def stylize_video(
     *,
     strength: float = 1.0,
     keep_color: bool = False,
+    steady: bool = True,
+    style_at: Sequence[tuple[float, str]] = (),
+    wishes: Wishes | None = None,
+    cut: Cut | None = None,
+    fps: float | None = None,
+    resume: bool = False,
     force: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> Result:
-    """Paint every frame of `source` into `out` (H.264), at its own time stamp, with the other streams copied.
+    """Paint every frame of `source` into `out`, at its own time stamp, with the other streams copied.
 
-    Decoding, painting and encoding overlap in threads of their own. `out` appears only when it is complete;
-    after Ctrl-C what is done so far is kept beside it under a name that says `partial`, and Interrupted is
-    raised. Raises RtstyleError for anything the user can put right; then `out` is as it was.
+    `steady` keeps the painting from flickering (rtstyle.steady). `style_at` are changes of style, (seconds of the
+    source's clock, style), each a crossfade of half a second that a cut of the scene ends at once. `wishes` are
+    codec, quality and container (else by `out`'s ending); `cut` keeps a part. `source` may be a folder of numbered
+    pictures (`fps` a second), `out` a folder for them (with a slash at its end); `-` is standard input or output.
+
+    Decoding, painting and encoding overlap in threads of their own. The painted video grows in segments in a folder
+    beside `out`; a run that was interrupted or killed goes on from there with `resume`, to the same packets. `out`
+    appears only when it is complete; after Ctrl-C what is done so far is kept beside it under a name that says
+    `partial`, and Interrupted is raised. Raises RtstyleError for anything the user can put right; then `out` is as
+    it was.
     """
-    look.check_strength(strength)
-    if Path(source).exists():  # a missing source is the reader's to report
+    wishes, cut = wishes or Wishes(), cut or Cut()
+    painter = Painter(stylizer, strength=strength, keep_color=keep_color, steady=steady)
+    schedule = Schedule(stylizer, style_at)
+    if "-" in (str(source), str(out)):
+        return _through_pipes(source, out, painter, schedule, wishes, cut, resume, force, fps, progress)
+    folder = str(out).endswith(("/", os.sep))
+    if Path(source).exists() and not folder:  # a missing source is the reader's to report
         out = check_output(out, force=force, inputs=[source])
-    with VideoReader(source) as reader:
-        if min(reader.stream.width, reader.stream.height) < MIN_SIDE:
+    with open_reader(source, fps) as reader:
+        if min(reader.size) < MIN_SIDE:
             raise RtstyleError(f"{source} is smaller than {MIN_SIDE} pixels: too small to paint")
-        part = part_name(out)
         try:
-            return _paint_into(part, out, reader, stylizer, strength, keep_color, progress)
+            if folder:
+                check_folder(out, source, force=force or resume)
+                return _FolderRun(Path(out), resume, reader, painter, schedule, cut, progress).run()
+            format, _ = container_of(out, wishes)
+            wishes = dataclasses.replace(wishes, audio_codec=check_audio(wishes, format))
+            with Job(out, _identity(source, painter, schedule, wishes, cut, fps), resume=resume) as job:
+                return _FileRun(job, out, reader, painter, schedule, wishes, cut, progress).run()
         except OSError as error:  # av's errors are OSErrors too
             raise RtstyleError(
                 f"{out} could not be written ({error.strerror or error}): nothing was changed"
             ) from error
-        finally:
-            part.unlink(missing_ok=True)
 
 
-def _paint_into(part, out, reader, stylizer, strength, keep_color, progress) -> Result:
-    def paint(item: Frame | av.Packet) -> Frame | av.Packet:
-        if isinstance(item, Frame):
-            item.rgb = look.apply(item.rgb, stylizer(item.rgb), strength=strength, keep_colors=keep_color)
-        return item
+def open_reader(source: str | os.PathLike, fps: float | None = None) -> VideoReader | PictureSequence:
+    """A video file, or a folder of numbered pictures at `fps` (25) frames a second."""
+    if Path(source).is_dir():
+        return PictureSequence(source, Fraction(fps or 25).limit_denominator(1001))
+    if fps is not None:
+        raise UsageError("--fps is for a folder of pictures: a video keeps its own time stamps")
+    return VideoReader(source)
 
-    started, done, total = time.monotonic(), 0, reader.frame_count
-    writer, waiting, interrupted = None, [], False
 
-    def write(item: Frame | av.Packet) -> int | None:
-        """The last stage: how many frames are written, or None for a packet. It has a thread of its own because
-        Ctrl-C strikes the main one anywhere, even between encoding a frame and writing what the encoder gave."""
-        nonlocal writer, done
-        if not isinstance(item, Frame):
-            if writer:
-                writer.copy(item)
-            else:
-                waiting.append(item)
-            return None
-        if writer is None:
-            writer = VideoWriter(part, reader, item)
-            for packet in waiting:
-                writer.copy(packet)
-        writer.write(item)
-        done += 1
-        return done
+def check_folder(folder: str | os.PathLike, source: str | os.PathLike, *, force: bool) -> None:
+    """Make the folder that numbered pictures go to. Raises RtstyleError if it holds some and `force` is not set."""
+    folder = Path(folder)
+    if Path(source).is_dir() and folder.exists() and os.path.samefile(folder, source):
+        raise RtstyleError(f"the output folder {folder} is the input: choose another")
+    if not folder.parent.is_dir():
+        raise RtstyleError(f"the folder {folder.parent} does not exist: create it first")
+    if folder.exists() and not folder.is_dir():
+        raise RtstyleError(f"{folder} is a file: leave the slash out, or give a folder")
+    if folder.is_dir() and any(folder.glob("*.png")) and not force:
+        raise RtstyleError(f"{folder} holds pictures already: add --force to replace them")
+    folder.mkdir(exist_ok=True)
 
-    items = run_stages(reader, paint, write)
-    try:
+
+def _through_pipes(source, out, painter, schedule, wishes, cut, resume, force, fps, progress) -> Result:
+    """Standard input or output: a pipe cannot be read twice or written out of order, so a temporary file stands in."""
+    if resume:
+        raise UsageError("a job through a pipe cannot be resumed: leave --resume out")
+    with tempfile.TemporaryDirectory(prefix="rtstyle-") as folder:
+        given, result = source, out
+        if str(source) == "-":
+            given = Path(folder) / "input"
+            with open(given, "wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+        if str(out) == "-":
+            wishes = dataclasses.replace(wishes, container=wishes.container or "mkv")
+            result = Path(folder) / f"output.{wishes.container}"
+        options = {"wishes": wishes, "cut": cut, "force": force, "fps": fps, "progress": progress}
+        told = stylize_video(
+            given,
+            result,
+            painter.stylizer,
+            strength=painter.strength,
+            keep_color=painter.keep_color,
+            steady=painter.steady,
+            style_at=schedule.asked,
+            **options,
+        )
+        if str(out) == "-":
+            with open(result, "rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        return told
+
+
+def _identity(source, painter: Painter, schedule: Schedule, wishes: Wishes, cut: Cut, fps) -> dict:
+    """Everything that the packets depend on, as JSON."""
+    stylizer = painter.stylizer
+    code = b"" if stylizer.code is None else np.ascontiguousarray(stylizer.code, np.float32).tobytes()
+    return {
+        "source": file_identity(source),
+        "style": hashlib.sha256(code).hexdigest(),
+        "changes of style": [[seconds, code.tolist()] for seconds, code in schedule.changes],
+        "model": file_identity(stylizer.model.path),
+        "device": stylizer.device.name,
+        "work height": stylizer.work_height,
+        "strength": painter.strength,
+        "colours": painter.keep_color,
+        "steadiness": painter.steady,
+        "encoding": dataclasses.asdict(wishes),
+        "range": dataclasses.asdict(cut),
+        "frame rate": fps,
+        "segments": [SEGMENT_FRAMES, WARM_UP],
+    }
+
+
+class Schedule:
+    """Which style is painted when: the stylizer's, and changes at times of the source's clock."""
+
+    def __init__(self, stylizer: Stylizer, style_at: Sequence[tuple[float, str]]):
+        first, self.asked = stylizer.code, style_at
+        if style_at and first is None:
+            raise UsageError("this model has one style only: its style cannot change")
+        self.changes = [(seconds, self._code(stylizer, style)) for seconds, style in sorted(style_at)]
+        self._first = first
+        self._cuts = CutDetector()
+        self._cut_at = float("-inf")
+
+    @staticmethod
+    def _code(stylizer: Stylizer, style: str) -> np.ndarray:
+        choice = resolve(style, str(stylizer.model.path))
+        if choice.code is None or choice.model.body_sha256 != stylizer.model.body_sha256:
+            raise UsageError(f"{style} was made for another body: it cannot follow {stylizer.style}")
+        return choice.code
+
+    def forget(self) -> None:
+        """Begin anew: no cut was seen yet."""
+        self._cuts, self._cut_at = CutDetector(), float("-inf")
+
+    def at(self, seconds: float, frame: np.ndarray) -> tuple[np.ndarray | None, bool]:
+        """(the code for this frame, whether it is changing). Frames must come in order."""
+        if not self.changes:
+            return self._first, False
+        if self._cuts(frame):
+            self._cut_at = seconds
+        code, before, since = self._first, self._first, float("-inf")
+        for start, changed in self.changes:
+            if start <= seconds:
+                before, code, since = code, changed, start
+        if seconds >= since + FADE_SECONDS or self._cut_at > since:
+            return code, False
+        share = np.float32((seconds - since) / FADE_SECONDS)
+        return before + share * (code - before), True
+
+
+class _Run:
+    """One run: decode, paint and write what is still missing; `_write` and `_end` say where to."""
+
+    done = resumed = 0
+
+    def __init__(self, reader: VideoReader | PictureSequence, painter: Painter, schedule: Schedule, cut, progress):
+        self.reader, self.painter, self.schedule = reader, painter, schedule
+        self.cut, self._progress = cut, progress
+        self._recent: deque[Frame] = deque(maxlen=WARM_UP)
+        self.loads = Loads(("decode", "paint", "encode"))
+        self.started = time.monotonic()
+
+    def run(self) -> Result:
+        interrupted = False
+        total = self._total()
+        items = run_stages(self._frames(), self._paint, self._write_counted, loads=self.loads)
         try:
-            for written in items:
-                if progress and written:
-                    progress(Progress(written, total, time.monotonic() - started))
+            try:
+                for written in items:
+                    if self._progress and written:
+                        seconds = time.monotonic() - self.started
+                        self._progress(Progress(written, total, seconds, self.bytes(), self.loads.shares()))
+            finally:
+                items.close()  # the threads have ended when this returns: what was written is ours again
+        except KeyboardInterrupt:
+            interrupted = True
+        except BaseException:
+            self._abandon()
+            raise
+        if self.done == 0:
+            if interrupted:
+                raise Interrupted("interrupted before the first frame: nothing was written")
+            where = "" if self.cut == Cut() else " in this range"
+            raise RtstyleError(f"{self.reader.path} holds no frame that can be decoded{where}")
+        return self._end(interrupted)
+
+    def _total(self) -> int | None:
+        if self.cut == Cut():
+            return self.reader.frame_count
+        seconds = self.reader.seconds if self.cut.end is None else self.cut.end
+        return None if seconds is None else max(1, round((seconds - self.cut.origin) * self.reader.rate))
+
+    def _frames(self) -> Iterator[Frame]:
+        skip = max(0, self.resumed - WARM_UP)
+        for frame in self.reader.frames(skip=skip, start=self.cut.start, end=self.cut.end):
+            if frame.rgb is not None:
+                yield frame
+
+    def _paint(self, frame: Frame) -> Frame | None:
+        """Frames before the point of resumption only warm up what remembers the past. So that a resumed run
+        paints the same, every segment begins like that, resumed or not."""
+        if frame.number and frame.number % SEGMENT_FRAMES == 0:
+            self.painter.forget()
+            self.schedule.forget()
+            for earlier in self._recent:
+                self._paint_one(earlier)
+        if self.painter.steady or self.schedule.changes:
+            self._recent.append(frame)
+        if frame.number < self.resumed:
+            return None
+        return dataclasses.replace(frame, rgb=self._paint_one(frame))
+
+    def _paint_one(self, frame: Frame) -> np.ndarray:
+        code, changing = self.schedule.at(float(frame.pts * self.reader.look.time_base), frame.rgb)
+        return self.painter(frame.rgb, code, hold=0.0 if changing else 1.0)
+
+    def _write_counted(self, frame: Frame | None) -> int | None:
+        """The last stage. It has a thread of its own because Ctrl-C strikes the main one anywhere, even between
+        encoding a frame and writing what the encoder gave."""
+        if frame is None:
+            return None
+        self._write(frame)
+        self.done += 1
+        return self.done
+
+    def _result(self, notes: list[str]) -> Result:
+        seconds = time.monotonic() - self.started
+        return Result(self.done, self.resumed, self.reader.damaged, seconds, [*self.reader.notes, *notes])
+
+
+class _FileRun(_Run):
+    """Into a video file: segment by segment in the job's folder, then all joined."""
+
+    def __init__(self, job: Job, out: Path, reader, painter, schedule, wishes: Wishes, cut, progress):
+        super().__init__(reader, painter, schedule, cut, progress)
+        self.job, self.out, self.wishes = job, out, wishes
+        self.segments: list[Segment] = job.finished()
+        self.done = self.resumed = sum(len(segment.stamps) for segment in self.segments)
+        self._bytes = sum(segment.path.stat().st_size for segment in self.segments)
+        self._writer: SegmentWriter | None = None
+        self._plan: Plan | None = None
+
+    def _write(self, frame: Frame) -> None:
+        if self._writer is None:
+            path = self.job.segment_path(len(self.segments))
+            self._writer = SegmentWriter(path, self._planned(), self.reader.look)
+        self._writer.write(frame.rgb, frame.pts)
+        if (self.done + 1) % SEGMENT_FRAMES == 0:
+            self._finish_segment()
+
+    def _planned(self) -> Plan:
+        if self._plan is None:
+            reader, look = self.reader, self.reader.look
+            self._plan = plan(
+                self.out, self.wishes, width=look.width, height=look.height, bits=reader.bits, hdr=reader.hdr
+            )
+        return self._plan
+
+    def _finish_segment(self, complete: bool = True) -> None:
+        writer, self._writer = self._writer, None
+        self.segments.append(writer.finish(complete=complete))
+        self._bytes += writer.size
+
+    def bytes(self) -> int:
+        writer = self._writer
+        return self._bytes + (writer.size if writer else 0)
+
+    def _abandon(self) -> None:
+        if self._writer:
+            self._writer.abandon()
+
+    def _end(self, interrupted: bool) -> Result:
+        finished = len(self.segments)
+        if self._writer:
+            self._finish_segment(complete=not interrupted)
+        joined = self.job.folder / f"joined{self.out.suffix}"
+        pictures = isinstance(self.reader, PictureSequence)
+        joiner = Joiner(
+            None if pictures else self.reader.path,
+            joined,
+            self._planned(),
+            self.reader.look,
+            chosen=None if pictures else self.reader.stream.index,
+            audio_codec=self.wishes.audio_codec,
+            cut=self.cut,
+        )
+        try:
+            joiner.join(self.segments)
+            if interrupted:
+                kept = partial_name(self.out)
+                os.replace(joined, kept)
+                again = "; --resume goes on from there" if finished else ""
+                raise Interrupted(f"interrupted: the first {self.done} frames are in {kept}{again}")
+            os.replace(joined, self.out)
         finally:
-            items.close()  # the threads have ended when this returns: the writer is ours again
-    except KeyboardInterrupt:
-        interrupted = True
-    except BaseException:
-        if writer:
-            writer.abandon()
-        raise
-    if writer is None:
+            joined.unlink(missing_ok=True)
+        self.job.discard()
+        return self._result([*self._planned().notes, *joiner.notes])
+
+
+class _FolderRun(_Run):
+    """Into a folder of numbered PNGs, each of which is complete by itself."""
+
+    def __init__(self, folder: Path, resume: bool, reader, painter, schedule, cut, progress):
+        super().__init__(reader, painter, schedule, cut, progress)
+        self.writer = PictureFolderWriter(folder)
+        self._bytes = 0
+        if resume:
+            have = next(i for i in itertools.count() if not self.writer.path(i).exists())
+            self.done = self.resumed = have // SEGMENT_FRAMES * SEGMENT_FRAMES  # where a steadied run can begin
+
+    def _write(self, frame: Frame) -> None:
+        self.writer.write(frame.number, frame.rgb)
+        self._bytes += self.writer.path(frame.number).stat().st_size
+
+    def bytes(self) -> int:
+        return self._bytes
+
+    def _abandon(self) -> None:
+        pass
+
+    def _end(self, interrupted: bool) -> Result:
         if interrupted:
-            raise Interrupted("interrupted before the first frame: nothing was written")
-        raise RtstyleError(f"{reader.path} holds no frame that can be decoded")
-    writer.finish()
-    if interrupted:
-        kept = partial_name(out)
-        os.replace(part, kept)
-        raise Interrupted(f"interrupted: the first {done} frames are in {kept}")
-    os.replace(part, out)
-    return Result(done, reader.damaged, time.monotonic() - started, writer.notes)
+            raise Interrupted(
+                f"interrupted: the first {self.done} frames are in {self.writer.folder}; --resume goes on"
+            )
+        sound = (
+            []
+            if isinstance(self.reader, PictureSequence) or not self.reader.container.streams.audio
+            else ["a folder of pictures holds no sound"]
+        )
+        return self._result(sound)

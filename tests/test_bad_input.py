@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import sys
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ CASES = [
     ("video dead.mkv taken.mp4 --force", 1, "dead.mkv holds no frame that can be decoded"),
     ("video sound.mp4 out.mp4", 1, "sound.mp4 has no video stream"),
     ("video tiny.mp4 out.mp4", 1, "tiny.mp4 is smaller than 16 pixels"),
-    ("video folder out.mp4", 1, "folder is a folder"),
+    ("video folder out.mp4", 1, "folder holds no pictures"),
     ("video clip.mp4 folder", 1, "folder is a folder"),
     ("video clip.mp4 nowhere/out.mp4", 1, "nowhere does not exist"),
     ("video clip.mp4 taken.mp4", 1, "taken.mp4 already exists.*--force"),
@@ -95,7 +96,7 @@ CASES = [
     ("video clip.mp4 out.xyz", 1, r"\.xyz.*use \.mp4"),
     ("video clip.mp4 out", 1, r"no ending.*use \.mp4"),
     ("video clip.mp4 out.wav", 1, r"use \.mp4"),
-    ("video clip.mp4 out.webm", 1, r"use \.mp4"),
+    ("video clip.mp4 out.avi", 1, r"use \.mp4"),
     ("video clip.mp4 out.mp4 --style stary-nigth", 2, "unknown style 'stary-nigth'.*starry-night"),
     ("video clip.mp4 out.mp4 --style wave", 2, "unknown style 'wave'.*great-wave"),
     ("video clip.mp4 out.mp4 --style zzzzzz", 2, "unknown style 'zzzzzz'.*there are.*irises"),
@@ -120,7 +121,7 @@ CASES = [
     ("video clip.mp4 out.mp4 --device abacus", 2, "unknown device 'abacus'.*cuda"),
     ("video clip.mp4 out.mp4 --device cuda:x", 2, "unknown device 'cuda:x'"),
     ("video clip.mp4 out.mp4 --device cpu:1", 2, "unknown device 'cpu:1'"),
-    ("video clip.mp4", 2, "Missing argument 'OUT'"),
+    ("video clip.mp4", 2, "give IN and OUT"),
     ("video clip.mp4 out.mp4 --colour", 2, "No such option"),
     ("paint clip.mp4 out.mp4", 2, "No such command 'paint'"),
     ("image missing.jpg out.png", 1, "missing.jpg does not exist"),
@@ -142,6 +143,42 @@ CASES = [
     ("styles --model text.onnx", 1, "text.onnx is not an ONNX model"),
     ("demo -o nowhere/out.mp4", 1, "nowhere does not exist"),
     ("demo -o taken.mp4", 1, "taken.mp4 already exists"),
+    ("cam --headless --source missing.mp4", 1, "the source missing.mp4 does not exist: give a camera's number"),
+    ("cam --headless --source text.mp4", 1, "text.mp4 is not a video"),
+    ("cam --headless --source sound.mp4", 1, "sound.mp4 has no video stream"),
+    ("cam --headless --source folder", 1, "folder holds no pictures"),
+    ("cam --headless --source dead.mkv -q", 1, "dead.mkv holds no frame that can be decoded"),
+    ("cam --headless --source broken -q", 1, "broken holds no picture that can be read"),
+    ("cam --headless --source text.png -q", 1, "text.png holds no picture that can be read"),
+    ("cam --headless --source http://127.0.0.1:9/video.mjpg", 1, "the stream http://127.0.0.1:9/video.mjpg cannot be"),
+    ("cam --headless --source 93", 1, "camera 93 cannot be opened.*--list-cameras"),
+    ("cam --headless --source clip.mp4 --size 1280", 2, "'1280' is not a size such as 1280x720"),
+    ("cam --headless --source clip.mp4 --size 1280x", 2, "'1280x' is not a size"),
+    ("cam --headless --source clip.mp4 --size 8x720", 2, "'8x720' is not a size"),
+    ("cam --headless --source clip.mp4 --size=-640x480", 2, "'-640x480' is not a size"),
+    ("cam --headless --source clip.mp4 --fps 0", 2, "'--fps'.*0.0 is not in the range"),
+    ("cam --headless --source clip.mp4 --target-fps 0", 2, "'--target-fps'.*0.0 is not in the range"),
+    ("cam --headless --source clip.mp4 --duration 0", 2, "'--duration'.*0.0 is not in the range"),
+    ("cam --headless --source clip.mp4 --max-frames 0", 2, "'--max-frames'.*0 is not in the range"),
+    ("cam --headless --source clip.mp4 --out-dir nowhere", 2, "'nowhere' does not exist"),
+    ("cam --headless --source clip.mp4 --style stary-nigth", 2, "unknown style 'stary-nigth'.*starry-night"),
+    ("cam --headless --source clip.mp4 --model nosuch", 2, "unknown model 'nosuch'"),
+    ("cam --headless --source clip.mp4 --strength 2", 2, "strength must be between 0 and 1, not 2"),
+    ("cam --headless --source clip.mp4 --work-height 5", 2, "at least 16 pixels, not 5"),
+    ("cam --headless --source clip.mp4 --device abacus", 2, "unknown device 'abacus'"),
+    ("cam --headless --source clip.mp4 --record nowhere/out.mp4", 1, "nowhere does not exist"),
+    ("cam --headless --source clip.mp4 --record folder", 1, "folder is a folder"),
+    ("cam --headless --source clip.mp4 --record taken.mp4", 1, "taken.mp4 already exists.*--force"),
+    ("cam --headless --source clip.mp4 --record clip.mp4 --force", 1, "clip.mp4 is the input"),
+    ("cam --headless --source clip.mp4 --record out.avi", 1, r"cannot record to out\.avi: end the name with \.mp4"),
+    ("cam --headless --source clip.mp4 --record out", 1, "cannot record to out: end the name with"),
+    ("cam --headless --source text.mp4 --record taken.mp4 --force", 1, "text.mp4 is not a video"),
+    pytest.param(
+        "cam --source clip.mp4",
+        1,
+        "there is no display for a window: add --headless",
+        marks=pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is always a display"),
+    ),
     pytest.param(
         "video clip.mp4 out.mp4 --device cuda",
         1,
@@ -224,3 +261,23 @@ def test_a_folder_that_is_not_writable_is_named(tmp_path, monkeypatch, call, cli
     monkeypatch.chdir(tmp_path)
     code, _, err = call("video", clip, "locked/out.mp4")
     assert_one_sentence(code, err, 1, "locked is not writable")
+
+
+def test_a_virtual_camera_without_a_driver_is_one_sentence(tmp_path, monkeypatch, call):
+    class NoDriver:
+        def __init__(self, **_):
+            raise RuntimeError("no device found.\nSee the manual.")
+
+    pyvirtualcam = pytest.importorskip("pyvirtualcam")
+    monkeypatch.setattr(pyvirtualcam.camera, "BACKENDS", {"test": NoDriver})
+    MAKERS["clip.mp4"](tmp_path / "clip.mp4")
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call("cam", "--headless", "--source", "clip.mp4", "--virtual-cam")
+    assert_one_sentence(code, err, 1, "there is no virtual camera to be had here .*no device found.*install")
+    assert out == "" and set(tree(tmp_path)) == {"clip.mp4"}
+
+
+def test_a_virtual_camera_without_its_package_names_the_extra(tmp_path, monkeypatch, call, clip):
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
+    code, _, err = call("cam", "--headless", "--source", clip, "--virtual-cam")
+    assert_one_sentence(code, err, 1, r"pip install 'rtstyle\[virtual-cam\]'")

@@ -1,9 +1,14 @@
 """The commands as a user meets them: results on standard output, messages on standard error."""
 
 import json
+import re
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import run_python, tree
 from media_files import packets, psnr, rgb_frames, stamps
@@ -141,7 +146,7 @@ def test_doctor_reports_broken_styles_of_the_user(call, tmp_path, monkeypatch):
     assert any("broken.onnx" in problem for problem in json.loads(out)["problems"])
 
 
-@pytest.mark.parametrize("command", ["", "video", "image", "demo", "styles", "train", "export", "doctor"])
+@pytest.mark.parametrize("command", ["", "cam", "video", "image", "demo", "styles", "train", "export", "doctor"])
 def test_every_command_has_help(call, command):
     code, out, err = call(*command.split(), "--help")
     assert (code, err) == (0, "")
@@ -209,8 +214,6 @@ def test_painting_works_without_torch(without_torch, tmp_path, clip):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes differ there")
 def test_a_closed_pipe_is_no_traceback():
-    import subprocess
-
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "rtstyle", "styles", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -235,3 +238,248 @@ def test_the_current_folder_is_the_default_place(tmp_path, call, clip, monkeypat
     monkeypatch.chdir(tmp_path)
     assert call("video", clip, "out.mp4", "-q")[0] == 0
     assert Path("out.mp4").is_file()
+
+
+# -- the live commands
+
+
+@pytest.fixture
+def handed_over(monkeypatch):
+    """What the command hands to the live loop, which then ends at once."""
+    from rtstyle.live import Summary
+
+    seen = {}
+
+    class NoLoop:
+        def __init__(self, capture, painter, **options):
+            seen.update(options, capture=capture, painter=painter)
+
+        def run(self, **limits):
+            seen.update(limits)
+            return Summary(captured=3, painted=2, seconds=0.5)
+
+    monkeypatch.setattr("rtstyle.live.Live", NoLoop)
+    return seen
+
+
+class Source:
+    """A source of one grey frame."""
+
+    returns = False
+
+    def __init__(self):
+        self.frames = [np.full((24, 32, 3), 90, np.uint8)]
+
+    def read(self):
+        return self.frames.pop() if self.frames else None
+
+    def wake(self):
+        pass
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """What `open_source` is asked for; it gives a source of one frame."""
+    asked = {}
+
+    def open_source(source, **options):
+        asked.update(options, source=source)
+        return Source()
+
+    monkeypatch.setattr("rtstyle.media.camera.open_source", open_source)
+    return asked
+
+
+class FakeWindow:
+    full_screen = closed = False
+
+    def toggle_full_screen(self):
+        self.full_screen = True
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """A display and a window that shows nothing."""
+    monkeypatch.setattr("rtstyle.media.window.has_display", lambda: True)
+    monkeypatch.setattr("rtstyle.media.window.Window", FakeWindow)
+
+
+def test_cam_paints_a_clip_and_says_what_came_of_it(call, clip):
+    code, out, err = call("cam", "--source", clip, "--headless", "--json", "--style", "great-wave", "--device", "cpu")
+    found = json.loads(out)
+    assert code == 0
+    assert found.keys() >= {"captured", "painted", "shown", "dropped", "seconds", "delay_ms", "delay_95_ms"}
+    assert found["captured"] == 12 and 1 <= found["painted"] <= 12
+    assert found["work_height"] == 96 and found["files"] == []
+    assert 11 / 24 - 0.1 < found["seconds"] < 20 and found["delay_ms"] <= found["delay_95_ms"]
+    first, second, last = err.splitlines()
+    assert (first, second) == ("painting great-wave on cpu (asked for)", "Ctrl-C ends it")
+    assert last.startswith(f"{found['painted']} frames painted in ") and last.endswith(f"{found['dropped']} dropped")
+
+
+def test_cam_quietly(call, clip):
+    assert call("cam", "--source", clip, "--headless", "-q") == (0, "", "")
+
+
+@pytest.mark.parametrize(("limit", "loop"), [("--duration=0.8", True), ("--max-frames=3", False)])
+def test_cam_ends_when_it_was_told_to(call, clip, limit, loop):
+    code, out, _ = call("cam", "--source", clip, "--headless", "-q", "--json", limit, *["--loop"] * loop)
+    found = json.loads(out)
+    assert code == 0
+    if loop:
+        assert 0.8 <= found["seconds"] < 20 and found["captured"] > 12
+    else:
+        assert 3 <= found["painted"] < 12
+
+
+def test_cam_records(tmp_path, call, clip):
+    path = tmp_path / "out.mp4"
+    options = ("cam", "--source", clip, "--headless", "--device", "cpu", "--no-steady")
+    code, out, err = call(*options, "--record", path, "--json", "--strength", "0")
+    found = json.loads(out)
+    assert code == 0 and found["files"] == [str(path)] and err.splitlines()[-1] == f"saved {path}"
+    assert set(tree(tmp_path)) == {"out.mp4"}
+    assert 1 <= len(stamps(path)) <= found["painted"]
+    assert psnr(rgb_frames(path)[0], rgb_frames(clip)[0]) > 25, "strength 0 is the photograph"
+    before = path.read_bytes()
+    assert call(*options, "--record", path)[0] == 1 and path.read_bytes() == before
+    assert call(*options, "--record", path, "--force", "-q") == (0, "", "")
+    assert psnr(rgb_frames(path)[0], rgb_frames(clip)[0]) < 22, "hardly painted"
+
+
+def test_cam_options_reach_the_source(call, handed_over, opened):
+    arguments = ("--size", "1280X720", "--fps", "50", "--loop", "--source", "rtsp://10.0.0.2/live")
+    assert call("cam", "--headless", "-q", *arguments) == (0, "", "")
+    assert opened == {"source": "rtsp://10.0.0.2/live", "size": (1280, 720), "fps": 50, "loop": True}
+    assert handed_over["capture"].ended, "the source is closed in the end"
+
+
+def test_cam_without_options(call, handed_over, opened, screen):
+    code, out, err = call("cam")
+    assert (code, out) == (0, "")
+    assert opened == {"source": "0", "size": None, "fps": None, "loop": False}
+    assert "keys: 1-9, n and p change the style" in err and "2 frames painted in 0.5 s (4.0 fps), 0 dropped" in err
+    painter, settings = handed_over["painter"], handed_over["settings"]
+    assert (painter.strength, painter.keep_color, painter.stylizer.work_height) == (1, False, None)
+    assert (settings.mirror, settings.cycle, settings.split, settings.frozen) == (False, False, None, False)
+    assert handed_over["target_fps"] == 30 and handed_over["folder"] == Path(".")
+    assert handed_over["seconds"] is handed_over["frames"] is None
+    assert handed_over["record"] is handed_over["virtual_camera"] is None
+    assert handed_over["window"].closed and not handed_over["window"].full_screen
+
+
+def test_cam_options_reach_the_loop(tmp_path, call, handed_over, opened, screen):
+    words = "--strength 0.4 --keep-color --no-steady --work-height 48 --mirror --cycle --full-screen --target-fps 50 "
+    words += "--duration 7.5 --max-frames 9 --style irises --device cpu --out-dir"
+    assert call("cam", *words.split(), tmp_path)[0] == 0
+    painter, settings = handed_over["painter"], handed_over["settings"]
+    assert (painter.strength, painter.keep_color, painter.steady) == (0.4, True, False)
+    assert (painter.stylizer.work_height, painter.stylizer.style) == (48, "irises")
+    assert settings.mirror and settings.cycle
+    assert (handed_over["seconds"], handed_over["frames"], handed_over["target_fps"]) == (7.5, 9, 50)
+    assert handed_over["folder"] == tmp_path
+    assert handed_over["window"].full_screen and handed_over["window"].closed
+
+
+@pytest.mark.parametrize("steady", [True, False])
+def test_cam_is_as_steady_as_it_was_told_to_be(call, handed_over, opened, steady):
+    assert call("cam", "--headless", "-q", "--steady" if steady else "--no-steady") == (0, "", "")
+    assert handed_over["painter"].steady == steady
+
+
+def test_cam_headless_opens_no_window(call, handed_over, opened, without_camera):
+    assert call("cam", "--headless", "-q") == (0, "", "")
+    assert handed_over["window"] is None
+
+
+def test_cam_lists_cameras(call, monkeypatch):
+    monkeypatch.setattr("rtstyle.media.camera.list_cameras", lambda: [(0, "Webcam"), (2, "Capture card")])
+    assert call("cam", "--list-cameras") == (0, "0\tWebcam\n2\tCapture card\n", "")
+    monkeypatch.setattr("rtstyle.media.camera.list_cameras", lambda: [])
+    assert call("cam", "--list-cameras") == (0, "", "no cameras found\n")
+
+
+def test_cam_shows_the_picture_as_a_camera(call, clip, monkeypatch):
+    pyvirtualcam = pytest.importorskip("pyvirtualcam")
+    made = []
+
+    class Driver:
+        def __init__(self, *, width, height, fps, device, **_):
+            self.size, self.fps, self.name, self.sent, self.closed = (width, height), fps, device, 0, False
+            made.append(self)
+
+        def send(self, frame):
+            self.sent += 1
+
+        def close(self):
+            self.closed = True
+
+        def device(self):
+            return self.name
+
+    monkeypatch.setattr(pyvirtualcam.camera, "BACKENDS", {"test": Driver})
+    options = ("--virtual-cam", "--virtual-cam-device", "/dev/video9", "--target-fps", "25")
+    assert call("cam", "--source", clip, "--headless", "-q", *options) == (0, "", "")
+    assert {(driver.name, driver.fps, driver.closed) for driver in made} == {("/dev/video9", 25, True)}
+    assert made[-1].size == (160, 96) and made[-1].sent > 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
+@pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_cam_with_its_recording_complete(tmp_path, clip, signal_name):
+    out = tmp_path / "out.mp4"
+    command = ["cam", "--source", clip, "--loop", "--headless", "--device", "cpu", "--record", out]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rtstyle", *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    try:
+        end = time.monotonic() + 60
+        while not any(part.stat().st_size for part in tmp_path.glob(".out-*")):
+            assert time.monotonic() < end and process.poll() is None, "it does not record"
+            time.sleep(0.02)
+        process.send_signal(getattr(signal, signal_name))
+        said, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, said) == (130, "")
+    told = rf"rtstyle: interrupted after \d+ frames: {re.escape(str(out))} is complete"
+    assert re.fullmatch(told, err.splitlines()[-1])
+    assert set(tree(tmp_path)) == {"out.mp4"} and len(stamps(out)) >= 1
+
+
+def test_demo_with_a_camera_opens_the_window(call, handed_over, screen, monkeypatch):
+    monkeypatch.setattr("rtstyle.media.camera.has_camera", lambda: True)
+    monkeypatch.setattr("rtstyle.media.camera.open_camera", Source)
+    code, out, err = call("demo", "--style", "irises", "--strength", "0.5", "--keep-color")
+    assert (code, out) == (0, "")
+    painter = handed_over["painter"]
+    assert (painter.stylizer.style, painter.strength, painter.keep_color) == ("irises", 0.5, True)
+    assert handed_over["window"].closed and handed_over["capture"].ended
+    assert "painting irises on" in err and "keys: " in err
+
+
+def test_demo_with_a_camera_that_is_taken_paints_the_clip(call, screen, monkeypatch):
+    from rtstyle import RtstyleError
+
+    def taken():
+        raise RtstyleError("camera 0 cannot be opened: is it plugged in, and free?")
+
+    painted = []
+    monkeypatch.setattr("rtstyle.media.camera.has_camera", lambda: True)
+    monkeypatch.setattr("rtstyle.media.camera.open_camera", taken)
+    monkeypatch.setattr("rtstyle.cli.paint_video", lambda source, *_, **__: painted.append(Path(source).name))
+    code, out, err = call("demo")
+    assert code == 0 and painted == ["sample.mp4"]
+    assert "is it plugged in, and free? Painting the bundled clip instead." in err
+    assert "No camera here" in out

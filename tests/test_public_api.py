@@ -46,7 +46,7 @@ def test_help_loads_nothing_heavy():
         "import rtstyle; rtstyle.Stylizer",
         "import rtstyle.video",
         "import rtstyle.live",
-        "import rtstyle.media.files",
+        "import rtstyle.media.reader",
         "import rtstyle.media.camera",
         "import rtstyle.doctor; rtstyle.doctor.examine()",
     ],
@@ -75,7 +75,7 @@ def test_every_command_loads_cv2_before_av(tmp_path, clip, command):
 def test_a_program_may_import_av_before_or_after(tmp_path, clip, order):
     program = (
         f"import sys; {order}\n"
-        "from rtstyle.media.files import VideoReader\n"
+        "from rtstyle.media.reader import VideoReader\n"
         "import numpy\n"
         "with VideoReader(sys.argv[1]) as reader:\n"
         "    frames = [item for item in reader if not isinstance(item, av.Packet)]\n"

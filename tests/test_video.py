@@ -14,7 +14,7 @@ from helpers import run_python, tree
 from media_files import make_card, make_clip, packets, psnr, read_frames, rgb_frames, stamps
 
 from rtstyle import RtstyleError, Stylizer, stylize_video
-from rtstyle.media.files import VideoReader
+from rtstyle.media.reader import VideoReader
 
 pytest_plugins = ["runtime_fixtures"]
 
@@ -220,11 +220,11 @@ def test_a_whole_file_gives_no_warning(tmp_path, call, clip):
 class Failing(Stylizer):
     """Paints three frames and then breaks."""
 
-    def __call__(self, frames, code=None):
+    def run(self, batch, code=None):
         self.left = getattr(self, "left", 3) - 1
         if self.left < 0:
             raise RtstyleError("the brush broke")
-        return super().__call__(frames, code)
+        return super().run(batch, code)
 
 
 def stage_threads():
@@ -345,5 +345,6 @@ def test_a_second_interrupted_run_keeps_the_first_part(tmp_path, stylizer, clip)
         with pytest.raises(Interrupted, match=name) as told:
             stylize_video(clip, tmp_path / "out.mp4", stylizer, progress=interrupt)
         assert told.value.exit_code == 130
-        assert stamps(tmp_path / name) == stamps(clip)[:5]
+        kept = stamps(tmp_path / name)
+        assert 5 <= len(kept) < 12 and kept == stamps(clip)[: len(kept)]
     assert set(tree(tmp_path)) == {"out.partial.mp4", "out.partial-2.mp4"}

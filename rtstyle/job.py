@@ -1,0 +1,108 @@
+"""A long job as a folder of finished segments beside its result: what is done survives being killed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import filelock
+
+from rtstyle.errors import RtstyleError
+from rtstyle.media.segments import Segment
+
+SEGMENT_FRAMES = 300
+
+
+class Job:
+    """The work folder of one result: `.NAME.rtstyle` beside it, locked against a second run.
+
+    `identity` is everything that the segments depend on. With `resume` finished segments of the same identity are
+    taken over; without it they are discarded. Use as a context manager; `discard` removes the folder when the
+    result is there. Raises RtstyleError if another run holds the lock, or if the earlier job was another one.
+    """
+
+    def __init__(self, out: Path, identity: dict, *, resume: bool = False):
+        self.folder = out.with_name(f".{out.name}.rtstyle")
+        self._identity = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        self._identity_facts = identity
+        self._resume = resume
+        self._out = out
+        # beside the folder, not in it: the folder can then be removed while the lock is held
+        self._lock = filelock.FileLock(self.folder.with_name(f"{self.folder.name}.lock"))
+
+    def __enter__(self) -> Job:
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise RtstyleError(f"another rtstyle is writing {self._out}: wait for it, or give another OUT") from None
+        except OSError as error:
+            raise RtstyleError(f"{self._out} could not be written ({error.strerror}): nothing was changed") from None
+        fresh = not self.folder.exists()
+        try:
+            self._prepare()
+        except BaseException:
+            if fresh:
+                self.discard()
+            self._release()
+            raise
+        return self
+
+    def _prepare(self) -> None:
+        known = self.folder / "job.json"
+        if self._resume and self.folder.is_dir():
+            try:
+                before = json.loads(known.read_text())
+            except (OSError, ValueError):
+                before = {}
+            if before.get("identity") != self._identity:
+                changed = _differences(before.get("facts", {}), self._identity_facts)
+                raise RtstyleError(
+                    f"the interrupted job for {self._out} was another one ({changed}): "
+                    "give the same options again, or leave --resume out to start afresh"
+                )
+            return
+        self.discard()
+        self.folder.mkdir()
+        known.write_text(json.dumps({"identity": self._identity, "facts": self._identity_facts}))
+
+    def finished(self) -> list[Segment]:
+        """The complete segments, from the first without a gap; all that lies beyond is removed."""
+        done = []
+        while (segment := Segment.read(self.segment_path(len(done)))) is not None:
+            done.append(segment)
+        kept = {file for segment in done for file in (segment.path, segment.path.with_suffix(".json"))}
+        for file in self.folder.glob("segment-*"):
+            if file not in kept:
+                file.unlink()
+        return done
+
+    def segment_path(self, number: int) -> Path:
+        return self.folder / f"segment-{number:05d}.mkv"
+
+    def discard(self) -> None:
+        """Remove the work folder and what is in it."""
+        if self.folder.is_dir():
+            shutil.rmtree(self.folder)
+
+    def _release(self) -> None:
+        self._lock.release()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+
+    def __exit__(self, *_) -> None:
+        if self.folder.is_dir() and not any(self.folder.glob("segment-*.json")):
+            self.discard()  # nothing in it that could be gone on from
+        self._release()
+
+
+def _differences(before: dict, now: dict) -> str:
+    names = [name for name in now if before.get(name) != now[name]]
+    return f"other {', '.join(names)}" if before and names else "its notes cannot be read"
+
+
+def file_identity(path: str | os.PathLike) -> list:
+    """What tells a file from another: its full name, size and time of change."""
+    status = os.stat(path)
+    return [str(Path(path).resolve()), status.st_size, status.st_mtime_ns]

@@ -1,0 +1,322 @@
+"""Segments and the source's other streams into one file, without encoding the video again."""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+
+from rtstyle.errors import RtstyleError
+from rtstyle.media.encoding import Plan
+from rtstyle.media.segments import Look, Segment, reason
+
+MOVIES = ("mp4", "mov")
+# Kinds of streams to do without, one set after another, until the container begins.
+GIVING_UP = (
+    (),
+    ("attachment", "data"),
+    ("attachment", "data", "subtitle"),
+    ("attachment", "data", "subtitle", "video"),
+)
+# What a muxer writes itself, or what was true of the source's own coding only.
+NOT_COPIED = ("encoder", "major_brand", "minor_version", "compatible_brands", "vendor_id", "duration")
+
+
+@dataclasses.dataclass
+class Cut:
+    """The part of the source that is kept, in seconds of its own clock; None: to its beginning or end. What is kept
+    starts at `origin` of the source's clock, which becomes zero, if something was cut off the beginning."""
+
+    start: float | None = None
+    end: float | None = None
+
+    @property
+    def origin(self) -> float:
+        return self.start or 0.0
+
+    def holds(self, seconds: float) -> bool:
+        return (self.start is None or seconds >= self.start) and (self.end is None or seconds < self.end)
+
+
+class Joiner:
+    """Writes `out` from complete segments and from the streams of `source` that are copied along.
+
+    `notes` tells what could not be kept. The codes of the video stream (`chosen` in the source) say where
+    metadata, rotation and disposition come from.
+    """
+
+    def __init__(self, source, out, plan: Plan, look: Look, *, chosen: int, audio_codec: str = "copy", cut: Cut):
+        self.source, self.out, self.plan, self.look = source, out, plan, look
+        self._chosen, self._audio_codec, self._cut = chosen, audio_codec, cut
+        self.notes: list[str] = []
+
+    def join(self, segments: list[Segment]) -> None:
+        """Raises RtstyleError if the container refuses the video."""
+        if self.plan.format == "gif":
+            self._join_gif(segments)
+            return
+        if self.source is None:
+            self._join_alone(segments)
+            return
+        with av.open(os.fspath(self.source), metadata_errors="replace") as source:
+            for given_up in GIVING_UP:
+                self.notes.clear()
+                try:
+                    self._join_with(source, segments, given_up)
+                    return
+                except _Refused as refused:
+                    problem = str(refused)
+        raise RtstyleError(f"{self.plan.format} takes no such video ({problem}): choose another --container")
+
+    def _join_with(self, source, segments: list[Segment], given_up: tuple[str, ...]) -> None:
+        """Raises _Refused if the container does not even begin with these streams."""
+        target = self.out if hasattr(self.out, "write") else os.fspath(self.out)
+        with (
+            av.open(target, "w", format=self.plan.format, container_options=self._container_options(source)) as out,
+            av.open(os.fspath(segments[0].path)) as first,
+        ):
+            video = self._add_video(out, first.streams.video[0], source.streams[self._chosen])
+            copies = self._add_others(out, source, given_up)
+            self._copy_facts(source, out)
+            try:
+                out.start_encoding()
+            except (av.FFmpegError, ValueError) as error:
+                raise _Refused(reason(error)) from None
+            others = self._other_packets(source, copies)
+            for packet in heapq.merge(self._video_packets(segments, video), others, key=_due):
+                out.mux(packet)
+
+    def _join_alone(self, segments: list[Segment]) -> None:
+        """The video, and nothing else."""
+        options = {"movflags": "+faststart"} if self.plan.format in MOVIES and not hasattr(self.out, "write") else {}
+        target = self.out if hasattr(self.out, "write") else os.fspath(self.out)
+        with (
+            av.open(target, "w", format=self.plan.format, container_options=options) as out,
+            av.open(os.fspath(segments[0].path)) as first,
+        ):
+            for packet in self._video_packets(segments, self._add_video(out, first.streams.video[0], None)):
+                out.mux(packet)
+
+    def _join_gif(self, segments: list[Segment]) -> None:
+        """Every frame gets a palette of its own (FFmpeg's palettegen and paletteuse)."""
+        self.notes.append("GIF counts hundredths of a second and has no sound")
+        look, stamps = self.look, [stamp for segment in segments for stamp in segment.stamps]
+        graph = av.filter.Graph()
+        source = graph.add_buffer(
+            width=look.width, height=look.height, format=av.VideoFormat("bgr0"), time_base=look.time_base
+        )
+        split, palette = graph.add("split"), graph.add("palettegen", "stats_mode=single")
+        use, sink = graph.add("paletteuse", "new=1"), graph.add("buffersink")
+        source.link_to(split)
+        split.link_to(palette, 0, 0)
+        split.link_to(use, 1, 0)
+        palette.link_to(use, 0, 1)
+        use.link_to(sink)
+        graph.configure()
+        with av.open(os.fspath(self.out), "w", format="gif", container_options={"loop": "0"}) as out:
+            stream = out.add_stream("gif", rate=look.rate)
+            stream.width, stream.height, stream.pix_fmt = look.width, look.height, "pal8"
+            stream.codec_context.time_base = Fraction(1, 100)
+            at = -1
+            for stamp, frame in zip(stamps, _decoded(segments), strict=True):
+                frame.pts, frame.time_base = stamp, look.time_base
+                graph.vpush(frame)
+                done = graph.vpull()
+                at = max(at + 1, round((stamp - stamps[0]) * look.time_base * 100))
+                done.pts, done.time_base = at, Fraction(1, 100)
+                out.mux(stream.encode(done))
+            out.mux(stream.encode(None))
+
+    def _container_options(self, source) -> dict[str, str]:
+        if self.plan.format not in MOVIES or hasattr(self.out, "write"):
+            return {}
+        # Streams that do not start at zero are delayed in units of the movie's time scale: milliseconds by
+        # default, which moves the sound a little. With the sampling rate the delay is exact.
+        rates = [s.codec_context.sample_rate for s in source.streams.audio if s.codec_context]
+        return {"movflags": "+faststart", "movie_timescale": str(rates[0] if rates else 90000)}
+
+    def _add_video(self, out, template, original):
+        try:
+            stream = out.add_stream_from_template(template, opaque=True)  # by the codec alone, not by an encoder's name
+        except (av.FFmpegError, ValueError) as error:
+            raise RtstyleError(f"{self.plan.format} takes no {self.plan.encoder} video ({reason(error)})") from None
+        stream.time_base = self.look.time_base
+        if original is not None:
+            stream.metadata.update(_kept(original.metadata))
+            stream.disposition = original.disposition
+        if self.plan.format in MOVIES and stream.codec_context.name == "hevc":
+            stream.codec_context.codec_tag = "hvc1"  # the only one that Apple's players take
+        if self.look.rotation:
+            stream.set_display_rotation(self.look.rotation)
+        return stream
+
+    def _add_others(self, out, source, given_up: tuple[str, ...]) -> dict[int, object]:
+        """{stream of the source: what to do with its packets}, without the kinds that were given up."""
+        copies = {}
+        for stream in source.streams:
+            if stream.index == self._chosen:
+                continue
+            try:
+                if stream.type in given_up or (stream.type == "attachment" and self.plan.format != "matroska"):
+                    raise ValueError(_elsewhere(self.plan))
+                if stream.type == "attachment":
+                    name = stream.metadata.get("filename", f"attachment-{stream.index}")
+                    out.add_attachment(name, stream.mimetype or "application/octet-stream", stream.data)
+                elif stream.type == "audio" and self._audio_codec != "copy":
+                    copies[stream.index] = Transcoder(out, stream, self._audio_codec)
+                else:
+                    copies[stream.index] = self._add_copy(out, stream)
+            except (av.FFmpegError, OSError, ValueError, NotImplementedError, AttributeError) as error:
+                kind = getattr(getattr(stream.codec_context, "codec", None), "canonical_name", "")
+                help_ = "--audio-codec opus converts it, " if stream.type == "audio" else ""
+                self.notes.append(
+                    f"stream {stream.index} ({' '.join(filter(None, (stream.type, kind)))}) does not fit into "
+                    f"{self.plan.format} and is left out ({help_}{reason(error)})"
+                )
+        return copies
+
+    def _add_copy(self, out, stream):
+        codec = stream.codec_context
+        name = codec.codec.canonical_name if codec is not None else None
+        if name is not None and name not in out.supported_codecs:
+            raise ValueError(_elsewhere(self.plan))
+        copy = out.add_stream_from_template(stream, opaque=True)
+        copy.metadata.update(_kept(stream.metadata))
+        copy.disposition = stream.disposition
+        return copy
+
+    def _copy_facts(self, source, out) -> None:
+        out.metadata.update(_kept(source.metadata))
+        chapters = []
+        for chapter in source.chapters():
+            base = chapter["time_base"]
+            start, end = (chapter[side] * base for side in ("start", "end"))
+            if (self._cut.end is None or start < self._cut.end) and end > self._cut.origin:
+                shift = Fraction(self._cut.origin).limit_denominator(10**6)
+                chapters.append(
+                    chapter
+                    | {
+                        "start": round(max(0, start - shift) / base),
+                        "end": round((min(end, Fraction(self._cut.end)) if self._cut.end else end) / base)
+                        - round(shift / base),
+                    }
+                )
+        if chapters:
+            out.set_chapters(chapters)
+
+    def _video_packets(self, segments: list[Segment], stream) -> Iterator[av.Packet]:
+        """All segments' packets with real stamps. Decoding stamps are the presentation stamps, late by as many
+        frames as the encoder reorders: rising, and never after the packet is due."""
+        shift = round(self._cut.origin / self.look.time_base)
+        stamps = [stamp - shift for segment in segments for stamp in segment.stamps]
+        delay = max(segment.delay for segment in segments)
+        step = stamps[1] - stamps[0] if len(stamps) > 1 else max(1, round(1 / (self.look.rate * self.look.time_base)))
+        ends = [*stamps[1:], stamps[-1] + (stamps[-1] - stamps[-2] if len(stamps) > 1 else step)]
+        base = order = 0
+        for segment in segments:
+            for number, packet in segment.packets():
+                place = base + number
+                packet.stream, packet.time_base = stream, self.look.time_base
+                packet.pts = stamps[place]
+                packet.dts = stamps[order - delay] if order >= delay else stamps[0] - (delay - order) * step
+                packet.duration = ends[place] - stamps[place]
+                order += 1
+                yield packet
+            base += len(segment.stamps)
+
+    def _other_packets(self, source, copies: dict[int, object]) -> Iterator[av.Packet]:
+        streams = [source.streams[index] for index in copies]
+        if not streams:
+            return
+        if self._cut.start:
+            source.seek(int(self._cut.start * av.time_base))
+        packets = source.demux(streams)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except (av.FFmpegError, OSError):
+                break  # the same damage was met, and counted, when the frames were read
+            if packet.dts is None and not packet.size:
+                continue  # PyAV's own flushing packets
+            yield from self._pass_on(packet, copies[packet.stream.index])
+        for copy in copies.values():
+            if isinstance(copy, Transcoder):
+                yield from copy.flush()
+
+    def _pass_on(self, packet: av.Packet, copy) -> Iterator[av.Packet]:
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is not None and not self._cut.holds(float(stamp * packet.time_base)):
+            return
+        if isinstance(copy, Transcoder):
+            yield from copy.feed(packet, self._cut.origin)
+            return
+        if self._cut.origin:
+            shift = round(self._cut.origin / packet.time_base)
+            packet.pts = None if packet.pts is None else packet.pts - shift
+            packet.dts = None if packet.dts is None else packet.dts - shift
+        packet.stream = copy
+        yield packet
+
+
+class _Refused(Exception):
+    """The container does not take this set of streams."""
+
+
+def _elsewhere(plan: Plan) -> str:
+    return "not even Matroska holds it" if plan.format == "matroska" else "--container mkv holds it"
+
+
+def _decoded(segments: list[Segment]) -> Iterator[av.VideoFrame]:
+    for segment in segments:
+        with av.open(os.fspath(segment.path)) as container:
+            yield from container.decode(container.streams.video[0])
+
+
+def _due(packet: av.Packet) -> float:
+    stamp = packet.dts if packet.dts is not None else packet.pts
+    return float("-inf") if stamp is None else float(stamp * packet.time_base)
+
+
+def _kept(metadata: dict[str, str]) -> dict[str, str]:
+    """Without what is not true any more, and Matroska's statistics of the old packets."""
+    return {
+        key: value
+        for key, value in metadata.items()
+        if key.lower() not in NOT_COPIED and not key.startswith(("_STATISTICS", "BPS", "NUMBER_OF", "DURATION"))
+    }
+
+
+class Transcoder:
+    """One audio stream, decoded and encoded again, because the container or the user wants another codec."""
+
+    def __init__(self, out, stream, codec: str):
+        rate = 48000 if codec == "libopus" else stream.codec_context.sample_rate
+        self._stream = out.add_stream(codec, rate=rate, layout=stream.codec_context.layout.name)
+        self._stream.metadata.update(_kept(stream.metadata))
+        self._stream.disposition = stream.disposition
+        self._source = stream
+        formats = self._stream.codec_context.codec.audio_formats
+        wanted = formats[0].name if formats else "fltp"
+        self._resampler = av.AudioResampler(wanted, self._stream.codec_context.layout.name, rate)
+
+    def feed(self, packet: av.Packet, origin: float) -> Iterator[av.Packet]:
+        try:
+            frames = self._source.decode(packet)
+        except av.FFmpegError:
+            return  # a damaged packet of sound
+        for frame in frames:
+            if origin and frame.pts is not None:
+                frame.pts -= round(origin / frame.time_base)
+            for part in self._resampler.resample(frame):
+                yield from self._stream.encode(part)
+
+    def flush(self) -> Iterator[av.Packet]:
+        for part in self._resampler.resample(None):
+            yield from self._stream.encode(part)
+        yield from self._stream.encode(None)

@@ -1,0 +1,486 @@
+"""Nothing lost between IN and OUT: one test a property, on files made here."""
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from fractions import Fraction
+
+import cv2  # noqa: F401 -- before av
+
+import av  # isort: skip
+import numpy as np
+import pytest
+from media_files import make_clip, packets, picture, psnr, read_frames, rgb_frames, stamps
+from PIL import Image
+
+from rtstyle import RtstyleError, UsageError, stylize_video
+from rtstyle.media.color import PQ, deepen, from_8_bits, to_8_bits
+from rtstyle.media.encoding import Wishes, plan
+from rtstyle.media.reader import VideoReader
+from rtstyle.scenes import CutDetector
+from rtstyle.stylizer import Stylizer
+from rtstyle.video import Cut
+
+pytest_plugins = ["runtime_fixtures"]
+
+
+def make_rich(path, chapters=True):
+    """Video, two tracks of sound with languages, subtitles, an attachment, chapters and titles, in Matroska."""
+    plain = make_clip(path.with_name("plain.mkv"), tracks=2, frames=24)
+    with av.open(str(plain)) as source, av.open(str(path), "w") as out:
+        copies = {s.index: out.add_stream_from_template(s, opaque=True) for s in source.streams}
+        video, first, second = copies.values()
+        video.metadata["title"] = "the picture"
+        first.metadata.update(language="eng", title="English")
+        second.metadata.update(language="deu", title="Deutsch")
+        second.disposition = av.stream.Disposition.default
+        first.disposition = av.stream.Disposition.comment
+        text = out.add_mux_stream("subrip")
+        text.metadata["language"] = "fra"
+        text.disposition = av.stream.Disposition.forced
+        out.add_attachment("note.txt", "text/plain", b"an attached file")
+        out.metadata.update(title="A rich file", artist="someone")
+        if chapters:
+            marks = [(0, 400, "one"), (400, 1000, "two")]
+            out.set_chapters(
+                [
+                    {"id": i, "start": a, "end": b, "time_base": Fraction(1, 1000), "metadata": {"title": name}}
+                    for i, (a, b, name) in enumerate(marks)
+                ]
+            )
+        out.start_encoding()
+        line = av.Packet(b"words")
+        line.stream, line.pts, line.dts, line.duration, line.time_base = text, 100, 100, 500, Fraction(1, 1000)
+        out.mux(line)
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                out.mux(packet)
+    return path
+
+
+def facts(path):
+    with av.open(str(path)) as container:
+        return {
+            "streams": [
+                (s.type, s.metadata.get("language"), s.metadata.get("title"), int(s.disposition))
+                for s in container.streams
+            ],
+            "chapters": [
+                (float(c["start"] * c["time_base"]), float(c["end"] * c["time_base"]), c["metadata"].get("title"))
+                for c in container.chapters()
+            ],
+            "title": container.metadata.get("title"),
+            "artist": container.metadata.get("artist"),
+        }
+
+
+@pytest.mark.parametrize("options", [{}, {"steady": False, "style_at": [(0.5, "scream")]}], ids=["plain", "style-at"])
+def test_every_stream_and_fact_of_a_rich_file_arrives(tmp_path, stylizer, options):
+    source = make_rich(tmp_path / "in.mkv")
+    result = stylize_video(source, tmp_path / "out.mkv", stylizer, **options)
+    before, after = facts(source), facts(tmp_path / "out.mkv")
+    assert sorted(after.pop("streams"), key=str) == sorted(before.pop("streams"), key=str)
+    assert after == before
+    assert len(before["chapters"]) == 2
+    for kind, index in (("audio", 0), ("audio", 1), ("subtitles", 0)):
+        assert packets(tmp_path / "out.mkv", index, kind) == packets(source, index, kind)
+    assert stamps(tmp_path / "out.mkv") == stamps(source)
+    with av.open(str(tmp_path / "out.mkv")) as out:
+        (attached,) = out.streams.attachments
+        assert attached.data == b"an attached file" and attached.metadata["filename"] == "note.txt"
+    assert result.notes == []
+
+
+def test_what_does_not_fit_is_named(tmp_path, stylizer):
+    source = make_rich(tmp_path / "in.mkv")
+    result = stylize_video(source, tmp_path / "out.mp4", stylizer)
+    assert [note.split(" does not fit")[0] for note in result.notes] == [
+        "stream 3 (subtitle subrip)",
+        "stream 4 (attachment)",
+    ]
+    assert len(facts(tmp_path / "out.mp4")["chapters"]) == 2
+    for index in (0, 1):
+        assert [c for _, c in packets(tmp_path / "out.mp4", index)] == [c for _, c in packets(source, index)]
+
+
+def make_with_cover(path):
+    """An MP4 whose first stream is its cover."""
+    clip = make_clip(path.with_name("clip.mp4"))
+    cover = Image.fromarray(picture(0, 40, 40))
+    cover.save(path.with_name("cover.png"))
+    with av.open(str(clip)) as source, av.open(str(path), "w") as out:
+        still = out.add_stream("png", rate=1)
+        still.width, still.height, still.pix_fmt = 40, 40, "rgb24"
+        still.disposition = av.stream.Disposition.attached_pic
+        copies = {s.index: out.add_stream_from_template(s, opaque=True) for s in source.streams}
+        frame = av.VideoFrame.from_ndarray(picture(0, 40, 40), format="rgb24")
+        frame.pts = 0
+        out.mux(still.encode(frame))
+        out.mux(still.encode(None))
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                out.mux(packet)
+    return path
+
+
+def test_the_video_is_painted_and_the_cover_stays(tmp_path, stylizer):
+    source = make_with_cover(tmp_path / "in.mp4")
+    stylize_video(source, tmp_path / "out.mp4", stylizer)
+    with av.open(str(tmp_path / "out.mp4")) as out:
+        covers = [s for s in out.streams.video if s.disposition & av.stream.Disposition.attached_pic]
+        (moving,) = [s for s in out.streams.video if s not in covers]
+        assert len(covers) == 1 and sum(1 for _ in out.decode(moving)) == 12
+        number = covers[0].index
+    with av.open(str(tmp_path / "out.mp4")) as out:
+        shown = next(frame for packet in out.demux(out.streams[number]) for frame in packet.decode())
+    assert (shown.to_ndarray(format="rgb24") == picture(0, 40, 40)).all()
+
+
+def test_a_file_whose_first_stream_is_sound(tmp_path, stylizer):
+    clip = make_clip(tmp_path / "clip.mkv")
+    with av.open(str(clip)) as source, av.open(str(tmp_path / "in.mkv"), "w") as out:
+        copies = {}
+        for stream in (source.streams.audio[0], source.streams.video[0]):
+            copies[stream.index] = out.add_stream_from_template(stream, opaque=True)
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                out.mux(packet)
+    stylize_video(tmp_path / "in.mkv", tmp_path / "out.mkv", stylizer)
+    assert stamps(tmp_path / "out.mkv") == stamps(clip)
+    assert packets(tmp_path / "out.mkv") == packets(clip)
+
+
+# -- depth and colours
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_ten_bits_stay_ten_bits(tmp_path, stylizer, suffix):
+    source = make_clip(tmp_path / f"in.{suffix}", codec="libx265", pix_fmt="yuv420p10le", tracks=0, frames=6)
+    result = stylize_video(source, tmp_path / f"out.{suffix}", stylizer, strength=0)
+    (_, frame), *_ = read_frames(tmp_path / f"out.{suffix}")
+    assert frame.format.name == "yuv420p10le"
+    assert any("10 with dither" in note for note in result.notes)
+    assert psnr(rgb_frames(tmp_path / f"out.{suffix}"), rgb_frames(source)) > 30
+    with av.open(str(tmp_path / f"out.{suffix}")) as out:
+        assert out.streams.video[0].codec_context.codec.canonical_name == "hevc"
+
+
+def test_dither_keeps_the_mean_and_breaks_the_bands():
+    flat = np.full((16, 16, 3), 100, np.uint8)
+    deep = deepen(flat, 1)
+    assert abs(deep.mean() - 100 * 257) < 3
+    assert np.ptp(deep) > 200
+    assert abs(int(deep.max()) - 100 * 257) <= 129
+
+
+@pytest.mark.parametrize("transfer", [PQ, 18], ids=["PQ", "HLG"])
+def test_hdr_curves_are_undone_exactly(transfer):
+    there, back = to_8_bits(transfer), from_8_bits(transfer)
+    assert (np.diff(there.astype(int)) >= 0).all() and there[0] == 0 and there[-1] == 255
+    values = np.arange(256)
+    assert (there[np.rint(back[:256]).astype(int)] == values).all()
+    assert (np.diff(back) > 0).all()
+
+
+def test_hdr_is_mapped_there_and_back(tmp_path, stylizer):
+    """A PQ grey card of about 100 nits: mid-tones for the net, the same code value out."""
+    code = 520  # of 1023, full range luma 16 * 4 .. 235 * 4
+
+    def draw(index, height, width):
+        frame = av.VideoFrame(width, height, "yuv420p10le")
+        for plane, value in zip(frame.planes, (code, 512, 512), strict=True):
+            plane.update(np.full(plane.buffer_size // 2, value, "<u2").tobytes())
+        return frame
+
+    tags = {"colorspace": 9, "color_primaries": 9, "color_trc": 16, "color_range": 1}
+    source = make_clip(
+        tmp_path / "in.mp4", codec="libx265", pix_fmt="yuv420p10le", tags=tags, draw=draw, tracks=0, frames=3
+    )
+    with VideoReader(source) as reader:
+        seen = next(iter(reader)).rgb
+        assert reader.hdr and reader.bits == 10
+    assert 80 < seen.mean() < 220 and np.ptp(seen) <= 2
+    result = stylize_video(source, tmp_path / "out.mp4", stylizer, strength=0)
+    (_, frame), *_ = read_frames(tmp_path / "out.mp4")
+    assert {name: int(getattr(frame, name)) for name in tags} == tags
+    luma = np.frombuffer(frame.planes[0], "<u2").reshape(96, -1)[:, :160]
+    assert abs(luma.mean() - code) < 2.5
+    assert any("HDR" in note for note in result.notes)
+
+
+def test_interlaced_is_deinterlaced(tmp_path, stylizer):
+    """Two fields of a moving bar, woven: without deinterlacing the bar's edge is a comb."""
+
+    def draw(index, height, width):
+        woven = np.zeros((height, width, 3), np.uint8)
+        for field in (0, 1):
+            left = 8 * (2 * index + field) % (width - 24)
+            woven[field::2, left : left + 24] = 255
+        return woven
+
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as out:
+        stream = out.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        stream.codec_context.options = {"flags": "+ildct+ilme", "qscale": "2", "top": "1"}
+        stream.codec_context.flags |= 0x20000000 | 0x40000  # interlaced motion estimation and DCT
+        for i in range(8):
+            frame = av.VideoFrame.from_ndarray(draw(i, 96, 160), format="rgb24").reformat(format="yuv420p")
+            frame.pts = i
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    if not read_frames(source)[0][1].interlaced_frame:
+        pytest.skip("this encoder does not flag its frames as interlaced")
+    result = stylize_video(source, tmp_path / "out.mkv", stylizer, strength=0)
+    assert any("interlaced" in note for note in result.notes)
+    assert stamps(tmp_path / "out.mkv") == stamps(source)
+
+    def comb(frames):
+        return np.abs(np.diff(frames[2:6].astype(float), 2, axis=1)).mean()
+
+    assert comb(rgb_frames(tmp_path / "out.mkv")) < 0.5 * comb(rgb_frames(source))
+
+
+def test_transparency_is_dropped_with_a_note(tmp_path, stylizer):
+    source = make_clip(tmp_path / "in.mov", codec="prores_ks", pix_fmt="yuva444p10le", tracks=0, frames=3)
+    result = stylize_video(source, tmp_path / "out.mp4", stylizer)
+    assert "transparency is not kept" in result.notes
+
+
+# -- encoding choices
+
+CHOICES = [
+    ("out.mp4", Wishes(), "h264"),
+    ("out.mp4", Wishes("hevc"), "hevc"),
+    ("out.mp4", Wishes("av1"), "av1"),
+    ("out.mkv", Wishes("vp9"), "vp9"),
+    ("out.webm", Wishes(audio_codec="opus"), "vp9"),
+    ("out.mov", Wishes("prores"), "prores"),
+    ("out.mkv", Wishes("ffv1"), "ffv1"),
+    ("out.mp4", Wishes("auto"), "h264"),
+    ("named-nothing", Wishes(container="mkv"), "h264"),
+]
+
+
+@pytest.mark.parametrize(("name", "wishes", "codec"), CHOICES, ids=lambda value: getattr(value, "codec", value))
+def test_codecs_and_containers(tmp_path, stylizer, clip, name, wishes, codec):
+    result = stylize_video(clip, tmp_path / name, stylizer, strength=0, wishes=wishes)
+    with av.open(str(tmp_path / name)) as out:
+        context = out.streams.video[0].codec_context
+        assert context.codec.canonical_name == codec
+        if codec == "hevc":
+            assert context.codec_tag == "hvc1"
+        assert len(out.streams.audio) == 1
+    assert result.frames == 12
+    # in step with the sound; Matroska, which knows no time before zero, shifts both alike
+    before, after = (np.array(stamps(p), float) - float(packets(p)[0][0]) for p in (clip, tmp_path / name))
+    if wishes.audio_codec == "copy":
+        assert np.abs(after - before).max() <= 0.001
+    assert np.abs(np.diff(after) - np.diff(before)).max() <= 0.001
+    assert psnr(rgb_frames(tmp_path / name), rgb_frames(clip)) > 30
+
+
+def test_crf_and_preset_reach_the_encoder(tmp_path, stylizer, clip):
+    sizes = {}
+    for crf, preset in ((10, None), (40, None), (40, "ultrafast")):
+        stylize_video(clip, tmp_path / "out.mp4", stylizer, wishes=Wishes(crf=crf, preset=preset), force=True)
+        sizes[crf, preset] = len(b"".join(c for _, c in packets(tmp_path / "out.mp4", 0, "video")))
+    assert sizes[10, None] > 2 * sizes[40, None]
+    assert sizes[40, "ultrafast"] != sizes[40, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "wishes", "words"),
+    [
+        ("out.mp4", Wishes("prores"), r"cannot hold prores: choose --codec h264 or hevc.*end the name with \.mov"),
+        ("out.mp4", Wishes("mpeg7"), "unknown codec 'mpeg7'"),
+        ("out.mp4", Wishes(crf=99), "crf must be between 0"),
+        ("out.mkv", Wishes("ffv1", crf=3), "ffv1 has no --crf"),
+        ("out.mkv", Wishes("ffv1", preset="slow"), "ffv1 has no --preset"),
+        ("out.mp4", Wishes(preset="warp9"), "cannot encode this video"),
+        ("out.mp4", Wishes("h264_nvenc"), "h264_nvenc does not work here"),
+        ("out.xyz", Wishes(), "cannot write a video with .xyz"),
+        ("out.mp4", Wishes(container="cardboard"), "cannot write a video with .cardboard"),
+        ("out.mp4", Wishes(audio_codec="gramophone"), "gramophone"),
+    ],
+)
+def test_impossible_wishes_are_sentences(tmp_path, stylizer, clip, name, wishes, words):
+    with pytest.raises(RtstyleError, match=words):
+        stylize_video(clip, tmp_path / name, stylizer, wishes=wishes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hdr_is_never_squeezed_into_eight_bits(tmp_path):
+    with pytest.raises(RtstyleError, match="too few for HDR"):
+        plan(tmp_path / "out.webm", Wishes("vp9"), width=64, height=64, bits=10, hdr=True)
+
+
+def test_a_gif(tmp_path, stylizer, clip):
+    stylize_video(clip, tmp_path / "out.gif", stylizer)
+    with Image.open(tmp_path / "out.gif") as gif:
+        assert gif.n_frames == 12 and gif.size == (160, 96)
+    assert float(stamps(tmp_path / "out.gif")[-1]) == pytest.approx(float(stamps(clip)[-1]), abs=0.02)
+
+
+def test_numbered_pictures_in_and_out(tmp_path, stylizer, clip):
+    frames = tmp_path / "frames"
+    stylize_video(clip, f"{frames}/", stylizer, strength=0)
+    assert [path.name for path in sorted(frames.iterdir())][:2] == ["000001.png", "000002.png"]
+    first = np.asarray(Image.open(frames / "000001.png"))
+    assert psnr(first, rgb_frames(clip)[0]) > 30
+    result = stylize_video(frames, tmp_path / "back.mp4", stylizer, strength=0, fps=12)
+    assert result.frames == 12
+    assert stamps(tmp_path / "back.mp4") == [Fraction(i, 12) for i in range(12)]
+    assert psnr(rgb_frames(tmp_path / "back.mp4"), rgb_frames(clip)) > 30
+    with pytest.raises(RtstyleError, match="holds pictures already: add --force"):
+        stylize_video(clip, f"{frames}/", stylizer)
+    Image.new("RGB", (20, 20)).save(frames / "000007.png")
+    with pytest.raises(RtstyleError, match=r"000007\.png is 20x20, the first picture 160x96"):
+        stylize_video(frames, tmp_path / "more.mp4", stylizer)
+    assert not (tmp_path / "more.mp4").exists()
+
+
+def test_pictures_are_ordered_by_number(tmp_path, stylizer):
+    for number in (10, 9, 1):
+        Image.new("RGB", (32, 32), (number * 20, 0, 0)).save(tmp_path / f"shot{number}.png")
+    stylize_video(tmp_path, tmp_path / "out.mkv", stylizer, strength=0, wishes=Wishes("ffv1"))
+    assert [round(frame[..., 0].mean() / 20) for frame in rgb_frames(tmp_path / "out.mkv")] == [1, 9, 10]
+
+
+def test_through_pipes(tmp_path, clip):
+    command = [sys.executable, "-m", "rtstyle", "video", "-", "-", "--device", "cpu", "--container", "mkv"]
+    done = subprocess.run(command, input=clip.read_bytes(), capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    (tmp_path / "out.mkv").write_bytes(done.stdout)
+    assert len(read_frames(tmp_path / "out.mkv")) == 12
+    assert [c for _, c in packets(tmp_path / "out.mkv")] == [c for _, c in packets(clip)]
+
+
+# -- ranges, changes of style, batches
+
+
+def test_a_range_starts_at_zero_with_its_sound(tmp_path, stylizer):
+    source = make_clip(tmp_path / "in.mp4", frames=48, key_every=10)
+    result = stylize_video(source, tmp_path / "out.mp4", stylizer, strength=0, cut=Cut(0.5, 1.5))
+    wanted = [i for i, t in enumerate(stamps(source)) if 0.5 <= t < 1.5]
+    assert result.frames == len(wanted) == 24
+    assert stamps(tmp_path / "out.mp4")[0] == 0
+    assert psnr(rgb_frames(tmp_path / "out.mp4"), rgb_frames(source)[wanted]) > 30
+    sound = [(t, c) for t, c in packets(source) if 0.5 <= t < 1.5]
+    assert [c for _, c in packets(tmp_path / "out.mp4")] == [c for _, c in sound]
+    shift = [float(a[0] - b[0]) for a, b in zip(sound, packets(tmp_path / "out.mp4"), strict=True)]
+    np.testing.assert_allclose(shift, 0.5, atol=0.001)
+
+
+def test_an_empty_range_is_a_sentence(tmp_path, stylizer, clip):
+    with pytest.raises(RtstyleError, match="no frame that can be decoded in this range"):
+        stylize_video(clip, tmp_path / "out.mp4", stylizer, cut=Cut(100, 101))
+    assert list(tmp_path.iterdir()) == []
+
+
+def still_clip(path, frames=36, cut_at=None):
+    """The same picture again and again; from `cut_at` on another one."""
+
+    def draw(index, height, width):
+        drawn = picture(0, height, width)
+        return drawn if cut_at is None or index < cut_at else np.ascontiguousarray(255 - drawn)
+
+    return make_clip(path, frames=frames, tracks=0, draw=draw, crf=4)
+
+
+def test_a_style_changes_with_a_crossfade(tmp_path, stylizer):
+    source = still_clip(tmp_path / "in.mp4")
+    options = {"wishes": Wishes("ffv1"), "steady": False}
+    stylize_video(source, tmp_path / "out.mkv", stylizer, style_at=[(0.5, "scream")], **options)
+    stylize_video(source, tmp_path / "one.mkv", stylizer, **options)
+    stylize_video(source, tmp_path / "two.mkv", Stylizer("scream", device="cpu", threads=1), **options)
+    out, one, two = (rgb_frames(tmp_path / f"{name}.mkv").astype(int) for name in ("out", "one", "two"))
+    assert np.abs(out[:12] - one[:12]).max() <= 2
+    assert np.abs(out[25:] - two[25:]).max() <= 2
+    away = [np.abs(frame - one[0]).mean() for frame in out[12:25]]
+    assert all(b >= a - 0.3 for a, b in itertools.pairwise(away)) and 0 < away[5] < away[-1]
+
+
+def test_a_cut_ends_the_crossfade(tmp_path, stylizer):
+    source = still_clip(tmp_path / "in.mp4", cut_at=15)
+    options = {"wishes": Wishes("ffv1"), "steady": False}
+    stylize_video(source, tmp_path / "out.mkv", stylizer, style_at=[(0.5, "scream")], **options)
+    stylize_video(source, tmp_path / "two.mkv", Stylizer("scream", device="cpu", threads=1), **options)
+    out, two = (rgb_frames(tmp_path / f"{name}.mkv").astype(int) for name in ("out", "two"))
+    assert np.abs(out[15:] - two[15:]).max() <= 2
+    assert np.abs(out[14] - two[14]).mean() > 5
+
+
+def test_cuts_are_told_from_motion():
+    detector = CutDetector()
+    moving = [detector(picture(i, 96, 160)) for i in range(20)]
+    assert not any(moving)
+    assert detector(np.ascontiguousarray(255 - picture(20, 96, 160)))
+    assert not detector(np.ascontiguousarray(255 - picture(21, 96, 160)))
+
+
+def test_many_files_into_a_folder(tmp_path, call, clip):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    shutil.copy(clip, videos / "a.mp4")
+    shutil.copy(clip, videos / "b.mp4")
+    (videos / "c.mp4").write_bytes(b"no video")
+    code, out, told = call("video", videos, "--out-dir", tmp_path / "done", "--device", "cpu")
+    assert code == 1 and out == ""
+    assert "c.mp4 is not a video" in told and "1 of 3 videos could not be painted" in told
+    assert sorted(path.name for path in (tmp_path / "done").iterdir()) == ["a.mp4", "b.mp4"]
+    assert len(read_frames(tmp_path / "done" / "b.mp4")) == 12
+
+
+def test_progress_as_json(tmp_path, call, clip):
+    code, _, told = call("video", clip, tmp_path / "out.mp4", "--device", "cpu", "--progress", "json")
+    assert code == 0
+    lines = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    assert [line["done"] for line in lines] == list(range(1, 13))
+    assert set(lines[-1]) == {"done", "total", "seconds", "bytes", "loads"}
+    assert set(lines[-1]["loads"]) == {"decode", "paint", "encode"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["in.mp4"], "give IN and OUT"),
+        (["in.mp4", "out.mp4", "--start", "soon"], "not a time"),
+        (["in.mp4", "out.mp4", "--style-at", "1:scream"], "not TIME=STYLE"),
+        (["in.mp4", "out.mp4", "--style-at", "1=screem"], "unknown style 'screem'"),
+        (["in.mp4", "out.mp4", "--fps", "10"], "--fps is for a folder of pictures"),
+        (["-", "out.mp4", "--resume"], "cannot be resumed"),
+    ],
+)
+def test_wrong_usage_is_exit_2_and_a_sentence(tmp_path, call, clip, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(clip, "in.mp4")
+    code, out, told = call("video", *arguments, "--device", "cpu")
+    assert (code, out) == (2, "") and words in told
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_changes_of_style_need_styles(tmp_path, clip, stylizer):
+    with pytest.raises(UsageError, match="unknown style"):
+        stylize_video(clip, tmp_path / "out.mp4", stylizer, style_at=[(1.0, "nobody")])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_does_not_grow_with_length(tmp_path):
+    """Peak memory of a clip and of one six times as long, each in a process of its own."""
+    program = (
+        "import sys\nfrom rtstyle import Stylizer, stylize_video\n"
+        "stylize_video(sys.argv[1], sys.argv[2], Stylizer('starry-night', device='cpu', threads=1))\n"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    )
+    peaks = []
+    for frames in (330, 1650):
+        source = make_clip(tmp_path / f"{frames}.mp4", frames=frames)
+        command = [sys.executable, "-c", program, str(source), str(tmp_path / f"out-{frames}.mp4")]
+        peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout))
+    assert peaks[1] < 1.1 * peaks[0]
