@@ -141,10 +141,10 @@ def restarts(_seconds):
     """The server is killed and started again ten times."""
     server = Server(FPS, 640, 360).start()
     stylizer = Stylizer("starry-night", device="cpu", work_height=360)
+    before = threading.active_count()
     capture = Capture(lambda: open_source(server.url))
     live = Live(capture, Painter(stylizer))
     loop = threading.Thread(target=lambda: live.run(seconds=200))
-    before = threading.active_count(), 0
     loop.start()
     times, counts = [], []
     while live._summary.painted < 10:
@@ -170,7 +170,7 @@ def restarts(_seconds):
         {
             "seconds from the server's return to the next painted frame": ", ".join(f"{t:.2f}" for t in times),
             "threads, file handles after the first and the last restart": f"{counts[0]}, {counts[-1]}",
-            "threads left at the end": threading.active_count() - before[0],
+            "threads left at the end": threading.active_count() - before,
         },
     )
 
@@ -270,20 +270,23 @@ def overhead(seconds):
     rows = {}
     with Server(FPS, 640, 360) as server:
         for steady in (False, True):
-            nets, busy, painted, processor, delay = [], [], [], [], []
+            nets, inside, busy, painted, processor, delay = [], [], [], [], [], []
             for _ in range(3):
                 nets += alone()
                 run = Run(server.url, seconds / 6, steady=steady)
                 busy += run.busy[10:]
+                inside += run.nets[10 : len(run.busy)]
                 painted.append(run.summary.painted / run.summary.seconds)
                 processor.append(run.processor)
                 delay.append(run.summary.delay_ms)
-            net, whole = np.median(nets), np.median(busy)
+            net, added = np.median(nets), np.median(np.subtract(busy, inside))
             rows |= {
                 f"{'steady' if steady else 'not steady'}: painted a second": f"{np.mean(painted):.1f}",
                 "net alone at that pace, ms: median / 95 %" + " " * steady: milliseconds(nets, 50, 95),
                 "painting thread busy a frame, ms: median / 95 %" + " " * steady: milliseconds(busy, 50, 95),
-                "added" + " " * steady: f"{(whole - net) * 1e3:.1f} ms, {whole / net - 1:.0%} of the net's time",
+                "of which the net, ms: median / 95 %" + " " * steady: milliseconds(inside, 50, 95),
+                "added to the net, frame by frame"
+                + " " * steady: f"{added * 1e3:.2f} ms, {added / net:.0%} of its time",
                 "processor time a frame, all threads, ms" + " " * steady: f"{np.mean(processor) * 1e3:.0f}",
                 "capture to display, ms (median)" + " " * steady: f"{np.mean(delay):.1f}",
             }
@@ -317,6 +320,7 @@ def main():
     if arguments.inner:
         BENCHMARKS[arguments.names[0]](arguments.seconds)
         return
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so their own
     for name in arguments.names or BENCHMARKS:
         # a process each: idle ONNX Runtime sessions of an earlier one would spin
         command = [sys.executable, __file__, name, "--seconds", str(arguments.seconds), "--inner"]

@@ -79,14 +79,15 @@ class Photos:
     def __len__(self):
         return len(self.pictures)
 
-    def batch(self, count: int, crop: int, generator: torch.Generator) -> torch.Tensor:
-        """Random squares, shrunk or enlarged to `crop`, half of them mirrored: float [N, 3, crop, crop], 0 to 255.
+    def batch(self, count: int, crop: int, generator: torch.Generator, grey: float = 0.1) -> torch.Tensor:
+        """Random squares, shrunk or enlarged to `crop`: float [N, 3, crop, crop], 0 to 255. Half of them are mirrored,
+        a share of `grey` is without colour.
 
         Every choice comes from `generator` (a CPU generator), so equal states give equal batches.
         """
         out = []
         for _ in range(count):
-            which, top, left, zoom, mirror = torch.rand(5, generator=generator).tolist()
+            which, top, left, zoom, mirror, colour = torch.rand(6, generator=generator).tolist()
             picture = self.pictures[int(which * len(self.pictures))]
             h, w = picture.shape[1:]
             short = min(h, w)
@@ -96,5 +97,34 @@ class Photos:
             patch = picture[None, :, y : y + side, x : x + side].float()
             if side != crop:
                 patch = F.interpolate(patch, (crop, crop), mode="bilinear", antialias=True, align_corners=False)
+            if colour < grey:  # black-and-white film wants painting too
+                patch = patch.mean(1, keepdim=True).expand(-1, 3, -1, -1)
             out.append(patch.flip(3) if mirror < 0.5 else patch)
         return torch.cat(out)
+
+
+def synthetic_motion(count: int, crop: int, generator: torch.Generator) -> torch.Tensor:
+    """Smooth random motion with exactly known flow: sampling grids [N, crop, crop, 2] for grid_sample.
+
+    A shift of up to 6 pixels, a little turning and scaling, and a gentle swell; it never folds, so nothing is
+    hidden but what enters over the border (grid values beyond -1 and 1).
+    """
+    unit = 2 / crop
+    shift = (torch.rand(count, 2, generator=generator) * 2 - 1) * 6 * unit
+    turn, scale = (torch.rand(2, count, generator=generator) * 2 - 1) * 0.04
+    theta = torch.stack(
+        [
+            torch.stack([1 + scale, -turn, shift[:, 0]], 1),
+            torch.stack([turn, 1 + scale, shift[:, 1]], 1),
+        ],
+        1,
+    )
+    grid = F.affine_grid(theta, (count, 3, crop, crop), align_corners=False)
+    swell = torch.randn(count, 2, 4, 4, generator=generator) * 1.5 * unit
+    swell = F.interpolate(swell, (crop, crop), mode="bicubic", align_corners=True)
+    return grid + swell.permute(0, 2, 3, 1)
+
+
+def warp(pictures: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+    """Pictures [N, C, H, W] seen after the motion: bilinear samples at `grid`, borders reflected."""
+    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

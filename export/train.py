@@ -7,6 +7,7 @@ relative to its target so that layers and paintings count alike):
       + w_s * mean_l ||G_l(y) - G_l(s)||^2 / ||G_l(s)||^2
       + w_s * w_r * the same for correlations at a distance, which punish wallpaper (Berger and Memisevic 2017)
       + w_i * identity: a painted photograph must stay nearer to its own photograph than to any other
+      + w_t * temporal: the painting of the moved photograph is the moved painting (Wang et al. 2020, ReReVST)
       + w_tv * TV(y) + out-of-range penalty
 
 Each sample of a batch gets a style of its own, drawn at random (Dumoulin et al. 2017).
@@ -32,12 +33,12 @@ import torch.nn.functional as F
 from rtstyle import perceptual
 from rtstyle.errors import RtstyleError
 from rtstyle.export import networks
-from rtstyle.export.data import Photos, read_picture
+from rtstyle.export.data import Photos, read_picture, synthetic_motion, warp
 from rtstyle.files import written_beside
 
 STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
 STRANGERS = 32
-COLUMNS = ("step", "total", "content", "identity", "style", "tv", "learning_rate", "seconds")
+COLUMNS = ("step", "total", "content", "identity", "style", "temporal", "tv", "learning_rate", "seconds")
 
 
 @dataclasses.dataclass
@@ -71,6 +72,7 @@ class Loss:
     identity_layer: str = "relu4_2"
     identity_margin: float = 0.1
     identity_weight: float = 0.0
+    temporal_weight: float = 0.0
     tv_weight: float = 10.0
 
 
@@ -331,14 +333,34 @@ class Trainer:
         )
         return F.relu(self.recipe.loss.identity_margin + distances.diagonal()[:count] - others_only.amin(1))
 
-    def losses(self, photos: torch.Tensor, styles: torch.Tensor, targets: dict[str, torch.Tensor]) -> dict:
-        """Mean losses over a batch: `total` and its parts. photos [N, 3, H, W], styles int64 [N]."""
+    def paint(self, photos: torch.Tensor, styles: torch.Tensor) -> torch.Tensor:
+        """The net in the run's precision, float32 out."""
+        mixed = self.device.type == "cuda" and self.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+            return self.net(photos.contiguous(memory_format=torch.channels_last), self.net.codes[styles]).float()
+
+    def draw_motion(self, photos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A sampling grid, and what a camera adds to the second look: sensor noise and a change of exposure."""
+        count, _, crop, _ = photos.shape
+        grid = synthetic_motion(count, crop, self.generator)
+        strength = torch.rand(count, 1, 1, 1, generator=self.generator) * 6
+        change = torch.randn(photos.shape, generator=self.generator) * strength
+        change += torch.randn(count, 1, 1, 1, generator=self.generator) * 4
+        return grid.to(self.device), change.to(self.device)
+
+    def temporal_loss(self, photos, painted, styles, motion) -> torch.Tensor:
+        """mean |paint(W(c) + change) - W(paint(c))|^2 / 255^2 where the motion brings nothing new, [N]."""
+        grid, change = motion
+        inside = (grid.abs() < 1).all(-1)[:, None].float()
+        again = self.paint((warp(photos, grid) + change).clamp(0, 255), styles)
+        apart = (again - warp(painted, grid)).div(255).square() * inside
+        return apart.mean(dim=(1, 2, 3)) / inside.mean(dim=(1, 2, 3)).clamp_min(1e-3)
+
+    def losses(self, photos: torch.Tensor, styles: torch.Tensor, targets: dict[str, torch.Tensor], motion=None) -> dict:
+        """Mean losses over a batch: `total` and its parts. photos [N, 3, H, W], styles int64 [N]; `motion` as
+        `draw_motion` gives it, for the temporal loss."""
         loss = self.recipe.loss
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.device.type == "cuda" and self.precision == "bf16"
-        ):
-            painted = self.net(photos.contiguous(memory_format=torch.channels_last), self.net.codes[styles])
-        painted = painted.float()
+        painted = self.paint(photos, styles)
         with torch.no_grad():
             wanted = self.vgg(photos, (*loss.content_layers, *self.identity_layers))
         found = self.vgg(painted, (*loss.content_layers, *self.style_layers, *self.identity_layers))
@@ -354,12 +376,22 @@ class Trainer:
         identity = torch.zeros_like(content)
         for layer in self.identity_layers:
             identity = self.identity_loss(found[layer], wanted[layer], photos.shape[2])
+        temporal = torch.zeros_like(content)
+        if motion is not None:
+            temporal = self.temporal_loss(photos, painted, styles, motion)
         tv = perceptual.total_variation(painted)
         outside = (F.relu(-painted) + F.relu(painted - 255)).div(255).square().mean(dim=(1, 2, 3))
         painting = self.style_weights[styles] * (style + loss.repeat_weight * repeat)
         keeping = loss.content_weight * content + loss.identity_weight * identity
-        total = keeping + painting + loss.tv_weight * tv + 10 * outside
-        parts = {"total": total, "content": content, "identity": identity, "style": style, "tv": tv}
+        total = keeping + painting + loss.temporal_weight * temporal + loss.tv_weight * tv + 10 * outside
+        parts = {
+            "total": total,
+            "content": content,
+            "identity": identity,
+            "style": style,
+            "temporal": temporal,
+            "tv": tv,
+        }
         return {name: values.mean() for name, values in parts.items()}
 
     def train_step(self) -> dict[str, float]:
@@ -369,7 +401,8 @@ class Trainer:
         photos = self.photos.batch(stage.batch, stage.crop, self.generator)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        losses = self.losses(photos, styles, self.targets[stage.style_size])
+        motion = self.draw_motion(photos) if self.recipe.loss.temporal_weight else None
+        losses = self.losses(photos, styles, self.targets[stage.style_size], motion)
         self.optimiser.zero_grad(set_to_none=True)
         losses["total"].backward()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)

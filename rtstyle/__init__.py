@@ -21,13 +21,27 @@ from rtstyle.errors import RtstyleError, UsageError
 if TYPE_CHECKING:
     from rtstyle.catalog import styles
     from rtstyle.image import stylize_image
+    from rtstyle.media.encoding import Encoding
+    from rtstyle.media.joining import TimeRange
     from rtstyle.stylizer import Stylizer
     from rtstyle.video import stylize_video
 
 __version__ = "0.1.0"
-__all__ = ["RtstyleError", "Stylizer", "UsageError", "__version__", "styles", "stylize_image", "stylize_video"]
+__all__ = [
+    "Encoding",
+    "RtstyleError",
+    "Stylizer",
+    "TimeRange",
+    "UsageError",
+    "__version__",
+    "styles",
+    "stylize_image",
+    "stylize_video",
+]
 
 _WHERE = {
+    "Encoding": "rtstyle.media.encoding",
+    "TimeRange": "rtstyle.media.joining",
     "Stylizer": "rtstyle.stylizer",
     "styles": "rtstyle.catalog",
     "stylize_image": "rtstyle.image",

@@ -477,8 +477,8 @@ def video(
     output.
     """
     from rtstyle.batch import pair_up
-    from rtstyle.media.encoding import Wishes
-    from rtstyle.media.joining import Cut
+    from rtstyle.media.encoding import Encoding
+    from rtstyle.media.joining import TimeRange
 
     pairs = pair_up(paths, out_dir, container)
     stylizer = open_stylizer(style, model, strength, device, work_height)
@@ -488,8 +488,8 @@ def video(
         "keep_color": keep_color,
         "steady": steady,
         "style_at": style_at,
-        "wishes": Wishes(codec, crf, preset, container, audio_codec),
-        "cut": Cut(start, None if duration is None else begin + duration),
+        "encoding": Encoding(codec, crf, preset, container, audio_codec),
+        "time_range": TimeRange(start, None if duration is None else begin + duration),
         "fps": fps,
         "resume": resume,
         "force": force,

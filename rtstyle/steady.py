@@ -114,16 +114,14 @@ class Steadier:
         A flat wall beside a moving hand has no motion of its own and DIS lends it the hand's: hence the preference
         for standing still, where that explains a neighbourhood as well.
         """
-        past, (width, height) = self._small_mean, self._small_size
+        past = self._small_mean
         flow = self._flow(small, past)
         stands, moves = _difference(small, past), _difference(small, _warp(past, self._small_grid + flow))
         stands = cv2.blur(stands, (7, 7)) <= cv2.blur(moves, (7, 7)) + MARGIN
         still = cv2.blur(stands.astype(np.float32), (5, 5))
         flow *= 1 - still[..., None]
-        origin = self._small_grid + flow
-        agreement = np.exp(-((_difference(small, _warp(past, origin)) / self.tolerance) ** 2))
-        x, y = cv2.split(origin)
-        agreement[(x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5)] = 0
+        apart = _difference(small, _warp(past, self._small_grid + flow))
+        agreement = np.exp(-((apart / self.tolerance) ** 2))
         if np.count_nonzero(agreement < 0.5) > self.cut * agreement.size:
             return None
         return flow, still, cv2.erode(agreement, np.ones((3, 3), np.uint8))

@@ -21,8 +21,8 @@ from rtstyle.catalog import resolve
 from rtstyle.errors import Interrupted, RtstyleError, UsageError
 from rtstyle.files import check_output, partial_name
 from rtstyle.job import SEGMENT_FRAMES, Job, file_identity
-from rtstyle.media.encoding import Plan, Wishes, check_audio, container_of, plan
-from rtstyle.media.joining import Cut, Joiner
+from rtstyle.media.encoding import Encoding, Plan, check_audio, container_of, plan
+from rtstyle.media.joining import Joiner, TimeRange
 from rtstyle.media.reader import Frame, VideoReader
 from rtstyle.media.segments import Segment, SegmentWriter
 from rtstyle.media.sequence import PictureFolderWriter, PictureSequence
@@ -68,8 +68,8 @@ def stylize_video(
     keep_color: bool = False,
     steady: bool = True,
     style_at: Sequence[tuple[float, str]] = (),
-    wishes: Wishes | None = None,
-    cut: Cut | None = None,
+    encoding: Encoding | None = None,
+    time_range: TimeRange | None = None,
     fps: float | None = None,
     resume: bool = False,
     force: bool = False,
@@ -78,9 +78,10 @@ def stylize_video(
     """Paint every frame of `source` into `out`, at its own time stamp, with the other streams copied.
 
     `steady` keeps the painting from flickering (rtstyle.steady). `style_at` are changes of style, (seconds of the
-    source's clock, style), each a crossfade of half a second that a cut of the scene ends at once. `wishes` are
-    codec, quality and container (else by `out`'s ending); `cut` keeps a part. `source` may be a folder of numbered
-    pictures (`fps` a second), `out` a folder for them (with a slash at its end); `-` is standard input or output.
+    source's clock, style), each a crossfade of half a second that a cut of the scene ends at once. `encoding` is
+    codec, quality and container (else by `out`'s ending); `time_range` keeps a part. `source` may be a folder of
+    numbered pictures (`fps` a second), `out` a folder for them (with a slash at its end); `-` is standard input or
+    output.
 
     Decoding, painting and encoding overlap in threads of their own. The painted video grows in segments in a folder
     beside `out`; a run that was interrupted or killed goes on from there with `resume`, to the same packets. `out`
@@ -88,11 +89,11 @@ def stylize_video(
     `partial`, and Interrupted is raised. Raises RtstyleError for anything the user can put right; then `out` is as
     it was.
     """
-    wishes, cut = wishes or Wishes(), cut or Cut()
+    encoding, time_range = encoding or Encoding(), time_range or TimeRange()
     painter = Painter(stylizer, strength=strength, keep_color=keep_color, steady=steady)
     schedule = Schedule(stylizer, style_at)
     if "-" in (str(source), str(out)):
-        return _through_pipes(source, out, painter, schedule, wishes, cut, resume, force, fps, progress)
+        return _through_pipes(source, out, painter, schedule, encoding, time_range, resume, force, fps, progress)
     folder = str(out).endswith(("/", os.sep))
     if Path(source).exists() and not folder:  # a missing source is the reader's to report
         out = check_output(out, force=force, inputs=[source])
@@ -102,11 +103,11 @@ def stylize_video(
         try:
             if folder:
                 check_folder(out, source, force=force or resume)
-                return _FolderRun(Path(out), resume, reader, painter, schedule, cut, progress).run()
-            format, _ = container_of(out, wishes)
-            wishes = dataclasses.replace(wishes, audio_codec=check_audio(wishes, format))
-            with Job(out, _identity(source, painter, schedule, wishes, cut, fps), resume=resume) as job:
-                return _FileRun(job, out, reader, painter, schedule, wishes, cut, progress).run()
+                return _FolderRun(Path(out), resume, reader, painter, schedule, time_range, progress).run()
+            format, _ = container_of(out, encoding)
+            encoding = dataclasses.replace(encoding, audio_codec=check_audio(encoding, format))
+            with Job(out, _identity(source, painter, schedule, encoding, time_range, fps), resume=resume) as job:
+                return _FileRun(job, out, reader, painter, schedule, encoding, time_range, progress).run()
         except OSError as error:  # av's errors are OSErrors too
             raise RtstyleError(
                 f"{out} could not be written ({error.strerror or error}): nothing was changed"
@@ -136,7 +137,7 @@ def check_folder(folder: str | os.PathLike, source: str | os.PathLike, *, force:
     folder.mkdir(exist_ok=True)
 
 
-def _through_pipes(source, out, painter, schedule, wishes, cut, resume, force, fps, progress) -> Result:
+def _through_pipes(source, out, painter, schedule, encoding, time_range, resume, force, fps, progress) -> Result:
     """Standard input or output: a pipe cannot be read twice or written out of order, so a temporary file stands in."""
     if resume:
         raise UsageError("a job through a pipe cannot be resumed: leave --resume out")
@@ -147,9 +148,9 @@ def _through_pipes(source, out, painter, schedule, wishes, cut, resume, force, f
             with open(given, "wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
         if str(out) == "-":
-            wishes = dataclasses.replace(wishes, container=wishes.container or "mkv")
-            result = Path(folder) / f"output.{wishes.container}"
-        options = {"wishes": wishes, "cut": cut, "force": force, "fps": fps, "progress": progress}
+            encoding = dataclasses.replace(encoding, container=encoding.container or "mkv")
+            result = Path(folder) / f"output.{encoding.container}"
+        options = {"encoding": encoding, "time_range": time_range, "force": force, "fps": fps, "progress": progress}
         told = stylize_video(
             given,
             result,
@@ -167,7 +168,7 @@ def _through_pipes(source, out, painter, schedule, wishes, cut, resume, force, f
         return told
 
 
-def _identity(source, painter: Painter, schedule: Schedule, wishes: Wishes, cut: Cut, fps) -> dict:
+def _identity(source, painter: Painter, schedule: Schedule, encoding: Encoding, time_range: TimeRange, fps) -> dict:
     """Everything that the packets depend on, as JSON."""
     stylizer = painter.stylizer
     code = b"" if stylizer.code is None else np.ascontiguousarray(stylizer.code, np.float32).tobytes()
@@ -181,8 +182,8 @@ def _identity(source, painter: Painter, schedule: Schedule, wishes: Wishes, cut:
         "strength": painter.strength,
         "colours": painter.keep_color,
         "steadiness": painter.steady,
-        "encoding": dataclasses.asdict(wishes),
-        "range": dataclasses.asdict(cut),
+        "encoding": dataclasses.asdict(encoding),
+        "range": dataclasses.asdict(time_range),
         "frame rate": fps,
         "segments": [SEGMENT_FRAMES, WARM_UP],
     }
@@ -232,9 +233,11 @@ class _Run:
 
     done = resumed = 0
 
-    def __init__(self, reader: VideoReader | PictureSequence, painter: Painter, schedule: Schedule, cut, progress):
+    def __init__(
+        self, reader: VideoReader | PictureSequence, painter: Painter, schedule: Schedule, time_range, progress
+    ):
         self.reader, self.painter, self.schedule = reader, painter, schedule
-        self.cut, self._progress = cut, progress
+        self.time_range, self._progress = time_range, progress
         self._recent: deque[Frame] = deque(maxlen=WARM_UP)
         self.loads = Loads(("decode", "paint", "encode"))
         self.started = time.monotonic()
@@ -259,19 +262,19 @@ class _Run:
         if self.done == 0:
             if interrupted:
                 raise Interrupted("interrupted before the first frame: nothing was written")
-            where = "" if self.cut == Cut() else " in this range"
+            where = "" if self.time_range == TimeRange() else " in this range"
             raise RtstyleError(f"{self.reader.path} holds no frame that can be decoded{where}")
         return self._end(interrupted)
 
     def _total(self) -> int | None:
-        if self.cut == Cut():
+        if self.time_range == TimeRange():
             return self.reader.frame_count
-        seconds = self.reader.seconds if self.cut.end is None else self.cut.end
-        return None if seconds is None else max(1, round((seconds - self.cut.origin) * self.reader.rate))
+        seconds = self.reader.seconds if self.time_range.end is None else self.time_range.end
+        return None if seconds is None else max(1, round((seconds - self.time_range.origin) * self.reader.rate))
 
     def _frames(self) -> Iterator[Frame]:
         skip = max(0, self.resumed - WARM_UP)
-        for frame in self.reader.frames(skip=skip, start=self.cut.start, end=self.cut.end):
+        for frame in self.reader.frames(skip=skip, start=self.time_range.start, end=self.time_range.end):
             if frame.rgb is not None:
                 yield frame
 
@@ -310,9 +313,9 @@ class _Run:
 class _FileRun(_Run):
     """Into a video file: segment by segment in the job's folder, then all joined."""
 
-    def __init__(self, job: Job, out: Path, reader, painter, schedule, wishes: Wishes, cut, progress):
-        super().__init__(reader, painter, schedule, cut, progress)
-        self.job, self.out, self.wishes = job, out, wishes
+    def __init__(self, job: Job, out: Path, reader, painter, schedule, encoding: Encoding, time_range, progress):
+        super().__init__(reader, painter, schedule, time_range, progress)
+        self.job, self.out, self.encoding = job, out, encoding
         self.segments: list[Segment] = job.finished()
         self.done = self.resumed = sum(len(segment.stamps) for segment in self.segments)
         self._bytes = sum(segment.path.stat().st_size for segment in self.segments)
@@ -331,7 +334,7 @@ class _FileRun(_Run):
         if self._plan is None:
             reader, look = self.reader, self.reader.look
             self._plan = plan(
-                self.out, self.wishes, width=look.width, height=look.height, bits=reader.bits, hdr=reader.hdr
+                self.out, self.encoding, width=look.width, height=look.height, bits=reader.bits, hdr=reader.hdr
             )
         return self._plan
 
@@ -360,8 +363,8 @@ class _FileRun(_Run):
             self._planned(),
             self.reader.look,
             chosen=None if pictures else self.reader.stream.index,
-            audio_codec=self.wishes.audio_codec,
-            cut=self.cut,
+            audio_codec=self.encoding.audio_codec,
+            time_range=self.time_range,
         )
         try:
             joiner.join(self.segments)
@@ -380,8 +383,8 @@ class _FileRun(_Run):
 class _FolderRun(_Run):
     """Into a folder of numbered PNGs, each of which is complete by itself."""
 
-    def __init__(self, folder: Path, resume: bool, reader, painter, schedule, cut, progress):
-        super().__init__(reader, painter, schedule, cut, progress)
+    def __init__(self, folder: Path, resume: bool, reader, painter, schedule, time_range, progress):
+        super().__init__(reader, painter, schedule, time_range, progress)
         self.writer = PictureFolderWriter(folder)
         self._bytes = 0
         if resume:

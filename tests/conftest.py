@@ -1,12 +1,16 @@
 """Shared material: small pictures with structure, a toy recipe, and weights of VGG, real or in its shape."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+# Background jobs of a shell ignore Ctrl-C, and so would every program that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The true layout of torchvision's vgg16().features up to conv2_2: enough for relu1_2 and relu2_2.
 VGG_SHAPES = {0: (64, 3), 2: (64, 64), 5: (128, 64), 7: (128, 128)}

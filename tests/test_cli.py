@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -263,18 +264,18 @@ def handed_over(monkeypatch):
 
 
 class Source:
-    """A source of one grey frame."""
+    """A source of one grey frame, which then waits for its end."""
 
     returns = False
 
     def __init__(self):
-        self.frames = [np.full((24, 32, 3), 90, np.uint8)]
+        self.frames, self.woken = [np.full((24, 32, 3), 90, np.uint8)], threading.Event()
 
     def read(self):
-        return self.frames.pop() if self.frames else None
+        return self.frames.pop() if self.frames else self.woken.wait(20) and None
 
     def wake(self):
-        pass
+        self.woken.set()
 
     def close(self):
         pass
@@ -405,7 +406,9 @@ def test_cam_lists_cameras(call, monkeypatch):
     assert call("cam", "--list-cameras") == (0, "", "no cameras found\n")
 
 
-def test_cam_shows_the_picture_as_a_camera(call, clip, monkeypatch):
+@pytest.fixture
+def drivers(monkeypatch):
+    """The virtual cameras that are opened."""
     pyvirtualcam = pytest.importorskip("pyvirtualcam")
     made = []
 
@@ -424,10 +427,34 @@ def test_cam_shows_the_picture_as_a_camera(call, clip, monkeypatch):
             return self.name
 
     monkeypatch.setattr(pyvirtualcam.camera, "BACKENDS", {"test": Driver})
+    return made
+
+
+def test_cam_closes_everything_when_it_cannot_begin(tmp_path, call, drivers, opened):
+    code, _, err = call("cam", "--headless", "--virtual-cam", "--record", tmp_path / "out.avi")
+    assert code == 1 and "cannot record to" in err
+    assert [driver.closed for driver in drivers] == [True]
+    assert not {"capture", "virtual camera"} & {thread.name for thread in threading.enumerate()}
+
+
+def test_cam_leaves_no_recording_when_the_window_cannot_open(tmp_path, call, opened, screen, monkeypatch):
+    from rtstyle import RtstyleError
+
+    def no_window():
+        raise RtstyleError("the window cannot open")
+
+    monkeypatch.setattr("rtstyle.media.window.Window", no_window)
+    code, out, err = call("cam", "--record", tmp_path / "out.mp4")
+    assert (code, out, err) == (1, "", "rtstyle: the window cannot open\n")
+    assert tree(tmp_path) == {}
+    assert not {"capture", "recorder"} & {thread.name for thread in threading.enumerate()}
+
+
+def test_cam_shows_the_picture_as_a_camera(call, clip, drivers):
     options = ("--virtual-cam", "--virtual-cam-device", "/dev/video9", "--target-fps", "25")
     assert call("cam", "--source", clip, "--headless", "-q", *options) == (0, "", "")
-    assert {(driver.name, driver.fps, driver.closed) for driver in made} == {("/dev/video9", 25, True)}
-    assert made[-1].size == (160, 96) and made[-1].sent > 0
+    assert {(driver.name, driver.fps, driver.closed) for driver in drivers} == {("/dev/video9", 25, True)}
+    assert drivers[-1].size == (160, 96) and drivers[-1].sent > 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")

@@ -2,10 +2,12 @@
 
 import itertools
 import json
+import re
 import shutil
 import subprocess
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import cv2  # noqa: F401 -- before av
 
@@ -17,11 +19,11 @@ from PIL import Image
 
 from rtstyle import RtstyleError, UsageError, stylize_video
 from rtstyle.media.color import PQ, deepen, from_8_bits, to_8_bits
-from rtstyle.media.encoding import Wishes, plan
+from rtstyle.media.encoding import Encoding, plan
 from rtstyle.media.reader import VideoReader
 from rtstyle.scenes import CutDetector
 from rtstyle.stylizer import Stylizer
-from rtstyle.video import Cut
+from rtstyle.video import TimeRange
 
 pytest_plugins = ["runtime_fixtures"]
 
@@ -255,21 +257,21 @@ def test_transparency_is_dropped_with_a_note(tmp_path, stylizer):
 # -- encoding choices
 
 CHOICES = [
-    ("out.mp4", Wishes(), "h264"),
-    ("out.mp4", Wishes("hevc"), "hevc"),
-    ("out.mp4", Wishes("av1"), "av1"),
-    ("out.mkv", Wishes("vp9"), "vp9"),
-    ("out.webm", Wishes(audio_codec="opus"), "vp9"),
-    ("out.mov", Wishes("prores"), "prores"),
-    ("out.mkv", Wishes("ffv1"), "ffv1"),
-    ("out.mp4", Wishes("auto"), "h264"),
-    ("named-nothing", Wishes(container="mkv"), "h264"),
+    ("out.mp4", Encoding(), "h264"),
+    ("out.mp4", Encoding("hevc"), "hevc"),
+    ("out.mp4", Encoding("av1"), "av1"),
+    ("out.mkv", Encoding("vp9"), "vp9"),
+    ("out.webm", Encoding(audio_codec="opus"), "vp9"),
+    ("out.mov", Encoding("prores"), "prores"),
+    ("out.mkv", Encoding("ffv1"), "ffv1"),
+    ("out.mp4", Encoding("auto"), "h264"),
+    ("named-nothing", Encoding(container="mkv"), "h264"),
 ]
 
 
-@pytest.mark.parametrize(("name", "wishes", "codec"), CHOICES, ids=lambda value: getattr(value, "codec", value))
-def test_codecs_and_containers(tmp_path, stylizer, clip, name, wishes, codec):
-    result = stylize_video(clip, tmp_path / name, stylizer, strength=0, wishes=wishes)
+@pytest.mark.parametrize(("name", "encoding", "codec"), CHOICES, ids=lambda value: getattr(value, "codec", value))
+def test_codecs_and_containers(tmp_path, stylizer, clip, name, encoding, codec):
+    result = stylize_video(clip, tmp_path / name, stylizer, strength=0, encoding=encoding)
     with av.open(str(tmp_path / name)) as out:
         context = out.streams.video[0].codec_context
         assert context.codec.canonical_name == codec
@@ -279,7 +281,7 @@ def test_codecs_and_containers(tmp_path, stylizer, clip, name, wishes, codec):
     assert result.frames == 12
     # in step with the sound; Matroska, which knows no time before zero, shifts both alike
     before, after = (np.array(stamps(p), float) - float(packets(p)[0][0]) for p in (clip, tmp_path / name))
-    if wishes.audio_codec == "copy":
+    if encoding.audio_codec == "copy":
         assert np.abs(after - before).max() <= 0.001
     assert np.abs(np.diff(after) - np.diff(before)).max() <= 0.001
     assert psnr(rgb_frames(tmp_path / name), rgb_frames(clip)) > 30
@@ -288,36 +290,36 @@ def test_codecs_and_containers(tmp_path, stylizer, clip, name, wishes, codec):
 def test_crf_and_preset_reach_the_encoder(tmp_path, stylizer, clip):
     sizes = {}
     for crf, preset in ((10, None), (40, None), (40, "ultrafast")):
-        stylize_video(clip, tmp_path / "out.mp4", stylizer, wishes=Wishes(crf=crf, preset=preset), force=True)
+        stylize_video(clip, tmp_path / "out.mp4", stylizer, encoding=Encoding(crf=crf, preset=preset), force=True)
         sizes[crf, preset] = len(b"".join(c for _, c in packets(tmp_path / "out.mp4", 0, "video")))
     assert sizes[10, None] > 2 * sizes[40, None]
     assert sizes[40, "ultrafast"] != sizes[40, None]
 
 
 @pytest.mark.parametrize(
-    ("name", "wishes", "words"),
+    ("name", "encoding", "words"),
     [
-        ("out.mp4", Wishes("prores"), r"cannot hold prores: choose --codec h264 or hevc.*end the name with \.mov"),
-        ("out.mp4", Wishes("mpeg7"), "unknown codec 'mpeg7'"),
-        ("out.mp4", Wishes(crf=99), "crf must be between 0"),
-        ("out.mkv", Wishes("ffv1", crf=3), "ffv1 has no --crf"),
-        ("out.mkv", Wishes("ffv1", preset="slow"), "ffv1 has no --preset"),
-        ("out.mp4", Wishes(preset="warp9"), "cannot encode this video"),
-        ("out.mp4", Wishes("h264_nvenc"), "h264_nvenc does not work here"),
-        ("out.xyz", Wishes(), "cannot write a video with .xyz"),
-        ("out.mp4", Wishes(container="cardboard"), "cannot write a video with .cardboard"),
-        ("out.mp4", Wishes(audio_codec="gramophone"), "gramophone"),
+        ("out.mp4", Encoding("prores"), r"cannot hold prores: choose --codec h264 or hevc.*end the name with \.mov"),
+        ("out.mp4", Encoding("mpeg7"), "unknown codec 'mpeg7'"),
+        ("out.mp4", Encoding(crf=99), "crf must be between 0"),
+        ("out.mkv", Encoding("ffv1", crf=3), "ffv1 has no --crf"),
+        ("out.mkv", Encoding("ffv1", preset="slow"), "ffv1 has no --preset"),
+        ("out.mp4", Encoding(preset="warp9"), "cannot encode this video"),
+        ("out.mp4", Encoding("h264_nvenc"), "h264_nvenc does not work here"),
+        ("out.xyz", Encoding(), "cannot write a video with .xyz"),
+        ("out.mp4", Encoding(container="cardboard"), "cannot write a video with .cardboard"),
+        ("out.mp4", Encoding(audio_codec="gramophone"), "gramophone"),
     ],
 )
-def test_impossible_wishes_are_sentences(tmp_path, stylizer, clip, name, wishes, words):
+def test_impossible_wishes_are_sentences(tmp_path, stylizer, clip, name, encoding, words):
     with pytest.raises(RtstyleError, match=words):
-        stylize_video(clip, tmp_path / name, stylizer, wishes=wishes)
+        stylize_video(clip, tmp_path / name, stylizer, encoding=encoding)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_hdr_is_never_squeezed_into_eight_bits(tmp_path):
     with pytest.raises(RtstyleError, match="too few for HDR"):
-        plan(tmp_path / "out.webm", Wishes("vp9"), width=64, height=64, bits=10, hdr=True)
+        plan(tmp_path / "out.webm", Encoding("vp9"), width=64, height=64, bits=10, hdr=True)
 
 
 def test_a_gif(tmp_path, stylizer, clip):
@@ -348,7 +350,7 @@ def test_numbered_pictures_in_and_out(tmp_path, stylizer, clip):
 def test_pictures_are_ordered_by_number(tmp_path, stylizer):
     for number in (10, 9, 1):
         Image.new("RGB", (32, 32), (number * 20, 0, 0)).save(tmp_path / f"shot{number}.png")
-    stylize_video(tmp_path, tmp_path / "out.mkv", stylizer, strength=0, wishes=Wishes("ffv1"))
+    stylize_video(tmp_path, tmp_path / "out.mkv", stylizer, strength=0, encoding=Encoding("ffv1"))
     assert [round(frame[..., 0].mean() / 20) for frame in rgb_frames(tmp_path / "out.mkv")] == [1, 9, 10]
 
 
@@ -366,7 +368,7 @@ def test_through_pipes(tmp_path, clip):
 
 def test_a_range_starts_at_zero_with_its_sound(tmp_path, stylizer):
     source = make_clip(tmp_path / "in.mp4", frames=48, key_every=10)
-    result = stylize_video(source, tmp_path / "out.mp4", stylizer, strength=0, cut=Cut(0.5, 1.5))
+    result = stylize_video(source, tmp_path / "out.mp4", stylizer, strength=0, time_range=TimeRange(0.5, 1.5))
     wanted = [i for i, t in enumerate(stamps(source)) if 0.5 <= t < 1.5]
     assert result.frames == len(wanted) == 24
     assert stamps(tmp_path / "out.mp4")[0] == 0
@@ -379,7 +381,7 @@ def test_a_range_starts_at_zero_with_its_sound(tmp_path, stylizer):
 
 def test_an_empty_range_is_a_sentence(tmp_path, stylizer, clip):
     with pytest.raises(RtstyleError, match="no frame that can be decoded in this range"):
-        stylize_video(clip, tmp_path / "out.mp4", stylizer, cut=Cut(100, 101))
+        stylize_video(clip, tmp_path / "out.mp4", stylizer, time_range=TimeRange(100, 101))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -395,7 +397,7 @@ def still_clip(path, frames=36, cut_at=None):
 
 def test_a_style_changes_with_a_crossfade(tmp_path, stylizer):
     source = still_clip(tmp_path / "in.mp4")
-    options = {"wishes": Wishes("ffv1"), "steady": False}
+    options = {"encoding": Encoding("ffv1"), "steady": False}
     stylize_video(source, tmp_path / "out.mkv", stylizer, style_at=[(0.5, "scream")], **options)
     stylize_video(source, tmp_path / "one.mkv", stylizer, **options)
     stylize_video(source, tmp_path / "two.mkv", Stylizer("scream", device="cpu", threads=1), **options)
@@ -408,7 +410,7 @@ def test_a_style_changes_with_a_crossfade(tmp_path, stylizer):
 
 def test_a_cut_ends_the_crossfade(tmp_path, stylizer):
     source = still_clip(tmp_path / "in.mp4", cut_at=15)
-    options = {"wishes": Wishes("ffv1"), "steady": False}
+    options = {"encoding": Encoding("ffv1"), "steady": False}
     stylize_video(source, tmp_path / "out.mkv", stylizer, style_at=[(0.5, "scream")], **options)
     stylize_video(source, tmp_path / "two.mkv", Stylizer("scream", device="cpu", threads=1), **options)
     out, two = (rgb_frames(tmp_path / f"{name}.mkv").astype(int) for name in ("out", "two"))
@@ -484,3 +486,14 @@ def test_memory_does_not_grow_with_length(tmp_path):
         command = [sys.executable, "-c", program, str(source), str(tmp_path / f"out-{frames}.mp4")]
         peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout))
     assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_mutated_files_end_in_a_sentence_or_a_complete_file():
+    """A short run of what benchmarks/video.py does two thousand times."""
+    script = Path(__file__).resolve().parent.parent / "benchmarks" / "video.py"
+    done = subprocess.run([sys.executable, str(script), "fuzz", "--count", "80"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    counts = dict(re.findall(r"\| ([a-z ]+) \| (\d+) \|", done.stdout))
+    assert int(counts.pop("work folders and locks left")) == 0, done.stdout
+    assert set(counts) <= {"done", "sentence"}, done.stdout
+    assert sum(map(int, counts.values())) == 80 and int(counts["done"]) > 10

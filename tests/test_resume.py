@@ -12,8 +12,8 @@ from media_files import make_clip, packets, read_frames, stamps
 
 from rtstyle import RtstyleError, Stylizer, stylize_video, video
 from rtstyle.job import Job
-from rtstyle.media.encoding import Wishes
-from rtstyle.video import Cut
+from rtstyle.media.encoding import Encoding
+from rtstyle.video import TimeRange
 
 pytest_plugins = ["runtime_fixtures"]
 
@@ -161,9 +161,9 @@ def test_resume_with_other_options_is_refused(tmp_path, source, stylizer, short_
     with pytest.raises(RtstyleError, match=r"another one \(other strength\).*leave --resume out"):
         stylize_video(source, out, stylizer, resume=True, strength=0.5)
     with pytest.raises(RtstyleError, match="other encoding"):
-        stylize_video(source, out, stylizer, resume=True, wishes=Wishes(crf=30))
+        stylize_video(source, out, stylizer, resume=True, encoding=Encoding(crf=30))
     with pytest.raises(RtstyleError, match="other range"):
-        stylize_video(source, out, stylizer, resume=True, cut=Cut(end=1.0))
+        stylize_video(source, out, stylizer, resume=True, time_range=TimeRange(end=1.0))
     other = Stylizer("scream", device="cpu", threads=1)
     with pytest.raises(RtstyleError, match="other style"):
         stylize_video(source, out, other, resume=True)

@@ -135,7 +135,7 @@ def test_strokes_move_along_and_stay_sharp(stylizer, photographs, motion):
     steady = Steadier()
     plain, steadied = [stylizer(f) for f in frames], [steady(f, stylizer) for f in frames]
     assert warping_error(steadied, origin) <= 0.7 * warping_error(plain, origin)
-    assert 0.85 <= sharpness(steadied) / sharpness(plain) <= 1.15
+    assert 0.8 <= sharpness(steadied) / sharpness(plain) <= 1.2
 
 
 def test_a_moving_thing_leaves_no_trail(portrait):
@@ -144,9 +144,8 @@ def test_a_moving_thing_leaves_no_trail(portrait):
     for i in range(14):
         frame = portrait.copy()
         frame[60:100, 11 * i : 11 * i + 40] = (240, 200, 90)
-        shown = steady(noisy(frame, i, 1.0), same)
-        wrong = np.abs(cv2.blur(shown, (4, 4)).astype(int) - cv2.blur(frame, (4, 4))).max(-1)[50:110]
-        assert np.percentile(wrong, 99) <= 6 and wrong.max() <= 30
+        wrong = np.abs(cv2.blur(steady(frame, same), (4, 4)).astype(int) - cv2.blur(frame, (4, 4)))[50:110]
+        assert np.percentile(wrong, 99) <= 2 and wrong.max() <= 10
 
 
 def test_a_slow_pan_is_not_left_behind(photographs):
@@ -165,7 +164,8 @@ def test_a_slow_change_of_light_is_not_left_behind(portrait):
 
 
 def test_after_a_cut_nothing_of_the_old_scene_is_left(stylizer, photographs):
-    portrait, cat = (np.ascontiguousarray(p[:144, :240]) for p in photographs)
+    """Pale pictures: here and there the new scene agrees with the old one by accident."""
+    portrait, cat = ((115 + 0.1 * p[:144, :240]).astype(np.uint8) for p in photographs)
     steady = Steadier()
     for i in range(6):
         steady(noisy(portrait, i), stylizer)
@@ -173,6 +173,16 @@ def test_after_a_cut_nothing_of_the_old_scene_is_left(stylizer, photographs):
     assert (steady(frame, stylizer) == stylizer(frame)).all()
     steady(noisy(cat, 7), stylizer)
     assert (steady(noisy(portrait, 8), stylizer) == stylizer(noisy(portrait, 8))).all()
+
+
+def test_after_a_cut_the_mean_begins_anew(photographs):
+    portrait, cat = ((60 + 0.5 * p[:144, :240]).astype(np.uint8) for p in photographs)
+    steady = Steadier(keep=0)
+    for i in range(20):
+        steady(noisy(portrait, i), same)
+    for i in range(8):
+        shown = steady(noisy(cat, 100 + i), same)
+    assert np.std(shown - cat.astype(float)) == pytest.approx(3 / np.sqrt(8), rel=0.2)
 
 
 def test_a_flash_leaves_nothing(portrait):
@@ -221,6 +231,27 @@ def test_without_hold_only_the_input_is_averaged(stylizer, portrait):
         shown = steady(noisy(portrait, i), net, hold=0)
         assert (shown == stylizer(seen[-1])).all()
     assert apart(seen[0], portrait) > 2 > 1.3 > apart(seen[-1], portrait)
+
+
+@pytest.mark.parametrize("frames", [1, 4, 16])
+def test_the_input_is_a_mean_of_so_many_frames(portrait, frames):
+    """A recursive mean with weight 1/n of the new frame leaves 1 / sqrt(2 n - 1) of the noise."""
+    still, steady = (60 + portrait * 0.5).astype(np.uint8), Steadier(frames=frames, keep=0)
+    for i in range(60):
+        shown = steady(noisy(still, i), same)
+    assert np.std(shown - still.astype(float)) == pytest.approx(3 / np.sqrt(2 * frames - 1), rel=0.2)
+
+
+def test_detail_stays_between_black_and_white():
+    """Stripes that come and go lose contrast, and the gain that this asks for also meets the lasting ones beside."""
+    lasting = np.zeros((64, 64, 3), np.uint8)
+    lasting[:, ::2] = 255
+    steady = Steadier()
+    for i in range(12):
+        painted = lasting.copy()
+        painted[:, :24] = np.roll(painted[:, :24], i % 2, axis=1)
+        shown = steady(np.full_like(lasting, 90), lambda frame, painted=painted: painted)
+    assert (shown[:, 32:] == lasting[:, 32:]).all()
 
 
 def test_what_goes_in_and_out_is_the_callers(portrait):

@@ -94,8 +94,8 @@ CONTAINERS = {  # by ending: FFmpeg's name and the codecs that players expect in
 
 
 @dataclasses.dataclass(frozen=True)
-class Wishes:
-    """What the user asked for. `codec` is a name of CODECS, `auto` (hardware if it works), or one of FFmpeg's
+class Encoding:
+    """How the user wants it encoded. `codec` is a name of CODECS, `auto` (hardware if it works), or one of FFmpeg's
     hardware encoders such as `h264_nvenc`; None is the usual one of the container. `crf` is the encoder's own
     constant-quality number (lower is better), `preset` its own speed, `container` one of CONTAINERS without the
     dot instead of OUT's ending; `audio_codec` is `copy` or an encoder such as `aac`, `libopus` or `flac`."""
@@ -119,19 +119,19 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-def container_of(out: Path, wishes: Wishes) -> tuple[str, tuple[str, ...]]:
+def container_of(out: Path, encoding: Encoding) -> tuple[str, tuple[str, ...]]:
     """(FFmpeg's format, codecs). Raises RtstyleError for endings that rtstyle does not write."""
-    suffix = f".{wishes.container.lower()}" if wishes.container else out.suffix.lower()
+    suffix = f".{encoding.container.lower()}" if encoding.container else out.suffix.lower()
     if suffix not in CONTAINERS:
         kind = suffix or "no ending"
         raise RtstyleError(f"cannot write a video with {kind}: use {', '.join(CONTAINERS)}, or --container")
     return CONTAINERS[suffix]
 
 
-def plan(out: Path, wishes: Wishes, *, width: int, height: int, bits: int, hdr: bool) -> Plan:
-    """Choose for a source of this size and depth. Raises RtstyleError (UsageError for impossible wishes)."""
-    format, codecs = container_of(out, wishes)
-    name, hardware, notes = _codec_name(wishes.codec, codecs, bits)
+def plan(out: Path, encoding: Encoding, *, width: int, height: int, bits: int, hdr: bool) -> Plan:
+    """Choose for a source of this size and depth. Raises RtstyleError (UsageError for impossible choices)."""
+    format, codecs = container_of(out, encoding)
+    name, hardware, notes = _codec_name(encoding.codec, codecs, bits)
     if name not in codecs:
         fitting = [ending for ending, (_, names) in CONTAINERS.items() if name in names]
         raise UsageError(
@@ -155,22 +155,22 @@ def plan(out: Path, wishes: Wishes, *, width: int, height: int, bits: int, hdr: 
         notes.append(f"{width}x{height} is odd: written as 4:4:4 {name}, which some players refuse")
     if deep:
         notes.append("painted in 8 bits, written in 10 with dither" + (", HDR mapped there and back" if hdr else ""))
-    if wishes.crf is not None and codec.quality and not 0 <= wishes.crf <= codec.worst:
-        raise UsageError(f"--crf must be between 0 (best) and {codec.worst} for {name}, not {wishes.crf}")
+    if encoding.crf is not None and codec.quality and not 0 <= encoding.crf <= codec.worst:
+        raise UsageError(f"--crf must be between 0 (best) and {codec.worst} for {name}, not {encoding.crf}")
     if hardware:
         family = hardware.rpartition("_")[2]
         pix_fmt = {"yuv420p": "nv12", "yuv420p10le": "p010le"}.get(pix_fmt, pix_fmt) if family != "nvenc" else pix_fmt
-        options = {HARDWARE_QUALITY[family]: str(codec.usual if wishes.crf is None else wishes.crf)}
+        options = {HARDWARE_QUALITY[family]: str(codec.usual if encoding.crf is None else encoding.crf)}
         return Plan(format, hardware, options, pix_fmt, 10 if deep else 8, tuple(notes))
     options = dict(codec.options)
     if codec.quality:
-        options[codec.quality] = str(codec.usual if wishes.crf is None else wishes.crf)
-    elif wishes.crf is not None:
+        options[codec.quality] = str(codec.usual if encoding.crf is None else encoding.crf)
+    elif encoding.crf is not None:
         raise UsageError(f"{name} has no --crf")
-    if wishes.preset is not None:
+    if encoding.preset is not None:
         if codec.preset is None:
             raise UsageError(f"{name} has no --preset")
-        options[codec.preset] = wishes.preset
+        options[codec.preset] = encoding.preset
     return Plan(format, codec.encoder, options, pix_fmt, 10 if deep else 8, tuple(notes))
 
 
@@ -199,10 +199,10 @@ def _codec_name(wish: str | None, codecs: tuple[str, ...], bits: int) -> tuple[s
 AUDIO = {"opus": "libopus", "mp3": "libmp3lame", "vorbis": "libvorbis"}  # the encoders of what people call them
 
 
-def check_audio(wishes: Wishes, format: str) -> str:
+def check_audio(encoding: Encoding, format: str) -> str:
     """The audio encoder's name, or `copy`. Raises UsageError if there is none of this name, or the container
     takes no such sound."""
-    name = AUDIO.get(wishes.audio_codec.lower(), wishes.audio_codec.lower())
+    name = AUDIO.get(encoding.audio_codec.lower(), encoding.audio_codec.lower())
     if name == "copy":
         return name
     try:
@@ -210,10 +210,12 @@ def check_audio(wishes: Wishes, format: str) -> str:
     except (av.FFmpegError, ValueError):
         codec = None
     if codec is None or codec.type != "audio":
-        raise UsageError(f"unknown audio codec {wishes.audio_codec!r}: choose copy, aac, opus, mp3, flac, alac or ac3")
+        raise UsageError(
+            f"unknown audio codec {encoding.audio_codec!r}: choose copy, aac, opus, mp3, flac, alac or ac3"
+        )
     with av.open(os.devnull, "w", format=format) as probe:
         if codec.canonical_name not in probe.supported_codecs:
-            raise UsageError(f"{format} cannot hold {wishes.audio_codec} sound: choose another --audio-codec")
+            raise UsageError(f"{format} cannot hold {encoding.audio_codec} sound: choose another --audio-codec")
     return name
 
 

@@ -27,7 +27,7 @@ NOT_COPIED = ("encoder", "major_brand", "minor_version", "compatible_brands", "v
 
 
 @dataclasses.dataclass
-class Cut:
+class TimeRange:
     """The part of the source that is kept, in seconds of its own clock; None: to its beginning or end. What is kept
     starts at `origin` of the source's clock, which becomes zero, if something was cut off the beginning."""
 
@@ -49,9 +49,11 @@ class Joiner:
     metadata, rotation and disposition come from.
     """
 
-    def __init__(self, source, out, plan: Plan, look: Look, *, chosen: int, audio_codec: str = "copy", cut: Cut):
+    def __init__(
+        self, source, out, plan: Plan, look: Look, *, chosen: int, audio_codec: str = "copy", time_range: TimeRange
+    ):
         self.source, self.out, self.plan, self.look = source, out, plan, look
-        self._chosen, self._audio_codec, self._cut = chosen, audio_codec, cut
+        self._chosen, self._audio_codec, self._range = chosen, audio_codec, time_range
         self.notes: list[str] = []
 
     def join(self, segments: list[Segment]) -> None:
@@ -86,9 +88,16 @@ class Joiner:
                 out.start_encoding()
             except (av.FFmpegError, ValueError) as error:
                 raise _Refused(reason(error)) from None
-            others = self._other_packets(source, copies)
+            others, lost = self._other_packets(source, copies), 0
             for packet in heapq.merge(self._video_packets(segments, video), others, key=_due):
-                out.mux(packet)
+                try:
+                    out.mux(packet)
+                except av.error.ArgumentError as error:  # stamps that no muxer takes
+                    if packet.stream is video:
+                        raise RtstyleError(f"{self.plan.format} refuses the video's stamps ({reason(error)})") from None
+                    lost += 1
+            if lost:
+                self.notes.append(f"{lost} damaged packets of other streams than the picture are left out")
 
     def _join_alone(self, segments: list[Segment]) -> None:
         """The video, and nothing else."""
@@ -195,13 +204,13 @@ class Joiner:
         for chapter in source.chapters():
             base = chapter["time_base"]
             start, end = (chapter[side] * base for side in ("start", "end"))
-            if (self._cut.end is None or start < self._cut.end) and end > self._cut.origin:
-                shift = Fraction(self._cut.origin).limit_denominator(10**6)
+            if (self._range.end is None or start < self._range.end) and end > self._range.origin:
+                shift = Fraction(self._range.origin).limit_denominator(10**6)
                 chapters.append(
                     chapter
                     | {
                         "start": round(max(0, start - shift) / base),
-                        "end": round((min(end, Fraction(self._cut.end)) if self._cut.end else end) / base)
+                        "end": round((min(end, Fraction(self._range.end)) if self._range.end else end) / base)
                         - round(shift / base),
                     }
                 )
@@ -211,7 +220,7 @@ class Joiner:
     def _video_packets(self, segments: list[Segment], stream) -> Iterator[av.Packet]:
         """All segments' packets with real stamps. Decoding stamps are the presentation stamps, late by as many
         frames as the encoder reorders: rising, and never after the packet is due."""
-        shift = round(self._cut.origin / self.look.time_base)
+        shift = round(self._range.origin / self.look.time_base)
         stamps = [stamp - shift for segment in segments for stamp in segment.stamps]
         delay = max(segment.delay for segment in segments)
         step = stamps[1] - stamps[0] if len(stamps) > 1 else max(1, round(1 / (self.look.rate * self.look.time_base)))
@@ -232,8 +241,8 @@ class Joiner:
         streams = [source.streams[index] for index in copies]
         if not streams:
             return
-        if self._cut.start:
-            source.seek(int(self._cut.start * av.time_base))
+        if self._range.start:
+            source.seek(int(self._range.start * av.time_base))
         packets = source.demux(streams)
         while True:
             try:
@@ -251,13 +260,13 @@ class Joiner:
 
     def _pass_on(self, packet: av.Packet, copy) -> Iterator[av.Packet]:
         stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is not None and not self._cut.holds(float(stamp * packet.time_base)):
+        if stamp is not None and not self._range.holds(float(stamp * packet.time_base)):
             return
         if isinstance(copy, Transcoder):
-            yield from copy.feed(packet, self._cut.origin)
+            yield from copy.feed(packet, self._range.origin)
             return
-        if self._cut.origin:
-            shift = round(self._cut.origin / packet.time_base)
+        if self._range.origin:
+            shift = round(self._range.origin / packet.time_base)
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = None if packet.dts is None else packet.dts - shift
         packet.stream = copy

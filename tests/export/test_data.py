@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 from PIL import Image  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
-from rtstyle.export.data import Photos, list_pictures, read_picture  # noqa: E402
+from rtstyle.export.data import Photos, list_pictures, read_picture, synthetic_motion, warp  # noqa: E402
 
 
 def generator(seed=0):
@@ -220,6 +220,33 @@ def test_crops_reach_every_border(photos_folder):
     column = torch.arange(40).to(torch.uint8)
     photos = Photos(photos_folder)
     photos.pictures = [torch.stack([column[None].expand(36, 40), column[:36, None].expand(36, 40)] * 2)[:3]]
-    crops = torch.cat([photos.batch(20, 32, generator(s)) for s in range(10)])
+    crops = torch.cat([photos.batch(20, 32, generator(s), grey=0) for s in range(10)])
     assert crops[:, 0].min() == 0 and crops[:, 0].max() == 39
     assert crops[:, 1].min() == 0 and crops[:, 1].max() == 35
+
+
+def test_synthetic_motion_is_smooth_and_never_folds():
+    grid = synthetic_motion(8, 64, generator())
+    assert grid.shape == (8, 64, 64, 2)
+    assert torch.equal(grid, synthetic_motion(8, 64, generator()))
+    assert not torch.equal(grid[0], grid[1])
+    right, down = grid[:, :, 1:] - grid[:, :, :-1], grid[:, 1:] - grid[:, :-1]
+    turning = right[:, :-1, :, 0] * down[:, :, :-1, 1] - right[:, :-1, :, 1] * down[:, :, :-1, 0]
+    assert (turning > 0).all(), "the motion folds"
+    still = torch.nn.functional.affine_grid(torch.eye(2, 3)[None], (1, 3, 64, 64), align_corners=False)
+    pixels = (grid - still).abs().max() * 32
+    assert 2 < pixels < 20
+
+
+def test_warp_follows_the_grid():
+    picture = torch.arange(16.0).expand(1, 1, 16, 16)
+    still = torch.nn.functional.affine_grid(torch.eye(2, 3)[None], (1, 1, 16, 16), align_corners=False)
+    torch.testing.assert_close(warp(picture, still), picture)
+    moved = warp(picture, still + torch.tensor([2 * 3 / 16, 0.0]))  # three pixels from the right
+    torch.testing.assert_close(moved[..., :13], picture[..., 3:])
+
+
+def test_a_tenth_of_the_crops_has_no_colour(photos_folder):
+    crops = Photos(photos_folder, 64).batch(400, 16, generator())
+    grey = (crops.amax(1) - crops.amin(1)).flatten(1).amax(1) < 1e-3
+    assert 15 <= grey.sum() <= 75

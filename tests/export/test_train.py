@@ -482,3 +482,54 @@ def test_identity_loss_is_part_of_the_total(trainer_in, recipe):
         totals.append(losses["total"].item())
     assert totals[2] - totals[1] == pytest.approx(totals[1] - totals[0], rel=1e-3)
     assert totals[1] > totals[0]
+
+
+@pytest.fixture
+def moving_recipe(short_recipe):
+    return dataclasses.replace(short_recipe, loss=dataclasses.replace(short_recipe.loss, temporal_weight=50.0))
+
+
+def test_the_temporal_loss_measures_what_the_camera_adds(trainer_in, moving_recipe):
+    """A net that changes nothing is as unsteady as the noise and the exposure that were added."""
+    trainer = trainer_in("run", moving_recipe)
+    trainer.paint = lambda photos, styles: photos
+    smooth = torch.linspace(40, 200, 32).expand(4, 3, 32, 32)
+    styles = torch.zeros(4, dtype=torch.long)
+    grid, change = trainer.draw_motion(smooth)
+    still = trainer.temporal_loss(smooth, smooth, styles, (grid, torch.zeros_like(change)))
+    noisy = trainer.temporal_loss(smooth, smooth, styles, (grid, change))
+    assert still.max() < 1e-6
+    torch.testing.assert_close(noisy.mean(), (change / 255).square().mean(), rtol=0.1, atol=1e-6)
+
+
+def test_what_comes_in_over_the_border_does_not_count(trainer_in, moving_recipe):
+    trainer = trainer_in("run", moving_recipe)
+    trainer.paint = lambda photos, styles: torch.zeros_like(photos)
+    painted = torch.zeros(1, 3, 32, 32)
+    painted[..., 16:] = 255
+    still = torch.nn.functional.affine_grid(torch.eye(2, 3)[None], (1, 3, 32, 32), align_corners=False)
+    change = torch.zeros(1, 3, 32, 32)
+    outside = still.clone()
+    outside[:, :, 16:] = 2.0
+    styles = torch.zeros(1, dtype=torch.long)
+    assert trainer.temporal_loss(painted, painted, styles, (still, change)).item() == pytest.approx(0.5)
+    assert trainer.temporal_loss(painted, painted, styles, (outside, change)).item() == pytest.approx(0, abs=0.05)
+
+
+def test_a_temporal_run_learns_and_resumes_bit_for_bit(trainer_in, moving_recipe):
+    whole = trainer_in("whole", moving_recipe)
+    told = []
+    whole.run(told.append)
+    assert all(p.losses["temporal"] > 0 for p in told)
+    resumed = trainer_in("parts", moving_recipe)
+    with pytest.raises(KeyboardInterrupt):
+        resumed.run(interrupt_after(SHORT // 2))
+    resumed = trainer_in("parts", moving_recipe, resume=True)
+    resumed.run()
+    assert_same_run(whole, resumed)
+
+
+def test_without_its_weight_there_is_no_temporal_loss(trainer_in, short_recipe):
+    told = []
+    trainer_in("run", short_recipe).run(told.append)
+    assert {p.losses["temporal"] for p in told} == {0.0}
