@@ -239,6 +239,7 @@ from rtstyle.media.encoding import Encoding, plan
 from rtstyle.media.reader import VideoReader
 from rtstyle.media.segments import SegmentWriter
 from rtstyle.painter import Painter
+from rtstyle.pipeline import Spread, run_stages
 from pathlib import Path
 from rtstyle import providers
 providers.SPIN_MICROSECONDS = "0"  # the processor time that counts is that of work
@@ -252,7 +253,8 @@ if stage != "decode":
             break
     look = reader.look
     painter = Painter(Stylizer("starry-night", device="cpu"), steady=steady)
-    painter(frames[0].rgb)
+    net, workers = painter.stylizer.side_by_side()
+    net(frames[0].rgb)
     painted = [painter(frame.rgb) for frame in frames] if stage == "encode" else None
 usage = lambda: sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
 started, before, count = time.perf_counter(), usage(), 0
@@ -260,8 +262,8 @@ if stage == "decode":
     for frame in reader:
         count += 1
 elif stage == "paint":
-    for frame in frames:
-        painter(frame.rgb)
+    steps = painter.sketch, Spread(lambda x: (x, net.run(x.seen[None])[0]), workers), lambda x: painter.finish(*x)
+    for painting in run_stages((frame.rgb for frame in frames), *steps, depth=2):
         count += 1
 else:
     chosen = plan(folder / "x.mp4", Encoding(), width=look.width, height=look.height, bits=8, hdr=False)

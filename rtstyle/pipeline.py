@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections import deque
@@ -12,21 +13,39 @@ class _Closed(Exception):
     """The pipeline was stopped."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """A stage whose items do not depend on one another: `workers` threads take turns."""
+
+    call: Callable
+    workers: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Through:
+    """A stage that may give fewer or more items than it takes: iterator in, iterator out."""
+
+    call: Callable[[Iterator], Iterable]
+
+
 class _Channel:
-    """A bounded queue that can be closed from either end, which wakes everybody who waits."""
+    """A bounded queue that can be closed from either end, which wakes everybody who waits. Items may be put in by
+    several threads at once: each has a place, and waits until those before it are in."""
 
     def __init__(self, depth: int):
         self._items: deque = deque()
         self._depth = depth
+        self._put = self._taken = 0
         self._closed = self._finished = False
         self._changed = threading.Condition()
 
-    def put(self, item) -> None:
+    def put(self, place: int, item) -> None:
         with self._changed:
-            self._wait(lambda: self._closed or len(self._items) < self._depth)
+            self._wait(lambda: self._closed or (place == self._put and len(self._items) < self._depth))
             if self._closed:
                 raise _Closed
             self._items.append(item)
+            self._put += 1
             self._changed.notify_all()
 
     def _wait(self, ready: Callable[[], object]) -> None:
@@ -46,7 +65,8 @@ class _Channel:
             self._items.clear()
             self._changed.notify_all()
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator[tuple[int, object]]:
+        """(place, item), shared out among all who iterate."""
         while True:
             with self._changed:
                 self._wait(lambda: self._closed or self._items or self._finished)
@@ -54,9 +74,10 @@ class _Channel:
                     raise _Closed
                 if not self._items:
                     return
-                item = self._items.popleft()
+                place, item = self._taken, self._items.popleft()
+                self._taken += 1
                 self._changed.notify_all()
-            yield item
+            yield place, item
 
 
 class Loads:
@@ -65,29 +86,32 @@ class Loads:
     def __init__(self, names: tuple[str, ...]):
         self._names = names
         self._busy = [0.0] * len(names)
+        self._workers = [1] * len(names)
         self._started: float | None = None
+        self._lock = threading.Lock()
 
-    def timed(self, stage: int, call: Callable, *arguments):
-        """The result of a call, its time counted for a stage."""
-        started = time.monotonic()
-        self._started = self._started or started
-        try:
-            return call(*arguments)
-        finally:
-            self._busy[stage] += time.monotonic() - started
+    def add(self, stage: int, seconds: float, workers: int = 1) -> None:
+        """Count time for a stage that has so many threads."""
+        with self._lock:
+            self._started = self._started or time.monotonic() - seconds
+            self._busy[stage] += seconds
+            self._workers[stage] = workers
 
     def shares(self) -> dict[str, float]:
         passed = time.monotonic() - self._started if self._started else 0.0
-        return {name: busy / passed if passed else 0.0 for name, busy in zip(self._names, self._busy, strict=True)}
+        per_thread = (busy / workers for busy, workers in zip(self._busy, self._workers, strict=True))
+        return {name: busy / passed if passed else 0.0 for name, busy in zip(self._names, per_thread, strict=True)}
 
 
-def run_stages(source: Iterable, *stages: Callable, depth: int = 4, loads: Loads | None = None) -> Iterator:
+def run_stages(
+    source: Iterable, *stages: Callable | Spread | Through, depth: int = 4, loads: Loads | None = None
+) -> Iterator:
     """Yield `stage_n(...stage_1(item)...)` for every item of `source`, in order.
 
-    The source and every stage run in a thread of their own, joined by queues of at most `depth` items, so
-    memory does not grow however long the source is. `loads` (with a name for the source and each stage) learns how busy
-    they are. The first error anywhere stops all threads and is raised
-    here. Closing the iterator early stops them too; they have ended when that returns.
+    The source and every stage run in threads of their own, joined by queues of at most `depth` items, so memory does
+    not grow however long the source is. A stage is a function of one item, or a Spread or a Through. `loads` (with a
+    name for the source and each stage) learns how busy they are. The first error anywhere stops all threads and is
+    raised here. Closing the iterator early stops them too; they have ended when that returns.
     """
     channels = [_Channel(depth) for _ in range(len(stages) + 1)]
     errors: list[BaseException] = []
@@ -98,33 +122,72 @@ def run_stages(source: Iterable, *stages: Callable, depth: int = 4, loads: Loads
         for channel in channels:
             channel.close()
 
-    def work(number: int, items: Iterable, stage: Callable | None, out: _Channel) -> None:
+    def count(number: int, started: float, waited: float = 0.0, workers: int = 1) -> None:
+        if loads:
+            loads.add(number, time.monotonic() - started - waited, workers)
+
+    def work(step: Callable, *arguments) -> None:
         try:
-            for item in timed_source(items) if stage is None else items:
-                out.put(item if stage is None else timed(number, stage, item))
-            out.finish()
+            step(*arguments)
         except _Closed:
             pass
         except BaseException as error:
             stop(error)
 
-    def timed(number: int, call: Callable, *arguments):
-        return loads.timed(number, call, *arguments) if loads else call(*arguments)
+    def iterate(number: int, call: Callable[[Iterator], Iterable], out: _Channel) -> None:
+        """A source, or a Through."""
+        waited = 0.0
 
-    def timed_source(items: Iterable) -> Iterator:
-        items, end = iter(items), object()
-        while (item := timed(0, next, items, end)) is not end:
-            yield item
+        def given() -> Iterator:
+            nonlocal waited
+            items = iter(channels[number - 1])
+            while True:
+                started = time.monotonic()
+                pair = next(items, None)
+                waited += time.monotonic() - started
+                if pair is None:
+                    return
+                yield pair[1]
 
-    inputs = [source, *channels[:-1]]
-    threads = [
-        threading.Thread(target=work, args=(i, items, stage, out), name=f"stage-{i}", daemon=True)
-        for i, (items, stage, out) in enumerate(zip(inputs, (None, *stages), channels, strict=True))
-    ]
+        results, place, end = iter(call(given())), 0, object()
+        while True:
+            started, waited = time.monotonic(), 0.0
+            result = next(results, end)
+            if result is end:
+                return out.finish()
+            count(number, started, waited)
+            out.put(place, result)
+            place += 1
+
+    def spread(number: int, stage: Spread, out: _Channel, left: list[int]) -> None:
+        for place, item in channels[number - 1]:
+            started = time.monotonic()
+            result = stage.call(item)
+            count(number, started, workers=stage.workers)
+            out.put(place, result)
+        left.pop()  # one of the threads; the last one out ends the stage
+        if not left:
+            out.finish()
+
+    threads = []
+
+    def start(name: str, *arguments) -> None:
+        threads.append(threading.Thread(target=work, args=arguments, name=name, daemon=True))
+
+    start("stage-0", iterate, 0, lambda _: source, channels[0])
+    for number, (stage, out) in enumerate(zip(stages, channels[1:], strict=True), start=1):
+        if isinstance(stage, Through):
+            start(f"stage-{number}", iterate, number, stage.call, out)
+            continue
+        stage = stage if isinstance(stage, Spread) else Spread(stage, 1)
+        left = list(range(stage.workers))
+        for _ in range(stage.workers):
+            start(f"stage-{number}", spread, number, stage, out, left)
     for thread in threads:
         thread.start()
     try:
-        yield from channels[-1]
+        for _, item in channels[-1]:
+            yield item
     except _Closed:
         pass
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import cv2
@@ -53,7 +54,7 @@ class Steadier:
 
     def reset(self) -> None:
         """Forget the past: the next frame is painted as it is."""
-        self._last: np.ndarray | None = None
+        self._small_mean: np.ndarray | None = None
 
     def __call__(
         self, frame: np.ndarray, paint: Callable[[np.ndarray], np.ndarray], *, hold: float = 1.0
@@ -64,41 +65,48 @@ class Steadier:
         `hold` (0 to 1) scales `keep` for this frame: pass less while the painting changes though the frame does
         not, as in a crossfade of styles. Raises ValueError for other types, shapes or values.
         """
+        watched = self.watch(frame)
+        try:
+            return self.settle(watched, paint(watched.frame), hold=hold)
+        except BaseException:
+            self.reset()
+            raise
+
+    def watch(self, frame: np.ndarray) -> Watched:
+        """What comes before the net. The net's paintings of such frames go to `settle` in the same order; the two
+        halves share nothing that changes, so each may run in a thread of its own."""
         frame = np.ascontiguousarray(frame)
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or min(frame.shape) < 2:
             raise ValueError(f"the frame must be uint8 [H, W, 3], found {frame.dtype} {list(frame.shape)}")
-        if not 0 <= hold <= 1:
-            raise ValueError(f"hold must be between 0 and 1, found {hold}")
         if frame.shape != self._shape:
             self._start(frame.shape)
-        last, self._last = self._last, None  # stays None if the net fails
         small = self._shrink(frame)
-        match = None if last is None else self._match(small)
+        match = None if self._small_mean is None else self._match(small)
         if match is None:
-            return self._first(frame, small, paint)
+            self._age = np.ones(small.shape[:2], np.float32)  # how many frames are in the mean
+            self._small_mean = small
+            np.copyto(self._mean, frame)
+            return Watched(frame)
         flow, still, agreement = match
-        painted = _checked(paint(self._average(frame, small, still * agreement)), frame)
-        self._last = self._blend(last, painted, flow, self.keep * hold * agreement)
-        return cv2.convertScaleAbs(self._last)
+        return Watched(self._average(frame, small, still * agreement), flow, agreement)
+
+    def settle(self, watched: Watched, painted: np.ndarray, *, hold: float = 1.0) -> np.ndarray:
+        """What comes after the net: the painting of `watched.frame` to the one to show, both uint8 [H, W, 3]."""
+        if not 0 <= hold <= 1:
+            raise ValueError(f"hold must be between 0 and 1, found {hold}")
+        painted = _checked(painted, watched.frame)
+        if watched.flow is None:
+            self._strokes = _Strokes(painted, self.detail)
+            return painted
+        return self._strokes.blend(painted, watched.flow, self.keep * hold * watched.agreement)
 
     def _start(self, shape: tuple[int, ...]) -> None:
         """Buffers for frames of this shape: fresh memory in every step would double the time."""
         self.reset()
         self._shape, (height, width) = shape, shape[:2]
         self._small_size = max(1, width // SHRINK), max(1, height // SHRINK)
-        self._scale = np.divide((width, height), self._small_size).astype(np.float32)
-        self._grid, self._small_grid = _grid(width, height), _grid(*self._small_size)
-        self._mean, self._new, self._warped = (np.empty(shape, np.float32) for _ in range(3))
-        self._map = np.empty((height, width, 2), np.float32)
-        self._fine_old, self._fine_new, self._one, self._other = (np.empty(shape[:2], np.float32) for _ in range(4))
-
-    def _first(self, frame: np.ndarray, small: np.ndarray, paint: Callable) -> np.ndarray:
-        painted = _checked(paint(frame), frame)
-        self._age = np.ones(small.shape[:2], np.float32)  # how many frames are in the mean
-        self._small_mean = small
-        np.copyto(self._mean, frame)
-        self._last = painted.astype(np.float32, order="C")
-        return painted
+        self._small_grid = _grid(*self._small_size)
+        self._mean, self._mix = np.empty(shape, np.float32), _Mix(shape)
 
     def _shrink(self, frame: np.ndarray) -> np.ndarray:
         """The frame at a quarter of its size, float32, smooth enough to be warped without a residue."""
@@ -139,35 +147,66 @@ class Steadier:
         self._small_mean = cv2.blendLinear(self._small_mean, small, past, 1 - past)
         return cv2.convertScaleAbs(self._mix(self._mean, frame, past, self._mean))
 
-    def _blend(self, last: np.ndarray, painted: np.ndarray, flow: np.ndarray, past: np.ndarray) -> np.ndarray:
-        """The new painting with `past` of the last output, warped; float32. `last` is used up."""
-        size = painted.shape[1::-1]
-        cv2.add(cv2.resize(flow * self._scale, size, dst=self._map), self._grid, dst=self._map)
-        cv2.remap(last, self._map, None, cv2.INTER_LINEAR, dst=self._warped, borderMode=cv2.BORDER_REPLICATE)
-        blend = self._mix(self._warped, painted, past, last)
-        if self.detail:
+
+@dataclasses.dataclass(frozen=True)
+class Watched:
+    """A frame as the net should see it, uint8 [H, W, 3]; where it comes from (flow in small pixels [h, w, 2], None if
+    it has no past) and how far the past agrees (0 to 1, [h, w])."""
+
+    frame: np.ndarray
+    flow: np.ndarray | None = None
+    agreement: np.ndarray | None = None
+
+
+class _Strokes:
+    """The last output, float32 [H, W, 3], carried along."""
+
+    def __init__(self, painted: np.ndarray, detail: float):
+        height, width = painted.shape[:2]
+        self._last, self._detail = painted.astype(np.float32, order="C"), detail
+        self._warped, self._map = np.empty(painted.shape, np.float32), np.empty((height, width, 2), np.float32)
+        self._fine_old, self._fine_new, self._one = (np.empty((height, width), np.float32) for _ in range(3))
+        self._grid, self._mix = _grid(width, height), _Mix(painted.shape)
+
+    def blend(self, painted: np.ndarray, flow: np.ndarray, past: np.ndarray) -> np.ndarray:
+        """The new painting with `past` [h, w] of the last output, warped; uint8."""
+        size, small_size = painted.shape[1::-1], past.shape[::-1]
+        flow = flow * np.divide(size, small_size).astype(np.float32)
+        cv2.add(cv2.resize(flow, size, dst=self._map), self._grid, dst=self._map)
+        cv2.remap(self._last, self._map, None, cv2.INTER_LINEAR, dst=self._warped, borderMode=cv2.BORDER_REPLICATE)
+        blend = self._mix(self._warped, painted, past, self._last)
+        if self._detail:
             fine = self._fine(blend, self._fine_old)
-            gain = np.sqrt(self._variance(self._fine(self._new, self._fine_new)) / self._variance(fine))
-            gain = self.detail * (np.clip(gain, 1, MOST_GAIN) - 1)
+            new = self._fine(self._mix.new, self._fine_new)
+            gain = np.sqrt(self._variance(new, small_size) / self._variance(fine, small_size))
+            gain = self._detail * (np.clip(gain, 1, MOST_GAIN) - 1)
             cv2.multiply(fine, cv2.resize(gain, size, dst=self._one), dst=fine)
             cv2.add(blend, cv2.cvtColor(fine, cv2.COLOR_GRAY2RGB, dst=self._warped), dst=blend)
-        return cv2.max(blend, 0, dst=blend)
-
-    def _mix(self, old: np.ndarray, new: np.ndarray, past: np.ndarray, out: np.ndarray) -> np.ndarray:
-        """past old + (1 - past) new, with `past` [h, w] of the small size; leaves `new` as float32 in self._new."""
-        np.copyto(self._new, new)
-        past = cv2.resize(past, new.shape[1::-1], dst=self._one)
-        return cv2.blendLinear(old, self._new, past, np.subtract(1, past, out=self._other), dst=out)
+        self._last = cv2.max(blend, 0, dst=blend)
+        return cv2.convertScaleAbs(self._last)
 
     def _fine(self, picture: np.ndarray, out: np.ndarray) -> np.ndarray:
         """What a small blur takes out of the light and dark of a picture, float32 [H, W]."""
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY, dst=self._one)
         return cv2.subtract(grey, cv2.GaussianBlur(grey, (3, 3), 0, dst=out), dst=out)
 
-    def _variance(self, fine: np.ndarray) -> np.ndarray:
+    def _variance(self, fine: np.ndarray, small_size: tuple[int, int]) -> np.ndarray:
         """Local variance, [h, w] of the small size; never quite zero, so that what is flat stays flat."""
         square = cv2.multiply(fine, fine, dst=self._one)
-        return cv2.blur(cv2.resize(square, self._small_size, interpolation=cv2.INTER_AREA), (9, 9)) + 0.5
+        return cv2.blur(cv2.resize(square, small_size, interpolation=cv2.INTER_AREA), (9, 9)) + 0.5
+
+
+class _Mix:
+    """past old + (1 - past) new, with `past` [h, w] of a smaller size; `new` as float32 remains in `self.new`."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.new = np.empty(shape, np.float32)
+        self._past, self._rest = (np.empty(shape[:2], np.float32) for _ in range(2))
+
+    def __call__(self, old: np.ndarray, new: np.ndarray, past: np.ndarray, out: np.ndarray) -> np.ndarray:
+        np.copyto(self.new, new)
+        past = cv2.resize(past, new.shape[1::-1], dst=self._past)
+        return cv2.blendLinear(old, self.new, past, np.subtract(1, past, out=self._rest), dst=out)
 
 
 def _checked(painted: np.ndarray, frame: np.ndarray) -> np.ndarray:

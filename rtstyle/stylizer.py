@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import os
+
 import cv2
 import numpy as np
 
@@ -10,6 +13,12 @@ from rtstyle.errors import RtstyleError, UsageError
 from rtstyle.upscale import enlarge
 
 MIN_SIDE = 16
+MOST_AT_ONCE = 4  # frames in the net side by side: each needs memory of its own
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Stylizer:
@@ -42,6 +51,7 @@ class Stylizer:
         choice = catalog.resolve(style, model)
         self.model = choice.model
         self.work_height = work_height
+        self.threads = threads
         self.device, self._session = self._open(device, threads)
         self.code, self._label = choice.code, choice.label
 
@@ -69,6 +79,21 @@ class Stylizer:
         ):
             raise UsageError(f"{style} was made for another body: make a new Stylizer for it")
         self.code, self._label = choice.code, choice.label
+
+    def side_by_side(self) -> tuple[Stylizer, int]:
+        """(a stylizer like this one, how many of its `run` should go on at once) for the most frames a second.
+
+        On the CPU frames are then painted next to one another, by one thread each: threads that share a frame wait
+        for one another after every layer. Other devices take one batch at a time.
+        """
+        if self.device.kind != "cpu":
+            return self, 1
+        threads = self.threads or cores()
+        workers = min(threads, MOST_AT_ONCE)
+        twin = copy.copy(self)
+        twin.threads = threads // workers
+        twin._session = providers.open_session(str(self.model.path), self.device, twin.threads)
+        return twin, workers
 
     def __call__(self, frames: np.ndarray, code: np.ndarray | None = None) -> np.ndarray:
         """Paint uint8 RGB [H, W, 3] or [N, H, W, 3], both sides at least 16; same shape out.

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,19 +26,22 @@ from rtstyle.media.joining import Joiner, TimeRange
 from rtstyle.media.reader import Frame, VideoReader
 from rtstyle.media.segments import Segment, SegmentWriter
 from rtstyle.media.sequence import PictureFolderWriter, PictureSequence
-from rtstyle.painter import Painter
-from rtstyle.pipeline import Loads, run_stages
+from rtstyle.painter import Painter, Sketch
+from rtstyle.pipeline import Loads, Spread, Through, run_stages
 from rtstyle.scenes import CutDetector
 from rtstyle.stylizer import MIN_SIDE, Stylizer
 
 FADE_SECONDS = 0.5  # of a change of style
+DEPTH = 2  # frames that may wait between two stages
+MOST_BATCH = 8  # frames in one run of the net, where it takes batches
+MOST_BATCH_PIXELS = 1 << 24
 WARM_UP = 8  # frames painted before a segment begins, so that steadiness does not start from nothing
 
 
 @dataclasses.dataclass
 class Progress:
     """How far a video is: frames encoded, frames expected (None if unknown), seconds since the start, bytes written so
-    far, and the share of the time that each stage (decode, paint, encode) was busy."""
+    far, and the share of the time that each stage (decode, prepare, paint, finish, encode) was busy."""
 
     done: int
     total: int | None
@@ -228,6 +231,39 @@ class Schedule:
         return before + share * (code - before), True
 
 
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """A frame between decoding and encoding: whether it is `kept` or only warms up, its code and how much of the
+    past may show, the painter's sketch of it, and the net's painting of that, once there."""
+
+    frame: Frame
+    kept: bool
+    code: np.ndarray | None
+    hold: float
+    sketch: Sketch
+    painted: np.ndarray | None = None
+
+
+def most_at_once(stylizer: Stylizer, size: tuple[int, int]) -> int:
+    """How many frames of this size (width, height) go through the net in one batch: a GPU has too little to do with
+    one small frame, a CPU has not."""
+    if stylizer.device.kind == "cpu":
+        return 1
+    return min(MOST_BATCH, max(1, MOST_BATCH_PIXELS // (size[0] * size[1])))
+
+
+def batches(works: Iterable[_Work], most: int) -> Iterator[list[_Work]]:
+    """Neighbours that have the same code, up to `most` at a time."""
+    batch: list[_Work] = []
+    for work in works:
+        if batch and (len(batch) == most or work.code is not batch[0].code):
+            yield batch
+            batch = []
+        batch.append(work)
+    if batch:
+        yield batch
+
+
 class _Run:
     """One run: decode, paint and write what is still missing; `_write` and `_end` say where to."""
 
@@ -239,13 +275,14 @@ class _Run:
         self.reader, self.painter, self.schedule = reader, painter, schedule
         self.time_range, self._progress = time_range, progress
         self._recent: deque[Frame] = deque(maxlen=WARM_UP)
-        self.loads = Loads(("decode", "paint", "encode"))
+        self.loads = Loads(("decode", "prepare", "paint", "finish", "encode"))
         self.started = time.monotonic()
 
     def run(self) -> Result:
         interrupted = False
         total = self._total()
-        items = run_stages(self._frames(), self._paint, self._write_counted, loads=self.loads)
+        stages = Through(self._begin_all), self._net(), self._finish, self._write_counted
+        items = run_stages(self._frames(), *stages, depth=DEPTH, loads=self.loads)
         try:
             try:
                 for written in items:
@@ -278,23 +315,40 @@ class _Run:
             if frame.rgb is not None:
                 yield frame
 
-    def _paint(self, frame: Frame) -> Frame | None:
+    def _begin_all(self, frames: Iterator[Frame]) -> Iterator[_Work]:
         """Frames before the point of resumption only warm up what remembers the past. So that a resumed run
         paints the same, every segment begins like that, resumed or not."""
-        if frame.number and frame.number % SEGMENT_FRAMES == 0:
-            self.painter.forget()
-            self.schedule.forget()
-            for earlier in self._recent:
-                self._paint_one(earlier)
-        if self.painter.steady or self.schedule.changes:
-            self._recent.append(frame)
-        if frame.number < self.resumed:
-            return None
-        return dataclasses.replace(frame, rgb=self._paint_one(frame))
+        for frame in frames:
+            if frame.number and frame.number % SEGMENT_FRAMES == 0:
+                self.painter.forget()
+                self.schedule.forget()
+                for earlier in self._recent:
+                    yield self._begin(earlier, kept=False)
+            if self.painter.steady or self.schedule.changes:
+                self._recent.append(frame)
+            if frame.number >= self.resumed:
+                yield self._begin(frame, kept=True)
 
-    def _paint_one(self, frame: Frame) -> np.ndarray:
+    def _begin(self, frame: Frame, kept: bool) -> _Work:
         code, changing = self.schedule.at(float(frame.pts * self.reader.look.time_base), frame.rgb)
-        return self.painter(frame.rgb, code, hold=0.0 if changing else 1.0)
+        return _Work(frame, kept, code, 0.0 if changing else 1.0, self.painter.sketch(frame.rgb))
+
+    def _net(self) -> Spread | Through:
+        stylizer, workers = self.painter.stylizer.side_by_side()
+
+        def paint(works: list[_Work]) -> list[_Work]:
+            seen = [work.sketch.seen for work in works]
+            painted = stylizer.run(np.stack(seen) if len(seen) > 1 else seen[0][None], works[0].code)
+            return [dataclasses.replace(work, painted=one) for work, one in zip(works, painted, strict=True)]
+
+        most = most_at_once(stylizer, self.reader.size)
+        if most == 1:
+            return Spread(lambda work: paint([work])[0], workers)
+        return Through(lambda works: itertools.chain.from_iterable(map(paint, batches(works, most))))
+
+    def _finish(self, work: _Work) -> Frame | None:
+        rgb = self.painter.finish(work.sketch, work.painted, hold=work.hold)
+        return dataclasses.replace(work.frame, rgb=rgb) if work.kept else None
 
     def _write_counted(self, frame: Frame | None) -> int | None:
         """The last stage. It has a thread of its own because Ctrl-C strikes the main one anywhere, even between

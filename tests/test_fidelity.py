@@ -444,7 +444,7 @@ def test_progress_as_json(tmp_path, call, clip):
     lines = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
     assert [line["done"] for line in lines] == list(range(1, 13))
     assert set(lines[-1]) == {"done", "total", "seconds", "bytes", "loads"}
-    assert set(lines[-1]["loads"]) == {"decode", "paint", "encode"}
+    assert set(lines[-1]["loads"]) == {"decode", "prepare", "paint", "finish", "encode"}
 
 
 @pytest.mark.parametrize(

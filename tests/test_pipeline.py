@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rtstyle.pipeline import run_stages
+from rtstyle.pipeline import Loads, Spread, Through, run_stages
 
 
 @pytest.fixture(autouse=True)
@@ -114,3 +114,71 @@ def test_an_error_of_the_consumer_stops_the_threads():
         for item in items:
             if item == 3:
                 items.throw(RuntimeError("consumer"))
+
+
+def test_a_spread_stage_works_on_several_items_at_once_and_keeps_their_order():
+    together = threading.Barrier(3)
+
+    def call(x):
+        together.wait(timeout=10)  # three at once, or it breaks
+        time.sleep(0.003 * ((x + 1) % 3))
+        return 10 * x
+
+    assert list(run_stages(range(30), Spread(call, 3), lambda x: x + 1)) == [10 * x + 1 for x in range(30)]
+
+
+def test_an_error_in_a_spread_stage_is_raised_here():
+    with pytest.raises(ZeroDivisionError):
+        list(run_stages(itertools.count(), Spread(fail_at(9, ZeroDivisionError()), 4), lambda x: x))
+
+
+def test_a_spread_stage_runs_no_further_ahead_than_its_workers_and_the_queues():
+    started = []
+    items = run_stages(itertools.count(), Spread(lambda x: started.append(x) or x, 2), depth=2)
+    try:
+        assert next(items) == 0
+        time.sleep(0.3)
+    finally:
+        items.close()
+    assert len(started) <= 1 + 2 + 2  # taken, queued behind the stage, in the hands of its workers
+
+
+def test_a_through_stage_may_give_fewer_or_more_items():
+    def pairs(items):
+        for item in items:
+            yield item, next(items, None)
+
+    def doubled(items):
+        for item in items:
+            yield from (item, item)
+
+    assert list(run_stages(range(5), Through(pairs))) == [(0, 1), (2, 3), (4, None)]
+    assert list(run_stages(range(3), Through(doubled), abs)) == [0, 0, 1, 1, 2, 2]
+    assert list(run_stages(range(3), Spread(abs, 2), Through(doubled))) == [0, 0, 1, 1, 2, 2]
+    assert list(run_stages(range(3), Through(lambda items: []))) == []
+
+
+def test_an_error_in_a_through_stage_is_raised_here():
+    def stumbles(items):
+        yield next(items)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(run_stages(itertools.count(), Through(stumbles), lambda x: x))
+
+
+def test_loads_count_work_and_not_waiting():
+    def slow(x):
+        time.sleep(0.02)
+        return x
+
+    def idle(items):
+        for item in items:
+            yield item
+
+    loads = Loads(("source", "through", "spread", "slow"))
+    list(run_stages(range(20), Through(idle), Spread(slow, 2), slow, loads=loads))
+    shares = loads.shares()
+    assert shares["source"] < 0.2 and shares["through"] < 0.2
+    assert 0.3 < shares["spread"] < 0.75  # two threads share the time of one
+    assert shares["slow"] > 0.7
