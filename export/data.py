@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -55,10 +57,16 @@ def list_pictures(folder: str | os.PathLike) -> list[Path]:
 class Photos:
     """Content photographs, decoded once and kept as uint8 on `device`.
 
-    Files that cannot be read are skipped and counted; `skipped` lists them. `batch` draws crops.
+    Files that cannot be read are skipped and counted; `skipped` lists them. Without a folder there are the few
+    photographs that come with rtstyle, in several colourings, and pictures of dead leaves. `batch` draws crops.
     """
 
-    def __init__(self, folder: str | os.PathLike, short_side: int = 288, device="cpu"):
+    def __init__(self, folder: str | os.PathLike | None, short_side: int = 288, device="cpu"):
+        self.device = device
+        if folder is None:
+            self.skipped, self.pictures = [], [picture.to(device) for picture in default_pictures(short_side)]
+            return
+
         def load(path):
             try:
                 return read_picture(path, short_side, enlarge=False)
@@ -70,7 +78,6 @@ class Photos:
             loaded = list(pool.map(load, files))
         self.skipped = [str(item) for item in loaded if isinstance(item, RtstyleError)]
         self.pictures = [item.to(device) for item in loaded if not isinstance(item, RtstyleError)]
-        self.device = device
         if not self.pictures:
             raise RtstyleError(f"none of the {len(files)} pictures in {folder} can be read: {self.skipped[0]}")
         if self.skipped:
@@ -101,6 +108,55 @@ class Photos:
                 patch = patch.mean(1, keepdim=True).expand(-1, 3, -1, -1)
             out.append(patch.flip(3) if mirror < 0.5 else patch)
         return torch.cat(out)
+
+
+def default_pictures(short_side: int, seed: int = 0) -> list[torch.Tensor]:
+    """What training looks at when nobody gives it photographs: uint8 [3, H, W], always the same.
+
+    The photographs that come with rtstyle (public domain and CC0), each also with its colours changed round and as a
+    negative, and as many pictures of dead leaves coloured like them. More and real photographs give better styles.
+    """
+    folder = Path(str(importlib.resources.files("rtstyle.pretrained") / "photographs"))
+    photographs = [read_picture(path, short_side) for path in sorted(folder.glob("*.jpg"))]
+    varied = []
+    for picture in photographs:
+        swaps = [[0, 1, 2], [2, 1, 0], [1, 2, 0]] if picture.float().std(0).mean() > 2 else [[0, 1, 2]]
+        varied += [picture[swap] for swap in swaps]
+        varied.append(255 - picture)
+    chance = np.random.default_rng(seed)
+    return [*varied, *(dead_leaves(short_side, varied, chance) for _ in range(len(varied)))]
+
+
+def dead_leaves(side: int, pictures: list[torch.Tensor], chance: np.random.Generator) -> torch.Tensor:
+    """uint8 [3, side, side]: shapes of all sizes on top of one another, with the statistics of edges in photographs
+    (Lee, Mumford and Huang 2001, "Occlusion Models for Natural Images"). Each is shaded softly and coloured like a
+    pixel of `pictures`; some carry a patch of one of these as their texture."""
+    canvas = np.full((side, side, 3), chance.uniform(60, 200, 3), np.float32)
+    for radius in ((chance.pareto(1.2, 150) + 1) * side / 50).clip(3, side / 2):
+        picture = pictures[chance.integers(len(pictures))].numpy()
+        centre = chance.uniform(0, side, 2)
+        (left, top), (right, bottom) = (np.clip(centre + sign * radius, 0, side).astype(int) for sign in (-1, 1))
+        if right - left < 2 or bottom - top < 2:
+            continue
+        at, mask = centre - (left, top), np.zeros((bottom - top, right - left), np.uint8)
+        if chance.random() < 0.5:
+            axes = (radius * chance.uniform(0.4, 1, 2)).astype(int) + 1
+            cv2.ellipse(mask, at.astype(int).tolist(), axes.tolist(), chance.uniform(0, 180), 0, 360, 1, cv2.FILLED)
+        else:
+            angles = np.sort(chance.uniform(0, 2 * np.pi, chance.integers(3, 7)))
+            corners = at + radius * np.stack([np.cos(angles), np.sin(angles)], 1)
+            cv2.fillPoly(mask, [corners.astype(np.int32)], 1)
+        y, x = (chance.integers(size) for size in picture.shape[1:])
+        slope, (rows, columns) = chance.normal(0, 0.4, 2), np.ogrid[0 : bottom - top, 0 : right - left]
+        shade = slope[0] * (rows - at[1]) + slope[1] * (columns - at[0])
+        leaf = picture[:, y, x] + shade[..., None].clip(-60, 60)
+        if chance.random() < 0.4:
+            texture = picture[:, top:bottom, left:right].transpose(1, 2, 0).astype(np.float32)
+            leaf = leaf + texture - texture.mean((0, 1))
+        where = canvas[top:bottom, left:right]
+        np.copyto(where, leaf, where=mask[..., None] > 0, casting="same_kind")
+    canvas = cv2.GaussianBlur(canvas, (0, 0), chance.uniform(0.4, 1.2))
+    return torch.from_numpy(canvas.clip(0, 255).astype(np.uint8)).permute(2, 0, 1).contiguous()
 
 
 def synthetic_motion(count: int, crop: int, generator: torch.Generator) -> torch.Tensor:

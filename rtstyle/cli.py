@@ -438,6 +438,7 @@ def read_changes(context, parameter, values):
     "[default: by OUT and the source's depth].",
 )
 @click.option("--crf", type=int, help="Constant quality, in the codec's own numbers: lower is better and larger.")
+@click.option("--quality", type=int, metavar="1-100", help="Instead of --crf: the same for every codec, 100 is best.")
 @click.option("--preset", help="Speed of the encoder, in its own words.")
 @click.option("--container", metavar="KIND", help="mp4, mov, mkv, webm or gif [default: OUT's ending].")
 @click.option("--audio-codec", default="copy", show_default=True, help="copy, or aac, opus, flac, ...")
@@ -462,6 +463,7 @@ def video(
     duration,
     codec,
     crf,
+    quality,
     preset,
     container,
     audio_codec,
@@ -488,7 +490,7 @@ def video(
         "keep_color": keep_color,
         "steady": steady,
         "style_at": style_at,
-        "encoding": Encoding(codec, crf, preset, container, audio_codec),
+        "encoding": Encoding(codec, crf, preset, container, audio_codec, quality),
         "time_range": TimeRange(start, None if duration is None else begin + duration),
         "fps": fps,
         "resume": resume,

@@ -1,13 +1,16 @@
 """Nothing lost between IN and OUT: one test a property, on files made here."""
 
+import dataclasses
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2  # noqa: F401 -- before av
 
@@ -17,6 +20,8 @@ import pytest
 from media_files import make_clip, packets, picture, psnr, read_frames, rgb_frames, stamps
 from PIL import Image
 
+import rtstyle.media.encoding as encoding_module
+import rtstyle.video as video_module
 from rtstyle import RtstyleError, UsageError, stylize_video
 from rtstyle.media.color import PQ, deepen, from_8_bits, to_8_bits
 from rtstyle.media.encoding import Encoding, plan
@@ -301,6 +306,9 @@ def test_crf_and_preset_reach_the_encoder(tmp_path, stylizer, clip):
         ("out.mp4", Encoding("prores"), r"cannot hold prores: choose --codec h264 or hevc.*end the name with \.mov"),
         ("out.mp4", Encoding("mpeg7"), "unknown codec 'mpeg7'"),
         ("out.mp4", Encoding(crf=99), "crf must be between 0"),
+        ("out.mp4", Encoding(quality=0), "quality must be between 1 and 100"),
+        ("out.mp4", Encoding(quality=50, crf=20), "say the same thing"),
+        ("out.mkv", Encoding("ffv1", quality=50), "ffv1 has no --quality"),
         ("out.mkv", Encoding("ffv1", crf=3), "ffv1 has no --crf"),
         ("out.mkv", Encoding("ffv1", preset="slow"), "ffv1 has no --preset"),
         ("out.mp4", Encoding(preset="warp9"), "cannot encode this video"),
@@ -314,6 +322,178 @@ def test_impossible_wishes_are_sentences(tmp_path, stylizer, clip, name, encodin
     with pytest.raises(RtstyleError, match=words):
         stylize_video(clip, tmp_path / name, stylizer, encoding=encoding)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_quality_means_the_same_for_every_codec(tmp_path):
+    def crf(codec, quality):
+        encoding = Encoding(codec, quality=quality)
+        return int(plan(tmp_path / "out.mkv", encoding, width=64, height=64, bits=8, hdr=False).options["crf"])
+
+    assert [crf("h264", q) for q in (100, 50, 1)] == [0, 26, 50]
+    assert [crf("av1", q) for q in (100, 50, 1)] == [0, 32, 62]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "size", "bits", "pix_fmt", "options"),
+    [
+        ("h264_nvenc", (64, 64), 8, "nv12", {"rc": "vbr", "cq": "18", "b": "0"}),
+        ("hevc_nvenc", (64, 64), 10, "p010le", {"rc": "vbr", "cq": "20", "b": "0"}),
+        ("h264_nvenc", (65, 64), 8, "yuv444p", {"rc": "vbr", "cq": "18", "b": "0"}),
+        ("h264_qsv", (64, 64), 8, "nv12", {"global_quality": "18"}),
+        ("h264_amf", (64, 64), 8, "nv12", {"rc": "cqp", "qp_i": "18", "qp_p": "18"}),
+    ],
+)
+def test_what_hardware_encoders_are_asked_for(tmp_path, monkeypatch, encoder, size, bits, pix_fmt, options):
+    """Their formats as FFmpeg lists them; that they work here is pretended."""
+    monkeypatch.setattr(encoding_module, "problem_of", lambda plan: None)
+    (width, height), encoding = size, Encoding(encoder)
+    chosen = plan(tmp_path / "out.mp4", encoding, width=width, height=height, bits=bits, hdr=False)
+    assert (chosen.encoder, chosen.pix_fmt, chosen.options, chosen.bits) == (encoder, pix_fmt, options, bits)
+    assert f"encoding on {encoder}" in chosen.notes
+    with_preset = dataclasses.replace(encoding, preset="p7")
+    assert plan(tmp_path / "out.mp4", with_preset, width=64, height=64, bits=8, hdr=False).options["preset"] == "p7"
+
+
+def test_a_hardware_encoder_that_takes_no_such_picture_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoding_module, "problem_of", lambda plan: None)
+    with pytest.raises(RtstyleError, match=r"h264_qsv does not work here \(it takes no odd sizes\): use --codec h264"):
+        plan(tmp_path / "out.mp4", Encoding("h264_qsv"), width=65, height=64, bits=8, hdr=False)
+    chosen = plan(tmp_path / "out.mp4", Encoding("auto"), width=65, height=64, bits=8, hdr=False)
+    assert chosen.encoder == "h264_nvenc"  # the only family that takes them
+
+
+@pytest.fixture
+def prores_as_hardware(monkeypatch):
+    """FFmpeg's second ProRes encoder in the place of a hardware encoder that works."""
+    monkeypatch.setattr(encoding_module, "HARDWARE", {"nvenc": dict, "ks": lambda crf: {"profile": "3"}})
+    monkeypatch.setattr(encoding_module, "HARDWARE_CODECS", ("prores",))
+    monkeypatch.setattr(encoding_module, "HARDWARE_FORMATS", {8: ("yuv422p10le",)})
+    monkeypatch.setitem(encoding_module.CONTAINERS, ".mov", ("mov", ("prores",)))
+
+
+@pytest.mark.parametrize("codec", ["auto", "prores_ks"])
+def test_a_hardware_encoder_that_works_is_used_and_named(tmp_path, stylizer, clip, prores_as_hardware, codec):
+    result = stylize_video(clip, tmp_path / "out.mov", stylizer, encoding=Encoding(codec))
+    assert "encoding on prores_ks" in result.notes
+    assert len(read_frames(tmp_path / "out.mov")) == 12
+
+
+def test_auto_falls_back_to_software_with_a_message(tmp_path, stylizer, clip):
+    encoders = ("h264_nvenc", "h264_qsv", "h264_amf")
+    chosen = plan(tmp_path / "out.mp4", Encoding("auto"), width=64, height=64, bits=8, hdr=False)
+    if chosen.encoder != "libx264":
+        pytest.skip(f"{chosen.encoder} works here")
+    tried = ", ".join(name for name in encoders if name in av.codecs_available)
+    assert chosen.notes == (f"no hardware encoder works here ({tried or 'none built in'}): using software",)
+
+
+def test_batches_give_the_same_packets(tmp_path, stylizer, monkeypatch):
+    """What GPUs are given: several frames in one run of the net, also across a change of style."""
+    source = still_clip(tmp_path / "in.mp4", frames=23)
+    ran = []
+    run = stylizer.run
+
+    def noted(batch, code=None):
+        ran.append(len(batch))
+        return run(batch, code)
+
+    packets_of = []
+    for name, most in (("one", 1), ("four", 4)):
+        monkeypatch.setattr(video_module, "most_at_once", lambda *_, most=most: most)
+        monkeypatch.setattr(stylizer, "side_by_side", lambda: (stylizer, 1))
+        monkeypatch.setattr(stylizer, "run", noted)
+        stylize_video(source, tmp_path / f"{name}.mp4", stylizer, style_at=[(0.2, "scream")])
+        packets_of.append(packets(tmp_path / f"{name}.mp4", 0, "video"))
+    assert packets_of[0] == packets_of[1]
+    assert sum(ran[:23]) == 23 and sum(ran[23:]) == 23 and max(ran) == 4
+
+
+def test_batches_hold_neighbours_of_one_style():
+    codes = [object(), object()]
+    works = [SimpleNamespace(code=codes[i in (3, 4)], number=i) for i in range(9)]
+    batches = [[work.number for work in batch] for batch in video_module.batches(works, 3)]
+    assert batches == [[0, 1, 2], [3, 4], [5, 6, 7], [8]]
+
+
+@pytest.mark.parametrize(("size", "most"), [((640, 360), 8), ((1920, 1080), 8), ((3840, 2160), 2), ((8192, 8192), 1)])
+def test_batches_for_a_gpu_fit_its_memory(size, most):
+    gpu = SimpleNamespace(device=SimpleNamespace(kind="cuda"))
+    assert video_module.most_at_once(gpu, size) == most
+
+
+def test_a_stream_without_time_stamps(tmp_path, stylizer):
+    """A raw H.264 stream has none at all: its frames come out once each, evenly."""
+    with av.open(str(tmp_path / "in.h264"), "w", format="h264") as out:
+        video = out.add_stream("libx264", rate=24)
+        video.width, video.height, video.pix_fmt = 160, 96, "yuv420p"
+        video.options = {"bf": "2"}
+        for i in range(20):
+            frame = av.VideoFrame.from_ndarray(picture(i, 96, 160), format="rgb24")
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+    stylize_video(tmp_path / "in.h264", tmp_path / "out.mp4", stylizer, strength=0)
+    found = np.array(stamps(tmp_path / "out.mp4"), float)
+    assert len(found) == 20 and np.ptp(np.diff(found)) < 1e-6
+    assert min(psnr(frame, picture(i, 96, 160)) for i, frame in enumerate(rgb_frames(tmp_path / "out.mp4"))) > 25
+
+
+def test_swapped_time_stamps_are_put_in_order(clip):
+    """As FFmpeg gives them for B-frames in AVI files: the pictures are in order, their stamps are not."""
+    frames = [SimpleNamespace(pts=pts) for pts in (1, 2, 4, 3, 5, 7, 6, 8, None, 10)]
+    with VideoReader(clip) as reader:
+        stamped = list(reader._stamped(iter(frames)))
+    assert [frame for frame, _ in stamped] == frames
+    assert [pts for _, pts in stamped[:8]] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert np.all(np.diff([pts for _, pts in stamped]) > 0)
+
+
+def test_an_edit_list_hides_the_same_frames(tmp_path, stylizer):
+    """A phone's trim: the file holds 24 frames, its edit list shows those from the seventh on."""
+    source = make_clip(tmp_path / "in.mp4", frames=24, b_frames=0, tracks=0)
+    content = bytearray(source.read_bytes())
+    at = content.index(b"elst")
+    assert content[at + 8 : at + 12] == bytes([0, 0, 0, 1])  # one edit
+    with av.open(str(source)) as container:
+        scale = container.streams.video[0].time_base.denominator
+    media_time = int.from_bytes(content[at + 16 : at + 20], "big") + scale * 6 // 24
+    content[at + 16 : at + 20] = media_time.to_bytes(4, "big")
+    source.write_bytes(content)
+    shown = rgb_frames(source)
+    assert len(shown) == 18 and psnr(shown[0], picture(6, 96, 160)) > 25
+    stylize_video(source, tmp_path / "out.mp4", stylizer, strength=0)
+    assert stamps(tmp_path / "out.mp4") == stamps(source)
+    assert min(map(psnr, rgb_frames(tmp_path / "out.mp4"), shown)) > 30
+
+
+CLIPS = os.environ.get("RTSTYLE_CLIPS")
+
+
+@pytest.mark.skipif(not CLIPS, reason="set RTSTYLE_CLIPS to a folder of real video files")
+@pytest.mark.parametrize(
+    "clip", sorted(p for p in Path(CLIPS).iterdir() if p.suffix != ".tsv") if CLIPS else [], ids=lambda path: path.name
+)
+def test_real_clips_keep_every_stamp_and_packet(tmp_path, stylizer, clip):
+    """The first three seconds of whatever is at hand, into their own kind of file where that can be written."""
+    shrunk = stylizer.work_height
+    out = tmp_path / f"out{clip.suffix if clip.suffix in encoding_module.CONTAINERS else '.mkv'}"
+    end = 3.0
+    try:
+        stylizer.work_height = 32
+        result = stylize_video(clip, out, stylizer, time_range=TimeRange(end=end), strength=0)
+    finally:
+        stylizer.work_height = shrunk
+    with av.open(str(clip)) as container:
+        wanted = sorted(f.pts * f.time_base for f in container.decode(container.streams.best("video")))
+    wanted = np.array([float(t) for t in wanted if t < end])
+    found = np.array(stamps(out), float)
+    assert len(found) == len(wanted) == result.frames
+    assert np.abs(np.diff(found) - np.diff(wanted)).max(initial=0) <= 0.0011  # Matroska counts milliseconds
+    with av.open(str(clip)) as before, av.open(str(out)) as after:
+        tracks = len(after.streams.audio)
+        assert len(before.streams.audio) == tracks
+    for index in range(tracks):
+        given = {content for _, content in packets(clip, index)}
+        assert all(content in given for _, content in packets(out, index))
 
 
 def test_hdr_is_never_squeezed_into_eight_bits(tmp_path):

@@ -173,8 +173,7 @@ def test_loads_count_work_and_not_waiting():
         return x
 
     def idle(items):
-        for item in items:
-            yield item
+        yield from items
 
     loads = Loads(("source", "through", "spread", "slow"))
     list(run_stages(range(20), Through(idle), Spread(slow, 2), slow, loads=loads))

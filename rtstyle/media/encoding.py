@@ -76,12 +76,17 @@ CODECS = {
     # kept without loss in the segments; the palettes are made when they are joined
     "gif": Codec("ffv1", {"level": "3"}, None, 0, 0, bits8="bgr0", bits10=None, odd8="bgr0", preset=None),
 }
+# Hardware encoders by family, in the order in which `auto` tries them, and what makes each keep a quality instead of a
+# bit rate: each has words of its own for it.
 HARDWARE = {
-    "h264": ("h264_nvenc", "h264_qsv", "h264_videotoolbox", "h264_amf"),
-    "hevc": ("hevc_nvenc", "hevc_qsv", "hevc_videotoolbox", "hevc_amf"),
-    "av1": ("av1_nvenc", "av1_qsv", "av1_amf"),
+    "nvenc": lambda crf: {"rc": "vbr", "cq": str(crf), "b": "0"},
+    "qsv": lambda crf: {"global_quality": str(crf)},
+    "videotoolbox": lambda crf: {"flags": "+qscale", "global_quality": str(118 * round(100 - 100 * crf / 51))},
+    "amf": lambda crf: {"rc": "cqp", "qp_i": str(crf), "qp_p": str(crf)},
 }
-HARDWARE_QUALITY = {"nvenc": "cq", "qsv": "global_quality", "amf": "qp_i", "videotoolbox": "q:v"}
+HARDWARE_CODECS = ("h264", "hevc", "av1")
+HARDWARE_FORMATS = {8: ("nv12", "yuv420p"), 10: ("p010le",)}  # the first that the encoder takes
+HARDWARE_ODD = {8: ("yuv444p",), 10: ("yuv444p16le",)}
 
 CONTAINERS = {  # by ending: FFmpeg's name and the codecs that players expect in it, the usual one first
     ".mp4": ("mp4", ("h264", "hevc", "av1", "vp9")),
@@ -97,14 +102,16 @@ CONTAINERS = {  # by ending: FFmpeg's name and the codecs that players expect in
 class Encoding:
     """How the user wants it encoded. `codec` is a name of CODECS, `auto` (hardware if it works), or one of FFmpeg's
     hardware encoders such as `h264_nvenc`; None is the usual one of the container. `crf` is the encoder's own
-    constant-quality number (lower is better), `preset` its own speed, `container` one of CONTAINERS without the
-    dot instead of OUT's ending; `audio_codec` is `copy` or an encoder such as `aac`, `libopus` or `flac`."""
+    constant-quality number (lower is better), `quality` one that means the same for every codec instead, 1 to 100
+    (best); `preset` is the encoder's own speed, `container` one of CONTAINERS without the dot instead of OUT's
+    ending; `audio_codec` is `copy` or an encoder such as `aac`, `libopus` or `flac`."""
 
     codec: str | None = None
     crf: int | None = None
     preset: str | None = None
     container: str | None = None
     audio_codec: str = "copy"
+    quality: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,16 +138,83 @@ def container_of(out: Path, encoding: Encoding) -> tuple[str, tuple[str, ...]]:
 def plan(out: Path, encoding: Encoding, *, width: int, height: int, bits: int, hdr: bool) -> Plan:
     """Choose for a source of this size and depth. Raises RtstyleError (UsageError for impossible choices)."""
     format, codecs = container_of(out, encoding)
-    name, hardware, notes = _codec_name(encoding.codec, codecs, bits)
+    usual = codecs[0] if bits <= 8 or "hevc" not in codecs else "hevc"
+    wish = (encoding.codec or usual).lower()
+    hardware = _hardware_wish(wish, usual)
+    name = hardware[0].partition("_")[0] if hardware else usual if wish == "auto" else wish
+    if name not in CODECS:
+        raise UsageError(f"unknown codec {wish!r}: choose {', '.join(CODECS)}, auto, or such as h264_nvenc")
     if name not in codecs:
         fitting = [ending for ending, (_, names) in CONTAINERS.items() if name in names]
         raise UsageError(
             f"{out.name} cannot hold {name}: choose --codec {' or '.join(codecs)}, "
             f"or end the name with {' or '.join(fitting)}"
         )
-    codec = CODECS[name]
+    crf = _constant_quality(name, encoding)
     odd = bool(width % 2 or height % 2)
-    deep = bits > 8
+    tried = []
+    for encoder in hardware:
+        chosen = _hardware_plan(format, encoder, crf, encoding.preset, odd=odd, deep=bits > 8)
+        problem = problem_of(chosen) if chosen else f"it takes no {'odd sizes' if odd else f'{bits} bits'}"
+        if problem is None:
+            return dataclasses.replace(chosen, notes=(f"encoding on {encoder}", *_depth_notes(chosen.bits, hdr)))
+        if wish != "auto":
+            raise RtstyleError(f"{wish} does not work here ({problem}): use --codec {name}")
+        tried.append(encoder)
+    notes = []
+    if wish == "auto":
+        notes.append(f"no hardware encoder works here ({', '.join(tried) or 'none built in'}): using software")
+    return _software_plan(format, name, crf, encoding.preset, width, height, bits, hdr, notes)
+
+
+def _hardware_wish(wish: str, usual: str) -> list[str]:
+    """The hardware encoders to try."""
+    if wish == "auto":
+        return [f"{usual}_{family}" for family in HARDWARE if f"{usual}_{family}" in av.codecs_available]
+    codec, _, family = wish.partition("_")
+    return [wish] if codec in HARDWARE_CODECS and family in HARDWARE else []
+
+
+def _constant_quality(name: str, encoding: Encoding) -> int:
+    """The codec's own number for constant quality (0 is best)."""
+    codec = CODECS[name]
+    if encoding.crf is None and encoding.quality is None:
+        return codec.usual
+    if encoding.crf is not None and encoding.quality is not None:
+        raise UsageError("--crf and --quality say the same thing: give one of them")
+    if not codec.quality:
+        raise UsageError(f"{name} has no {'--crf' if encoding.quality is None else '--quality'}")
+    if encoding.quality is not None:
+        if not 1 <= encoding.quality <= 100:
+            raise UsageError(f"--quality must be between 1 and 100 (best), not {encoding.quality}")
+        return round(codec.worst * (100 - encoding.quality) / 100)
+    if not 0 <= encoding.crf <= codec.worst:
+        raise UsageError(f"--crf must be between 0 (best) and {codec.worst} for {name}, not {encoding.crf}")
+    return encoding.crf
+
+
+def _depth_notes(bits: int, hdr: bool) -> list[str]:
+    if bits <= 8:
+        return []
+    return ["painted in 8 bits, written in 10 with dither" + (", HDR mapped there and back" if hdr else "")]
+
+
+def _hardware_plan(format: str, encoder: str, crf: int, preset: str | None, *, odd: bool, deep: bool) -> Plan | None:
+    """For a hardware encoder, None if it takes no such pictures."""
+    if encoder not in av.codecs_available:
+        return Plan(format, encoder, {}, "nv12", 8)  # to fail when it is tried
+    bits = 10 if deep else 8
+    takes = {format.name for format in av.Codec(encoder, "w").video_formats or ()}
+    pix_fmt = next((name for name in (HARDWARE_ODD if odd else HARDWARE_FORMATS)[bits] if name in takes), None)
+    if pix_fmt is None:
+        return None
+    options = HARDWARE[encoder.partition("_")[2]](crf) | ({"preset": preset} if preset else {})
+    return Plan(format, encoder, options, pix_fmt, bits)
+
+
+def _software_plan(format, name, crf, preset, width, height, bits, hdr, notes: list[str]) -> Plan:
+    codec = CODECS[name]
+    odd, deep = bool(width % 2 or height % 2), bits > 8
     pix_fmt = (codec.odd10 if deep else codec.odd8) if odd else (codec.bits10 if deep else codec.bits8)
     if pix_fmt is None and deep and codec.bits8:
         if hdr:
@@ -153,47 +227,15 @@ def plan(out: Path, encoding: Encoding, *, width: int, height: int, bits: int, h
         raise RtstyleError(f"{name} cannot hold a picture of {width}x{height}: use --codec h264 or ffv1")
     if odd and pix_fmt.startswith("yuv444"):
         notes.append(f"{width}x{height} is odd: written as 4:4:4 {name}, which some players refuse")
-    if deep:
-        notes.append("painted in 8 bits, written in 10 with dither" + (", HDR mapped there and back" if hdr else ""))
-    if encoding.crf is not None and codec.quality and not 0 <= encoding.crf <= codec.worst:
-        raise UsageError(f"--crf must be between 0 (best) and {codec.worst} for {name}, not {encoding.crf}")
-    if hardware:
-        family = hardware.rpartition("_")[2]
-        pix_fmt = {"yuv420p": "nv12", "yuv420p10le": "p010le"}.get(pix_fmt, pix_fmt) if family != "nvenc" else pix_fmt
-        options = {HARDWARE_QUALITY[family]: str(codec.usual if encoding.crf is None else encoding.crf)}
-        return Plan(format, hardware, options, pix_fmt, 10 if deep else 8, tuple(notes))
+    depth = 10 if deep else 8
     options = dict(codec.options)
     if codec.quality:
-        options[codec.quality] = str(codec.usual if encoding.crf is None else encoding.crf)
-    elif encoding.crf is not None:
-        raise UsageError(f"{name} has no --crf")
-    if encoding.preset is not None:
+        options[codec.quality] = str(crf)
+    if preset is not None:
         if codec.preset is None:
             raise UsageError(f"{name} has no --preset")
-        options[codec.preset] = encoding.preset
-    return Plan(format, codec.encoder, options, pix_fmt, 10 if deep else 8, tuple(notes))
-
-
-def _codec_name(wish: str | None, codecs: tuple[str, ...], bits: int) -> tuple[str, str | None, list[str]]:
-    """(name in CODECS, hardware encoder or None, notes)."""
-    usual = codecs[0] if bits <= 8 or "hevc" not in codecs else "hevc"
-    if wish is None:
-        return usual, None, []
-    wish = wish.lower()
-    if wish in CODECS:
-        return wish, None, []
-    if wish == "auto":
-        tried = [encoder for encoder in HARDWARE.get(usual, ()) if encoder in av.codecs_available]
-        for encoder in tried:
-            if problem_of(encoder) is None:
-                return usual, encoder, [f"encoding on {encoder}"]
-        return usual, None, [f"no hardware encoder works here ({', '.join(tried) or 'none built in'}): using software"]
-    for name, encoders in HARDWARE.items():
-        if wish in encoders:
-            if problem := problem_of(wish):
-                raise RtstyleError(f"{wish} does not work here ({problem}): use --codec {name}")
-            return name, wish, []
-    raise UsageError(f"unknown codec {wish!r}: choose {', '.join(CODECS)}, auto, or such as h264_nvenc")
+        options[codec.preset] = preset
+    return Plan(format, codec.encoder, options, pix_fmt, depth, (*notes, *_depth_notes(depth, hdr)))
 
 
 AUDIO = {"opus": "libopus", "mp3": "libmp3lame", "vorbis": "libvorbis"}  # the encoders of what people call them
@@ -219,17 +261,18 @@ def check_audio(encoding: Encoding, format: str) -> str:
     return name
 
 
-def problem_of(encoder: str) -> str | None:
-    """Why an encoder cannot be used here, found out by using it; None if it can."""
-    if encoder not in av.codecs_available:
+def problem_of(plan: Plan) -> str | None:
+    """Why an encoder cannot be used here like this, found out by using it; None if it can."""
+    if plan.encoder not in av.codecs_available:
         return "this PyAV does not have it"
     try:
-        codec = av.CodecContext.create(encoder, "w")
-        codec.width, codec.height, codec.pix_fmt, codec.time_base = 256, 256, "nv12", Fraction(1, 30)
-        frame = av.VideoFrame.from_ndarray(np.zeros((256, 256, 3), np.uint8), format="rgb24").reformat(format="nv12")
+        codec = av.CodecContext.create(plan.encoder, "w")
+        codec.width, codec.height, codec.pix_fmt, codec.time_base = 256, 256, plan.pix_fmt, Fraction(1, 30)
+        codec.options = plan.options
+        frame = av.VideoFrame.from_ndarray(np.zeros((256, 256, 3), np.uint8), format="rgb24")
+        frame = frame.reformat(format=plan.pix_fmt)
         frame.pts = 0
-        codec.encode(frame)
-        codec.encode(None)
+        packets = [*codec.encode(frame), *codec.encode(None)]
     except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
         return getattr(error, "strerror", None) or str(error)
-    return None
+    return None if packets else "it gives no packets"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import heapq
 import os
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +17,8 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from rtstyle.errors import RtstyleError
 from rtstyle.media.color import is_hdr, to_8_bits
 from rtstyle.media.segments import HOW, TAGS, Look, reason
+
+LOOK_AHEAD = 2  # frames among which time stamps may have been swapped
 
 # AVColorSpace of a frame to swscale's matrices; anything else is decided by the size, as players do.
 MATRICES = {
@@ -130,12 +134,8 @@ class VideoReader:
     def frames(self, *, skip: int = 0, start: float | None = None, end: float | None = None) -> Iterator[Frame]:
         """The frames with `start` <= time < `end` (seconds of the file's clock), numbered from 0; the first `skip`
         of them come without a picture, which costs less."""
-        last, number = None, 0
-        for frame in self._decoded(start):
-            pts = frame.pts if frame.pts is not None else (0 if last is None else last + self._step())
-            if last is not None and pts <= last:
-                pts = last + 1  # damaged or missing stamps: keep the order that the decoder gave
-            last = pts
+        number = 0
+        for frame, pts in self._stamped(self._decoded(start)):
             seconds = float(pts * self.stream.time_base)
             if end is not None and seconds >= end:
                 return
@@ -146,6 +146,28 @@ class VideoReader:
                 self._describe(frame)
             yield Frame(number, self._to_rgb(frame) if number >= skip else None, pts, frame.rotation)
             number += 1
+
+    def _stamped(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, int]]:
+        """(frame, rising time stamp). The decoder's order is right; stamps may be missing, or, in AVI files with
+        B-frames, be those of a neighbour: each frame gets the least stamp of itself and the next few."""
+        waiting: deque[av.VideoFrame] = deque()
+        stamps: list[int] = []
+        arrived = last = None
+
+        def take() -> tuple[av.VideoFrame, int]:
+            nonlocal last
+            pts = heapq.heappop(stamps)
+            last = pts if last is None or pts > last else last + 1
+            return waiting.popleft(), last
+
+        for frame in frames:
+            arrived = frame.pts if frame.pts is not None else 0 if arrived is None else arrived + self._step()
+            waiting.append(frame)
+            heapq.heappush(stamps, arrived)
+            if len(waiting) > LOOK_AHEAD:
+                yield take()
+        while waiting:
+            yield take()
 
     def _decoded(self, start: float | None) -> Iterator[av.VideoFrame]:
         if start:
