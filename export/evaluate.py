@@ -9,6 +9,12 @@ For a photograph c painted as y in the style of an artwork s, with VGG-16 featur
     cosine survival  the same by the angle between features
     artwork          share of the y whose nearest artwork, by d, is their own s
     SSIM             structural similarity of y and c in luminance (Wang et al. 2004)
+    perceptual       distance of y and c by unit-length features, LPIPS without its learned weights (Zhang et al. 2018)
+    warp             |paint(W(c) + noise) - W(paint(c))| for a known motion W, in grey levels; also without the noise,
+                     and on a real clip with estimated flow
+    flicker          deviation over time of the painting of a still photograph under sensor noise, in grey levels
+    artefacts        checkerboards, seams, unrest on flat grey, grain: `measures.artefacts`
+    yardstick        the training's objective against that of L-BFGS on the picture itself: `yardstick`
 
 A low ratio alone can be had by destroying the photograph, a high survival by painting nothing: read them
 together, and look at the sheet. The two survivals bracket the truth: where painting moves features further
@@ -31,16 +37,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageOps
 from rich.table import Table
 
 from rtstyle import catalog, perceptual, providers
 from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.export import measures, yardstick
 from rtstyle.export.data import list_pictures, read_picture
-from rtstyle.export.plots import draw_grid
-from rtstyle.export.train import Recipe
+from rtstyle.export.train import Recipe, Style, pick_device
 from rtstyle.files import written_beside
+from rtstyle.sheet import draw_grid
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 CONTENT_LAYER = "relu3_3"
@@ -51,6 +57,8 @@ GOAL = 1 / 3  # the ratio that a shipped style must reach
 BATCH = 4  # pictures through VGG at once: more costs memory and wins no time on a CPU
 SHEET_ROWS = 24  # photographs kept for the sheet: a sheet of hundreds of rows helps nobody
 SHEET_HEIGHT = 200
+WARP_PHOTOS = 8  # photographs, evenly taken, for warping error and grain: their spread is small
+FLICKER_PHOTOS = 4
 
 Progress = Callable[[str, int, int], None]
 Features = dict[str, torch.Tensor]
@@ -72,7 +80,16 @@ class Score:
     survival_cosine: float | None
     artwork: float | None
     ssim: float
+    perceptual: float  # `measures.perceptual_distance` of painted to photograph over the style layers
+    style_layers: dict[str, float]  # mean over photographs of the relative squared distance, by layer
+    photo_layers: dict[str, float]  # the same for the unpainted photographs
     milliseconds: float  # median per frame here and now; `rtstyle bench` times properly
+    warp: float | None = None  # synthetic motion, with sensor noise in the second look
+    warp_clean: float | None = None  # the same without noise
+    warp_clip: float | None = None  # a real clip, where one was given
+    flicker: float | None = None
+    artefacts: dict[str, float | None] | None = None
+    yardstick: yardstick.Yardstick | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,17 +106,21 @@ class Evaluation:
     style_size: int
     vgg_sha256: str
     scores: list[Score]
+    noise: dict[str, float]  # grey levels of sensor noise by measure: `warp`, `flicker`
+    clip: dict | None  # file, frames, and the warping error of the unpainted clip: the floor of its flow
     # uint8 [H, W, 3]: the artworks, then [photograph, painted in each style...] for the first SHEET_ROWS
     artworks: list[np.ndarray] = dataclasses.field(repr=False, compare=False)
     rows: list[list[np.ndarray]] = dataclasses.field(repr=False, compare=False)
 
     def overall(self) -> dict:
         """Means over the styles; besides, the worst ratio and how many styles reach the goal."""
-        numbers = [f.name for f in dataclasses.fields(Score) if f.name not in ("name", "title", "artist")]
-        columns = {name: [getattr(score, name) for score in self.scores] for name in numbers}
-        means = {name: None if None in column else statistics.fmean(column) for name, column in columns.items()}
-        reached = sum(ratio <= GOAL for ratio in columns["ratio"])
-        return means | {"worst_ratio": max(columns["ratio"]), "styles": len(self.scores), "goal_reached": reached}
+        numbers = [f.name for f in dataclasses.fields(Score) if f.name not in ("name", "title", "artist", "yardstick")]
+        means = {name: mean_of([getattr(score, name) for score in self.scores]) for name in numbers}
+        ratios = [score.ratio for score in self.scores]
+        reached = sum(ratio <= GOAL for ratio in ratios)
+        sticks = [score.yardstick.ratios for score in self.scores if score.yardstick]
+        means["yardstick_ratios"] = mean_of(sticks) if sticks else None
+        return means | {"worst_ratio": max(ratios), "styles": len(self.scores), "goal_reached": reached}
 
     def to_json(self) -> dict:
         """Everything but the pictures, in plain types."""
@@ -109,7 +130,10 @@ class Evaluation:
             if f.name not in ("scores", "artworks", "rows")
         }
         scores = [dataclasses.asdict(score) for score in self.scores]
-        return plain | {"goal": GOAL, "overall": self.overall(), "styles": scores}
+        found = plain | {"goal": GOAL, "overall": self.overall(), "styles": scores}
+        if any(score.yardstick for score in self.scores):
+            found["yardstick_left_out"] = yardstick.LEFT_OUT
+        return json.loads(json.dumps(found, allow_nan=False))  # keys are strings and tuples lists there
 
     def save_json(self, out: str | os.PathLike | None = None) -> None:
         """`to_json` into a file, or to standard output."""
@@ -127,15 +151,41 @@ class Evaluation:
             title=f"{self.model}{steps}: {self.photographs} photographs at {self.size} px, artworks at "
             f"{self.style_size} px",
             caption=f"ratio: style distance left, of the photograph's own, goal {GOAL:.2f}; in brackets unsquared\n"
-            "survival: nearest photograph is its own, by Euclidean distance, then by cosine",
+            "survival: nearest photograph is its own, by Euclidean distance, then by cosine\n"
+            f"warp, flicker: grey levels, under motion and standing still, with sensor noise of {self.noise['warp']:g} "
+            f"and {self.noise['flicker']:g}",
         )
         table.add_column("style", no_wrap=True)
-        for name in ("ratio", "", "content", "SSIM", "survival", "cosine", "artwork", "ms"):
+        for name in ("ratio", "", "content", "SSIM", "survival", "cosine", "artwork", "warp", "flicker", "ms"):
             table.add_column(name, justify="right", no_wrap=True)
         for score in self.scores:
             table.add_row(score.name, *_cells(dataclasses.asdict(score)))
         table.add_section()
         table.add_row("mean", *_cells(self.overall()))
+        return table
+
+    def yardstick_table(self) -> Table:
+        """The objective of the net and of L-BFGS by iterations, with the ratio of the two; beyond 1 it is red."""
+        table = Table(
+            title="yardstick: the training's objective, the net's and that of L-BFGS on the picture",
+            caption=f"net / L-BFGS in brackets; without the terms {', '.join(yardstick.LEFT_OUT)}",
+        )
+        measured = [(score.name, score.yardstick) for score in self.scores if score.yardstick]
+        counts = list(measured[0][1].ratios)
+        table.add_column("style", no_wrap=True)
+        for name in ("photograph", "net", *(f"{count} iterations" for count in counts)):
+            table.add_column(name, justify="right", no_wrap=True)
+
+        def cell(total: float | None, ratio: float) -> str:
+            colour = "green" if ratio <= 1 else "red"
+            return ("" if total is None else f"{total:.2f} ") + f"[{colour}]({ratio:.2f})[/]"
+
+        for name, stick in measured:
+            cells = [cell(reached.total, stick.ratios[reached.iterations]) for reached in stick.gatys]
+            table.add_row(name, f"{stick.photograph.total:.2f}", f"{stick.net.total:.2f}", *cells)
+        table.add_section()
+        means = self.overall()["yardstick_ratios"]
+        table.add_row("mean", "", "", *(cell(None, means[count]) for count in counts))
         return table
 
     def save_sheet(self, out: str | os.PathLike, height: int = SHEET_HEIGHT) -> None:
@@ -158,8 +208,18 @@ def _cells(values: dict) -> list[str]:
         f"{values['content']:.2f}",
         f"{values['ssim']:.2f}",
         *shares,
+        *("-" if values[k] is None else f"{values[k]:.1f}" for k in ("warp", "flicker")),
         f"{values['milliseconds']:.1f}",
     ]
+
+
+def mean_of(values: Sequence):
+    """The mean of numbers, or of dicts key by key; None where one of them is None."""
+    if any(value is None for value in values):
+        return None
+    if isinstance(values[0], dict):
+        return {key: mean_of([value[key] for value in values]) for key in values[0]}
+    return statistics.fmean(values)
 
 
 def _into_cell(picture: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -178,6 +238,9 @@ def evaluate_model(
     limit: int | None = None,
     size: int = 256,
     style_size: int | None = None,
+    clip: str | os.PathLike | None = None,
+    iterations: Sequence[int] = (),
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a model of the contract on the photographs of a folder (which training must not have seen).
@@ -187,16 +250,20 @@ def evaluate_model(
     many photographs, evenly from the sorted list; their short side is scaled to `size` pixels, that of the
     artworks to `style_size` (default: that of the last training stage, else 288). Ratios compare only at equal
     sizes, and a training stopped early may never have seen that one. `vgg` and `vgg_convention` as for
-    `perceptual.VGG`. `progress(what, done, total)` is called as it goes. The features of all photographs stay in
-    memory, about 12 MB each at 256 px.
+    `perceptual.VGG`. `clip` is a video for the warping error on real motion. `iterations` asks for the yardstick
+    after so many iterations of L-BFGS on each photograph and style, on `device` as torch names it: about a second an
+    iteration on two CPU cores at 256 px, so give a small limit too. `progress(what, done, total)` is called as it
+    goes. Features of all photographs stay in memory, about 2 MB each at 256 px.
 
-    Raises RtstyleError for a file that cannot be used, a style that the recipe does not list, or a size or
-    limit out of range.
+    Raises RtstyleError for a file that cannot be used, a style that the recipe does not list, or a size, limit or
+    number of iterations out of range.
     """
     if size < 64 or (style_size is not None and style_size < 64):
         raise UsageError("pictures must be measured at a size of at least 64 pixels")
     if limit is not None and limit < 1:
         raise UsageError(f"at least one photograph must be taken, not {limit}")
+    if any(count < 1 for count in iterations):
+        raise UsageError(f"the yardstick needs at least one iteration, not {min(iterations)}")
     loaded = catalog.load(str(model))
     session = providers.open_session(str(loaded.path), providers.choose("cpu"))
     training = read_training(session.get_modelmeta().custom_metadata_map)
@@ -204,18 +271,33 @@ def evaluate_model(
         stages = training.get("stages") or [{}]
         earlier = training.get("loss", {}).get("style_size", STYLE_SIZE)  # where recipes had one size for all
         style_size = stages[-1].get("style_size", earlier)
-    artworks = [as_frame(read_picture(path, style_size)) for path in artwork_files(loaded, pictures, recipe)]
+    files = artwork_files(loaded, pictures, recipe)
+    artworks = [as_frame(read_picture(path, style_size)) for path in files]
+    loss = yardstick.loss_of(training) if iterations else None  # refused now, not after an hour
+    film = measures.read_clip(clip, size) if clip else None
     frames = [as_frame(read_picture(path, size)) for path in evenly(list_pictures(photos), limit)]
 
     judge = Judge(perceptual.VGG("vgg16", vgg, convention=vgg_convention), artworks, frames, progress)
-    codes = [style.code if loaded.takes_code else None for style in loaded.styles]
+    painters = [painter(session, style.code if loaded.takes_code else None) for style in loaded.styles]
     found, rows = [], []
-    for p, (painted, milliseconds) in enumerate(paint_all(session, codes, frames)):
+    for p, (painted, milliseconds) in enumerate(paint_all(painters, frames)):
         found.append(judge.measure(p, painted) | {"milliseconds": milliseconds})
         if len(rows) < SHEET_ROWS:
             rows.append([frames[p], *painted])
         if progress:
             progress("painted photographs", p + 1, len(frames))
+    scores = []
+    for s, (score, paint, file) in enumerate(zip(summarise(loaded.styles, found), painters, files, strict=True)):
+        scores.append(dataclasses.replace(score, **alone(paint, frames, as_frame(read_picture(file, size)), film)))
+        if progress:
+            progress("motion and artefacts", s + 1, len(painters))
+    if loss:
+        weights = style_weights(loaded, loss.style_weight, recipe)
+        where = pick_device(device)
+        own = vgg if loss.vgg == "vgg16" else None
+        net = perceptual.VGG(loss.vgg, own, convention=vgg_convention if own else None, device=where)
+        sticks = yardstick.measure(net, where, loss, weights, artworks, frames, painters, iterations, progress)
+        scores = [dataclasses.replace(score, yardstick=stick) for score, stick in zip(scores, sticks, strict=True)]
     return Evaluation(
         model=loaded.path.name,
         model_sha256=hashlib.sha256(loaded.path.read_bytes()).hexdigest(),
@@ -226,10 +308,31 @@ def evaluate_model(
         size=size,
         style_size=style_size,
         vgg_sha256=judge.vgg.sha256,
-        scores=summarise(loaded.styles, found),
+        scores=scores,
+        noise={"warp": measures.WARP_NOISE, "flicker": measures.FLICKER_NOISE},
+        clip=film
+        and {
+            "file": Path(clip).name,
+            "frames": len(film.frames),
+            "unpainted": measures.clip_error(measures.as_it_is, film),
+        },
         artworks=artworks,
         rows=rows,
     )
+
+
+def alone(
+    paint: measures.Painter, frames: list[np.ndarray], artwork: np.ndarray, clip: measures.Clip | None
+) -> dict[str, float | dict | None]:
+    """What concerns a painter alone, as fields of a Score; `artwork` at the size of the photographs, for grain."""
+    some = evenly(frames, WARP_PHOTOS)
+    return {
+        "warp": measures.warping_error(paint, some),
+        "warp_clean": measures.warping_error(paint, some, noise=0),
+        "warp_clip": measures.clip_error(paint, clip) if clip else None,
+        "flicker": measures.flicker(paint, evenly(frames, FLICKER_PHOTOS)),
+        "artefacts": measures.artefacts(paint, some, artwork),
+    }
 
 
 def read_training(props: dict[str, str]) -> dict:
@@ -245,17 +348,27 @@ def artwork_files(
     model: catalog.Model, pictures: str | os.PathLike, recipe: str | os.PathLike | None = None
 ) -> list[Path]:
     """The picture file of each style of the model, as the recipe says. Raises RtstyleError for one it lacks."""
+    return [Path(pictures) / style.file for style in styles_of(model, recipe)]
+
+
+def style_weights(model: catalog.Model, common: float, recipe: str | os.PathLike | None = None) -> list[float]:
+    """The style weight of each style of the model: its own in the recipe, else the common one of the training."""
+    return [common if style.weight is None else style.weight for style in styles_of(model, recipe)]
+
+
+def styles_of(model: catalog.Model, recipe: str | os.PathLike | None = None) -> list[Style]:
+    """The recipe's entry for each style of the model. Raises RtstyleError for one it lacks."""
     path = recipe or Path(str(importlib.resources.files("rtstyle.export.recipes"))) / f"{model.body}.toml"
     if recipe is None and not Path(path).is_file():
         raise RtstyleError(f"no recipe is packaged for the body {model.body}: give the model's own with --recipe")
-    files = {style.name: style.file for style in Recipe.read(path).style}
-    missing = [style.name for style in model.styles if style.name not in files]
+    known = {style.name: style for style in Recipe.read(path).style}
+    missing = [style.name for style in model.styles if style.name not in known]
     if missing:
         raise RtstyleError(
             f"the recipe {Path(path).name} does not list {', '.join(missing)} of {model.path.name}: "
             "give the recipe that the model was trained with (--recipe)"
         )
-    return [Path(pictures) / files[style.name] for style in model.styles]
+    return [known[style.name] for style in model.styles]
 
 
 def evenly(items: Sequence, limit: int | None) -> list:
@@ -270,21 +383,24 @@ def as_frame(picture: torch.Tensor) -> np.ndarray:
     return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
 
 
-def paint_all(session, codes: list, frames: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Each frame in every style: (uint8 [S, H, W, 3], milliseconds [S]). A code of None: the model takes none.
+def painter(session, code: np.ndarray | None) -> measures.Painter:
+    """A style of a session as a function of one frame. A code of None: the model takes none."""
+    extra = {} if code is None else {"code": np.ascontiguousarray(code)}
+    return lambda frame: session.run(None, {"frames": np.ascontiguousarray(frame[None])} | extra)[0][0]
 
-    The first run at a new size, which plans its memory, is not timed.
-    """
+
+def paint_all(painters: list, frames: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each frame in every style: (uint8 [S, H, W, 3], milliseconds [S]). The first run at a new size, which plans its
+    memory, is not timed."""
     seen = set()
     for frame in frames:
         painted, milliseconds = [], []
-        for code in codes:
-            feed = {"frames": frame[None]} | ({} if code is None else {"code": np.ascontiguousarray(code)})
+        for paint in painters:
             if frame.shape not in seen:
-                session.run(None, feed)
+                paint(frame)
                 seen.add(frame.shape)
             start = time.perf_counter()
-            painted.append(session.run(None, feed)[0][0])
+            painted.append(paint(frame))
             milliseconds.append(1000 * (time.perf_counter() - start))
         yield np.stack(painted), np.array(milliseconds)
 
@@ -302,17 +418,14 @@ class Judge:
         self.side = min(min(photo.shape[:2]) for photo in photos) // 8
         grams = [self.grams(features(vgg, artwork[None], STYLE_LAYERS)) for artwork in artworks]
         self.targets = {layer: torch.cat([g[layer] for g in grams]) for layer in STYLE_LAYERS}
-        squared, unsquared, contents, centres = [], [], [], []
+        layers, centres = [], []
         for p, photo in enumerate(photos):
             found = features(vgg, photo[None], LAYERS)
-            for kept, value in zip((squared, unsquared), style_distances(self.grams(found), self.targets), strict=True):
-                kept.append(value)
-            contents.append(found[CONTENT_LAYER])
+            layers.append(layer_distances(self.grams(found), self.targets))
             centres.append(centre(found[SURVIVAL_LAYER], self.side))
             if progress:
                 progress("photographs", p + 1, len(photos))
-        self.squared, self.unsquared = torch.cat(squared), torch.cat(unsquared)  # d(c, s) [P, S]
-        self.contents, self.centres = contents, torch.cat(centres)
+        self.layers, self.centres = torch.cat(layers, 1), torch.cat(centres)  # distances [L, P, S]
 
     @staticmethod
     def grams(found: Features) -> Features:
@@ -320,39 +433,48 @@ class Judge:
 
     @torch.inference_mode()
     def measure(self, p: int, painted: np.ndarray) -> dict[str, np.ndarray]:
-        """Photograph p in every style, row s in style s: uint8 [S, H, W, 3] to {measure: [S]}.
+        """Photograph p in every style, row s in style s: uint8 [S, H, W, 3] to {measure: [S]}, or [S, L] by layer.
 
         Both survivals and `artwork` are 1 where the nearest photograph, or artwork, is the right one.
         """
-        parts = []
+        parts, photo = [], features(self.vgg, self.photos[p][None], LAYERS)
         for start in range(0, len(painted), BATCH):
             found = features(self.vgg, painted[start : start + BATCH], LAYERS)
-            squared, unsquared = style_distances(self.grams(found), self.targets)
-            content = perceptual.relative_content_loss(found[CONTENT_LAYER], self.contents[p])
+            layers = layer_distances(self.grams(found), self.targets).transpose(0, 1)
+            content = perceptual.relative_content_loss(found[CONTENT_LAYER], photo[CONTENT_LAYER])
+            apart = measures.perceptual_distance({k: found[k] for k in STYLE_LAYERS}, photo)
             middle = centre(found[SURVIVAL_LAYER], self.side)
-            parts.append((squared, unsquared, content, nearest(middle, self.centres), aligned(middle, self.centres)))
-        squared, unsquared, content, close, alike = (torch.cat(part) for part in zip(*parts, strict=True))
+            parts.append((layers, content, apart, nearest(middle, self.centres), aligned(middle, self.centres)))
+        layers, content, apart, close, alike = (torch.cat(part) for part in zip(*parts, strict=True))
         own = torch.arange(len(painted))
+        painting, photo_layers = layers[own, :, own], self.layers[:, p].T  # [S, L]
         return {
-            "style_distance": squared[own, own].numpy(),
-            "style_unsquared": unsquared[own, own].numpy(),
-            "photo_distance": self.squared[p].numpy(),
-            "photo_unsquared": self.unsquared[p].numpy(),
+            "style_distance": painting.mean(1).numpy(),
+            "style_unsquared": painting.sqrt().mean(1).numpy(),
+            "photo_distance": photo_layers.mean(1).numpy(),
+            "photo_unsquared": photo_layers.sqrt().mean(1).numpy(),
+            "style_layers": painting.numpy(),
+            "photo_layers": photo_layers.numpy(),
             "content": content.numpy(),
             "survival": (close == p).float().numpy(),
             "survival_cosine": (alike == p).float().numpy(),
-            "artwork": (squared.argmin(1) == own).float().numpy(),
-            "ssim": ssim(painted, self.photos[p][None]).numpy(),
+            "artwork": (layers.mean(1).argmin(1) == own).float().numpy(),
+            "ssim": measures.ssim(painted, self.photos[p][None]).numpy(),
+            "perceptual": apart.numpy(),
         }
 
 
 def summarise(styles: Sequence[catalog.Style], found: list[dict[str, np.ndarray]]) -> list[Score]:
-    """What `Judge.measure` said of each photograph, {measure: [S]}, to one score a style."""
-    table = {key: np.stack([row[key] for row in found]) for key in found[0]}  # [P, S]
+    """What `Judge.measure` said of each photograph, {measure: [S] or [S, L]}, to one score a style."""
+    table = {key: np.stack([row[key] for row in found]) for key in found[0]}  # [P, S] or [P, S, L]
     means = {key: values.mean(0, dtype=float) for key, values in table.items()}
     scores = []
     for s, style in enumerate(styles):
-        mean = {key: float(values[s]) for key, values in means.items()}
+        mean = {key: float(values[s]) for key, values in means.items() if values.ndim == 1}
+        layers = {
+            key: dict(zip(STYLE_LAYERS, means[key][s].tolist(), strict=True))
+            for key in ("style_layers", "photo_layers")
+        }
         scores.append(
             Score(
                 style.name,
@@ -367,6 +489,8 @@ def summarise(styles: Sequence[catalog.Style], found: list[dict[str, np.ndarray]
                 survival_cosine=mean["survival_cosine"] if len(found) > 1 else None,
                 artwork=mean["artwork"] if len(styles) > 1 else None,
                 ssim=mean["ssim"],
+                perceptual=mean["perceptual"],
+                **layers,
                 milliseconds=float(np.median(table["milliseconds"][:, s])),
             )
         )
@@ -380,19 +504,17 @@ def features(vgg: perceptual.VGG, frames: np.ndarray, layers: Sequence[str]) -> 
 
 
 @torch.inference_mode()
-def style_distances(grams: Features, targets: Features) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distances of N pictures to S artworks, both [N, S]: d as above, and its unsquared sibling
-
-        mean_l ||G_l(y) - G_l(s)|| / ||G_l(s)||
+def layer_distances(grams: Features, targets: Features) -> torch.Tensor:
+    """Relative squared distances of the Gram matrices of N pictures to those of S artworks, [L, N, S]. Their mean over
+    layers is d as above, that of their roots its unsquared sibling.
 
     `grams` {layer: [N, C, C]}, `targets` {layer: [S, C, C]}.
     """
-    squared, unsquared = [], []
-    for layer, target in targets.items():
-        loss = torch.stack([perceptual.relative_style_loss(grams[layer], row[None]) for row in target], dim=1)
-        squared.append(loss)
-        unsquared.append(loss.sqrt())
-    return torch.stack(squared).mean(0), torch.stack(unsquared).mean(0)
+    rows = [
+        torch.stack([perceptual.relative_style_loss(grams[layer], row[None]) for row in target], dim=1)
+        for layer, target in targets.items()
+    ]
+    return torch.stack(rows)
 
 
 def centre(maps: torch.Tensor, side: int) -> torch.Tensor:
@@ -410,35 +532,3 @@ def nearest(vectors: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
 def aligned(vectors: torch.Tensor, among: torch.Tensor) -> torch.Tensor:
     """Which row of `among` [P, D] has the largest cosine with each of `vectors` [N, D]: int64 [N]."""
     return (vectors @ among.T / among.norm(dim=1).clamp_min(1e-12)).argmax(1)
-
-
-def ssim(a: np.ndarray, b: np.ndarray) -> torch.Tensor:
-    """Structural similarity in luminance of frames uint8 [N, H, W, 3], sides from 11: [N], 1 for equal frames.
-    `b` may be one frame for all.
-
-    Wang, Bovik, Sheikh and Simoncelli, IEEE TIP 2004: mean over all 11x11 Gaussian windows (sigma 1.5) of
-
-        (2 mu_a mu_b + C1) (2 sigma_ab + C2) / ((mu_a^2 + mu_b^2 + C1) (sigma_a^2 + sigma_b^2 + C2))
-
-    with C1 = (0.01 * 255)^2, C2 = (0.03 * 255)^2.
-    """
-    line = torch.exp(-(torch.arange(-5.0, 6.0, dtype=torch.float64) ** 2) / (2 * 1.5**2))
-    line /= line.sum()
-
-    def blur(x):  # a Gaussian is separable
-        return F.conv2d(F.conv2d(x, line.view(1, 1, 1, 11)), line.view(1, 1, 11, 1))
-
-    a, b = luminance(a), luminance(b)
-    mean_a, mean_b = blur(a), blur(b)
-    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
-    covariance = blur(a * b) - mean_a * mean_b
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
-    below = (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
-    return (above / below).mean(dim=(1, 2, 3))
-
-
-def luminance(frames: np.ndarray) -> torch.Tensor:
-    """Rec. 601 luma of uint8 frames [N, H, W, 3]: float64 [N, 1, H, W], 0 to 255."""
-    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
-    return (torch.from_numpy(np.ascontiguousarray(frames)).double() @ weights)[:, None]

@@ -55,6 +55,10 @@ class TorchOps:
     def up(self, x):
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
+    def repeat(self, x):
+        """Every pixel twice in each direction."""
+        return F.interpolate(x, scale_factor=2, mode="nearest")
+
     def reflect(self, x, pad: int):
         return F.pad(x, [pad] * 4, mode="reflect")
 
@@ -247,6 +251,8 @@ class Studio(Body):
     name = "studio"
     stride = 4
     least = 16
+    first_eps = EPS_GREY
+    nearest = False  # how it gets larger again: by repeating pixels, or smoothly
 
     def __init__(self, styles: int = 1, widths=(32, 64, 128), blocks=(5,), generator=None):
         super().__init__()
@@ -263,17 +269,27 @@ class Studio(Body):
 
     def paint(self, op, x):
         full, half, quarter = self.widths
-        x = op.relu(op.norm(op.conv(self.conv1, op.image(x, 4)), full, EPS_GREY))
+        up = op.repeat if self.nearest else op.up
+        x = op.relu(op.norm(op.conv(self.conv1, op.image(x, 4)), full, self.first_eps))
         x = op.relu(op.norm(same(op, self.conv2, x), half))
         x = op.relu(op.norm(same(op, self.conv3, x), quarter))
         for block in self.residuals:
             x = block.paint(op, x)
-        x = op.relu(op.norm(same(op, self.up2, op.up(x)), half))
-        x = op.relu(op.norm(same(op, self.up1, op.up(x)), full))
+        x = op.relu(op.norm(same(op, self.up2, up(x)), half))
+        x = op.relu(op.norm(same(op, self.up1, up(x)), full))
         return op.head(self.head, op.reflect(x, 4))
 
 
-BODIES = {"live": Live, "studio": Studio}
+class Johnson(Studio):
+    """The same net as pytorch/examples' fast_neural_style has it, for weights that people already have: see
+    `rtstyle.export.forms`. Theirs repeats pixels, and its first normalisation has the usual epsilon."""
+
+    name = "johnson"
+    first_eps = EPS
+    nearest = True
+
+
+BODIES = {"live": Live, "studio": Studio, "johnson": Johnson}
 
 
 def build(name: str, styles: int = 1, config: dict | None = None, generator=None) -> Body:

@@ -1,11 +1,10 @@
-"""Pictures of a training run: loss curves and labelled grids."""
+"""Pictures of a training run: loss curves."""
 
 from __future__ import annotations
 
 import os
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from rtstyle.files import written_beside
 
@@ -40,22 +39,3 @@ def draw_curves(rows: list[list[float]], columns: tuple[str, ...], out: str | os
     with written_beside(out) as part:
         figure.savefig(part, dpi=110, format="png")
     plt.close(figure)
-
-
-def draw_grid(rows: list[list[np.ndarray]], titles: list[str], out: str | os.PathLike, height: int = 200) -> None:
-    """A labelled grid of uint8 pictures [H, W, 3] as a PNG; pictures of a column share its width."""
-    pictures = [[Image.fromarray(cell) for cell in row] for row in rows]
-    pictures = [
-        [p.resize((round(p.width * height / p.height), height), Image.LANCZOS) for p in row] for row in pictures
-    ]
-    widths = [max(row[c].width for row in pictures) for c in range(len(titles))]
-    label, gap = 20, 4
-    sheet = Image.new("RGB", (sum(widths) + gap * (len(titles) - 1), label + (height + gap) * len(rows)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for r, row in enumerate(pictures):
-        for c, picture in enumerate(row):
-            sheet.paste(picture, (sum(widths[:c]) + gap * c, label + (height + gap) * r))
-    for c, title in enumerate(titles):
-        draw.text((sum(widths[:c]) + gap * c + 3, 3), title, fill="black", font_size=13)
-    with written_beside(out) as part:
-        sheet.save(part, "PNG")

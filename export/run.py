@@ -1,70 +1,148 @@
-"""From a recipe to a model file: what `rtstyle train` does."""
+"""From a recipe or a picture to a model file: what `rtstyle train` does."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.resources
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from rtstyle.errors import Interrupted, RtstyleError
-from rtstyle.export.to_onnx import write_onnx
-from rtstyle.export.train import Progress, Recipe, Trainer
+from rtstyle import catalog
+from rtstyle.errors import Interrupted, RtstyleError, UsageError
+from rtstyle.export.evaluate import read_training
+from rtstyle.export.to_onnx import from_onnx, properties, write_onnx
+from rtstyle.export.train import Loss, Progress, Recipe, Stage, Style, Trainer
 from rtstyle.files import check_output
+
+TEACH_STEPS = 1500
+FULL_STEPS = 6000
+STAGES = [Stage(0.7, 128, 4, 288), Stage(0.3, 176, 4, 384)]
+SHOW_SECONDS = 30.0  # between previews while somebody waits for one style
 
 
 def train_model(
     recipe: str | os.PathLike,
-    content: str | os.PathLike,
+    content: str | os.PathLike | None,
     pictures: str | os.PathLike,
     out: str | os.PathLike,
     *,
+    steps: int | None = None,
     run_dir: str | os.PathLike | None = None,
     resume: bool = False,
-    init: str | os.PathLike | None = None,
-    steps: int | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    vgg: str | os.PathLike | None = None,
-    vgg_convention: str | None = None,
     force: bool = False,
     callback: Callable[[Progress], None] | None = None,
     say: Callable[[str], None] = print,
+    **options,
 ) -> Path:
-    """Train by a recipe and write the checked model to `out`.
+    """Train by a recipe and write the checked model to `out`. `options` go to `Trainer`.
 
     Ctrl-C keeps a checkpoint and writes the model as far as it got; then Interrupted is raised. Raises
     RtstyleError for anything the user can put right.
     """
-    out = Path(out)
-    if out.suffix.lower() != ".onnx":
-        raise RtstyleError(f"the model must be named .onnx, not {out.name}")
-    out = check_output(out, force=force or resume)
+    out, run_dir = _check(out, run_dir, force=force or resume)
     plan = Recipe.read(recipe)
     if steps:
         plan = dataclasses.replace(plan, steps=steps)
-    run_dir = Path(run_dir) if run_dir else out.with_name(f"{out.stem}.run")
-    trainer = Trainer(
-        plan,
-        content,
-        pictures,
-        run_dir,
-        device=device,
-        precision=precision,
-        vgg=vgg,
-        vgg_convention=vgg_convention,
-        init=init,
-        resume=resume,
+    trainer = Trainer(plan, content, pictures, run_dir, resume=resume, **options)
+    return _run(trainer, out, callback, say)
+
+
+def teach_style(
+    picture: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    content: str | os.PathLike | None = None,
+    model: str = "live",
+    full: bool = False,
+    card: dict[str, str] | None = None,
+    style_weight: float | None = None,
+    steps: int | None = None,
+    run_dir: str | os.PathLike | None = None,
+    resume: bool = False,
+    force: bool = False,
+    callback: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] = print,
+    **options,
+) -> Path:
+    """Learn one new style from a picture and write it to `out`, a model with that style alone.
+
+    Only a code is learned, against the body of `model`, so that the style mixes with those of that model; it starts
+    from the code that paints nearest to the picture. With `full` the body learns too, from where it is: nearer to the
+    picture, slower, and mixing with nothing. Losses and schedule are those that the model was trained with.
+    `style_weight` (default: the recipe's) against the photograph's content decides how far the painting goes. `card`
+    may hold name, title, artist, year, licence and source; the name is by default the file's. Otherwise as
+    `train_model`.
+    """
+    picture = Path(picture)
+    out, run_dir = _check(out, run_dir, force=force or resume)
+    if picture.is_dir():
+        raise UsageError(f"{picture} is a folder: give one picture, or a --recipe for several")
+    if not picture.exists():
+        raise RtstyleError(f"{picture} does not exist")
+    if style_weight is not None and style_weight <= 0:
+        raise UsageError(f"the style weight must be above 0, not {style_weight}")
+    taught = catalog.load(model)
+    plan = teaching_recipe(taught, full=full)
+    given = {key: value for key, value in (card or {}).items() if value}
+    style = Style(
+        **{"name": catalog.typeable(given.pop("name", out.stem)), "licence": "unknown"} | given,
+        file=picture.name,
+        weight=style_weight,
     )
+    plan = dataclasses.replace(plan, style=[style], steps=steps or plan.steps)
+    plan.check(picture)
+    trainer = Trainer(
+        plan, content, picture.parent, run_dir, init=taught.path, frozen=not full, resume=resume, **options
+    )
+    if content is None:
+        say("no --content: learning from the few photographs that come with rtstyle; more give better styles")
+    return _run(trainer, out, callback, say, show_seconds=SHOW_SECONDS)
+
+
+def teaching_recipe(model: catalog.Model, *, full: bool) -> Recipe:
+    """How to teach the body of a model one more style: the losses of its own training, less of everything else.
+    Raises RtstyleError if the model is none of rtstyle's own."""
+    body, _ = from_onnx(model.path)
+    training = read_training(properties(model.path))
+    packaged = Path(str(importlib.resources.files("rtstyle.export.recipes") / f"{body.name}.toml"))
+    known = {field.name for field in dataclasses.fields(Loss)}
+    if training.get("loss"):
+        loss = Loss(**{key: value for key, value in training["loss"].items() if key in known})
+    else:
+        loss = Recipe.read(packaged).loss if packaged.exists() else Loss()
+    steps, rate, average = (FULL_STEPS, 1e-3, 0.999) if full else (TEACH_STEPS, 2e-2, 0.99)
+    return Recipe(
+        body=body.name,
+        config=body.config,
+        steps=steps,
+        learning_rate=rate,
+        average=average,
+        reference_height=model.reference_height,
+        loss=loss,
+        stage=STAGES,
+    )
+
+
+def _check(out: str | os.PathLike, run_dir: str | os.PathLike | None, *, force: bool) -> tuple[Path, Path]:
+    out = Path(out)
+    if out.suffix.lower() != ".onnx":
+        raise RtstyleError(f"the model must be named .onnx, not {out.name}")
+    return check_output(out, force=force), Path(run_dir) if run_dir else out.with_name(f"{out.stem}.run")
+
+
+def _run(trainer: Trainer, out: Path, callback, say, **timing) -> Path:
+    plan, styles = trainer.recipe, len(trainer.recipe.style)
     say(
-        f"{len(plan.style)} styles, {len(trainer.photos)} photographs, {plan.steps} steps on {trainer.device} in "
-        f"{trainer.precision}; curves and previews in {run_dir}"
+        f"{styles} style{'s' * (styles > 1)}, {len(trainer.photos)} photographs, {plan.steps} steps on "
+        f"{trainer.device} in {trainer.precision}; curves and previews in {trainer.run_dir}"
     )
     try:
-        trainer.run(callback)
+        trainer.run(callback, **timing)
     except KeyboardInterrupt:
-        if trainer.step:
-            write_onnx(trainer.averaged_net(), trainer.describe(), out)
+        if not trainer.step:
+            raise Interrupted("stopped before the first step: nothing was written") from None
+        write_onnx(trainer.averaged_net(), trainer.describe(), out)
         raise Interrupted(
             f"stopped at step {trainer.step} of {plan.steps}: {out} is as far as it got; add --resume to go on"
         ) from None

@@ -5,12 +5,13 @@
     stylized  uint8 [N, H, W, 3]
 
 Padding, casts and rounding live inside the graph. Weights keep their torch names and stay fp32, so that
-`from_onnx` gives the body back for further training.
+`from_onnx` gives the body back for further training. `halve` makes the form with float16 weights, for shipping.
 """
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 
@@ -18,13 +19,17 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from rtstyle.errors import RtstyleError
 from rtstyle.export import networks
 from rtstyle.files import written_beside
+from rtstyle.sheet import bundled_photograph
 
 OPSET = 17
 FORMAT = "1"
+THUMBNAIL = 128  # pixels, the longer side
+HALF_LEVELS = 2  # grey levels that rounding the weights to float16 may cost
 # Tried before a model is written: odd sizes, sizes off the stride, the smallest allowed, several batches.
 CHECKED_SHAPES = ((1, 64, 96), (1, 37, 53), (2, 61, 47), (3, 16, 16), (1, 121, 90))
 
@@ -103,6 +108,11 @@ class OnnxOps:
         scales = self.constant("double", np.array([1, 1, 2, 2], np.float32))
         return self.node("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
 
+    def repeat(self, x):
+        scales = self.constant("double", np.array([1, 1, 2, 2], np.float32))
+        how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return self.node("Resize", x, "", scales, mode="nearest", **how)
+
     def reflect(self, x, pad: int):
         return self.node("Pad", x, self.constant(f"reflect{pad}", [0, 0, pad, pad] * 2), mode="reflect")
 
@@ -174,33 +184,75 @@ def metadata(body: networks.Body, codes: np.ndarray, description: dict) -> dict[
         "rtstyle.body": body.name,
         "rtstyle.body_config": json.dumps(body.config),
         "rtstyle.body_sha256": body.body_sha256(),
-        "rtstyle.styles": json.dumps(description["styles"], ensure_ascii=False),
+        "rtstyle.styles": json.dumps(with_thumbnails(body, codes, description["styles"]), ensure_ascii=False),
         "rtstyle.codes": base64.b64encode(codes.astype("<f4").tobytes()).decode(),
         "rtstyle.reference_height": str(description["reference_height"]),
         "rtstyle.training": json.dumps(description["training"]),
     }
 
 
-def write_onnx(body: networks.Body, description: dict, out: str | os.PathLike, *, style: str | None = None) -> None:
-    """Check the model and write it to `out`; with `style` a one-style model of that name.
+def with_thumbnails(body: networks.Body, codes: np.ndarray, cards: list[dict]) -> list[dict]:
+    """The cards, each with a bundled photograph painted in its style, a small JPEG as a data URL."""
+    with Image.open(bundled_photograph()) as photograph:
+        frame = torch.from_numpy(np.array(photograph.convert("RGB")))[None]
+    told = []
+    for card, code in zip(cards, codes, strict=True):
+        painted = Image.fromarray(body.stylize(frame, torch.from_numpy(code.copy()))[0].numpy())
+        painted.thumbnail((THUMBNAIL, THUMBNAIL))
+        painted.save(file := io.BytesIO(), "JPEG", quality=80)
+        told.append(card | {"thumbnail": "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()})
+    return told
+
+
+def halve(model: onnx.ModelProto) -> None:
+    """Store the filters of a model as float16, in place: half the file, the same arithmetic.
+
+    Every convolution's weight becomes a float16 initializer under its name and a Cast to float32, which runtimes
+    carry out once, at load. So the file runs wherever the fp32 one does, as fast, and the sums and squares of the
+    instance normalisations, which leave float16's range on large frames, stay float32, as do the codes and biases.
+    A filter with numbers beyond float16's largest stays as it is.
+    """
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.ndim < 4 or np.abs(values).max() > np.finfo(np.float16).max:
+            continue
+        wide = f"{tensor.name}_float32"
+        for node in model.graph.node:
+            node.input[:] = [wide if name == tensor.name else name for name in node.input]
+        casts.append(helper.make_node("Cast", [tensor.name], [wide], wide, to=TensorProto.FLOAT))
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), tensor.name))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def write_onnx(
+    body: networks.Body, description: dict, out: str | os.PathLike, *, style: str | None = None, half: bool = False
+) -> None:
+    """Check the model and write it to `out`; with `style` a one-style model of that name, with `half` one whose
+    weights are float16 (see `halve`).
 
     Nothing is written unless the file passes `onnx.checker`, carries all metadata and agrees with torch in
-    ONNX Runtime within one grey level on random frames of odd sizes. Raises RtstyleError otherwise.
+    ONNX Runtime on random frames of odd sizes: within one grey level, or for float16 weights within HALF_LEVELS.
+    Raises RtstyleError otherwise.
     """
     body = body.cpu().eval()
     codes = body.codes.detach().numpy()
     if style is not None:
         names = [card["name"] for card in description["styles"]]
         if style not in names:
-            raise RtstyleError(f"there is no style {style!r} in this checkpoint: it has {', '.join(names)}")
+            raise RtstyleError(f"there is no style {style!r} here: there are {', '.join(names)}")
         row = names.index(style)
         codes = codes[row : row + 1]
         description = description | {"styles": [description["styles"][row]]}
     model = to_model(body, codes[0] if style is not None else None)
     helper.set_model_props(model, metadata(body, codes, description))
+    if half:
+        halve(model)
     onnx.checker.check_model(model, full_check=True)
     worst = compare(model, body, codes)
-    if worst > 1:
+    if worst > (HALF_LEVELS if half else 1):
         raise RtstyleError(f"the exported model differs from torch by {worst} grey levels: {out} was not written")
     with written_beside(out) as part:
         onnx.save(model, str(part))
@@ -236,8 +288,13 @@ def picture_like(random: np.random.Generator, n: int, h: int, w: int) -> np.ndar
     return np.clip(soft + random.normal(0, 12, soft.shape), 0, 255).astype(np.uint8)
 
 
+def properties(path: str | os.PathLike) -> dict[str, str]:
+    """The metadata of a model file."""
+    return {prop.key: prop.value for prop in onnx.load(str(path), load_external_data=False).metadata_props}
+
+
 def from_onnx(path: str | os.PathLike) -> tuple[networks.Body, list[dict]]:
-    """(body with its codes, cards of its styles) of a model that rtstyle wrote, for further training.
+    """(body with its codes, their cards without thumbnails) of a model that rtstyle wrote, for further training.
 
     Raises RtstyleError if the file is not one.
     """
@@ -249,9 +306,11 @@ def from_onnx(path: str | os.PathLike) -> tuple[networks.Body, list[dict]]:
         raise RtstyleError(f"{path} is not a readable ONNX file ({type(error).__name__})") from None
     props = {prop.key: prop.value for prop in model.metadata_props}
     if props.get("rtstyle.format") != FORMAT:
-        raise RtstyleError(f"{path} was not written by rtstyle: training can only go on from its own models")
+        raise RtstyleError(f"{path} was not written by rtstyle: only its own models can be trained further or exported")
+    if any(tensor.data_type == TensorProto.FLOAT16 for tensor in model.graph.initializer):
+        raise RtstyleError(f"the weights of {path} were rounded to float16: take the model that it was made from")
     try:
-        cards = json.loads(props["rtstyle.styles"])
+        cards = [{k: v for k, v in card.items() if k != "thumbnail"} for card in json.loads(props["rtstyle.styles"])]
         body = networks.build(props["rtstyle.body"], len(cards), json.loads(props["rtstyle.body_config"]))
         codes = np.frombuffer(base64.b64decode(props["rtstyle.codes"]), "<f4").reshape(len(cards), -1)
         weights = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
@@ -264,12 +323,14 @@ def from_onnx(path: str | os.PathLike) -> tuple[networks.Body, list[dict]]:
     return body, cards
 
 
-def export_checkpoint(checkpoint: str | os.PathLike, out: str | os.PathLike, *, style: str | None = None) -> None:
-    """A training checkpoint to a model file, or to a one-style model with `style`."""
+def export_checkpoint(
+    checkpoint: str | os.PathLike, out: str | os.PathLike, *, style: str | None = None, half: bool = False
+) -> None:
+    """A training checkpoint to a model file; `style` and `half` as for `write_onnx`."""
     from rtstyle.export.train import load_checkpoint
 
     state = load_checkpoint(checkpoint)
     description = state["description"]
     body = networks.build(description["body"], len(description["styles"]), description["config"])
     body.load_state_dict(state["average"])
-    write_onnx(body, description, out, style=style)
+    write_onnx(body, description, out, style=style, half=half)

@@ -10,6 +10,11 @@ relative to its target so that layers and paintings count alike):
       + w_t * temporal: the painting of the moved photograph is the moved painting (Wang et al. 2020, ReReVST)
       + w_tv * TV(y) + out-of-range penalty
 
+With `absolute = true` in the recipe's [loss], content and style are instead those of Johnson as pytorch/examples
+weighs them: content the mean square of the difference, style the mean square of the entries of the difference of
+Gram matrices (divided by C H W), each summed over its layers, of features on the scale of torchvision's VGG (inputs
+in standard deviations; those of weights for 0 to 255 are divided by OXFORD_UNIT).
+
 Each sample of a batch gets a style of its own, drawn at random (Dumoulin et al. 2017).
 """
 
@@ -27,6 +32,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -38,6 +44,7 @@ from rtstyle.files import written_beside
 
 STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
 STRANGERS = 32
+OXFORD_UNIT = 255 * 0.226  # grey levels in the standard deviation that torchvision's inputs are divided by
 COLUMNS = ("step", "total", "content", "identity", "style", "temporal", "tv", "learning_rate", "seconds")
 
 
@@ -62,6 +69,7 @@ class Style:
 @dataclasses.dataclass
 class Loss:
     vgg: str = "vgg16"
+    absolute: bool = False
     content_layers: tuple[str, ...] = ("relu3_3",)
     style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
     content_weight: float = 1.0
@@ -95,6 +103,7 @@ class Recipe:
     config: dict = dataclasses.field(default_factory=dict)
     seed: int = 0
     steps: int = 10000
+    passes: float = 0.0  # over the photographs, instead of `steps`
     learning_rate: float = 3e-3
     average: float = 0.999
     reference_height: int = 360
@@ -136,7 +145,7 @@ class Recipe:
                 networks.build(self.body, 1, self.config)
         except (TypeError, ValueError, LookupError, RuntimeError) as error:
             raise RtstyleError(f"the recipe {path} has a config that makes no {self.body} body: {error}") from None
-        if self.steps < 1 or self.learning_rate <= 0 or not self.stage:
+        if self.steps < 1 or self.passes < 0 or self.learning_rate <= 0 or not self.stage:
             raise RtstyleError(f"the recipe {path} needs steps, a learning rate and a [[stage]]")
         for stage in self.stage:
             if min(stage.crop, stage.style_size) < 32 or stage.crop % 8 or stage.batch < 1 or stage.share <= 0:
@@ -188,14 +197,16 @@ def bfloat16_pays(device: torch.device) -> bool:
 class Trainer:
     """One training run: its net, optimiser, data and random state, resumable to the same result.
 
-    `run_dir` receives checkpoint.pt, losses.csv, curves.png and preview.png. Raises RtstyleError when a
+    Without `content` training looks at a few bundled photographs (`data.default_pictures`). `init` starts from the
+    weights of an exported model; with `frozen` these stay as they are, and only the codes learn. `run_dir` receives
+    checkpoint.pt, losses.csv, curves.png and preview.png. Raises RtstyleError when a
     picture, the weights or a checkpoint cannot be used.
     """
 
     def __init__(
         self,
         recipe: Recipe,
-        content: str | os.PathLike,
+        content: str | os.PathLike | None,
         pictures: str | os.PathLike,
         run_dir: str | os.PathLike,
         *,
@@ -204,6 +215,7 @@ class Trainer:
         vgg: str | os.PathLike | None = None,
         vgg_convention: str | None = None,
         init: str | os.PathLike | None = None,
+        frozen: bool = False,
         resume: bool = False,
     ):
         self.recipe = recipe
@@ -218,13 +230,17 @@ class Trainer:
             raise RtstyleError(f"{self.run_dir} holds an earlier run: add --resume to go on, or give another --run-dir")
 
         self.vgg = perceptual.VGG(recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=self.dtype)
-        sizes = {stage.style_size for stage in recipe.stage}
-        self.targets = {size: self.style_targets(Path(pictures), size) for size in sorted(sizes)}
+        self.unit = OXFORD_UNIT if self.vgg.convention == "oxford" else 1.0
+        self.style_files = [Path(pictures) / style.file for style in recipe.style]
+        self.targets = {size: self.style_targets(size) for size in sorted({s.style_size for s in recipe.stage})}
         self.style_weights = torch.tensor(
             [recipe.loss.style_weight if s.weight is None else s.weight for s in recipe.style], device=self.device
         )
         largest = max(stage.crop for stage in recipe.stage)
         self.photos = Photos(content, max(256, largest + largest // 8), self.device)
+        if recipe.passes:
+            steps = math.ceil(recipe.passes * len(self.photos) / recipe.stage[0].batch)
+            self.recipe = recipe = dataclasses.replace(recipe, steps=steps)
 
         try:
             self.run_dir.mkdir(parents=True, exist_ok=True)
@@ -235,11 +251,13 @@ class Trainer:
         self.net = networks.build(recipe.body, len(recipe.style), recipe.config, self.generator)
         self.seed_weights()
         self.started_from = None
-        if init:
-            self.start_from(init)
+        self.frozen = frozen
         self.net.to(self.device, memory_format=torch.channels_last)
+        if init and not resume:
+            self.start_from(init)
+        self.net.requires_grad_(not frozen).codes.requires_grad_(True)
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
-        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99))
+        self.optimiser = torch.optim.Adam(self.learning(), lr=recipe.learning_rate, betas=(0.9, 0.99))
         self.step, self.seconds, self.rows = 0, 0.0, []
         if resume:
             self.load()
@@ -256,8 +274,13 @@ class Trainer:
         with torch.no_grad():
             self.net.head.weight.mul_(0.2)  # start near mid-grey, within range
 
+    def learning(self) -> list[torch.nn.Parameter]:
+        """What the optimiser may change."""
+        return [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+
     def start_from(self, path: str | os.PathLike) -> None:
-        """Weights of an exported model; codes of styles with the same name go on, new ones start fresh."""
+        """Weights of an exported model; codes of styles with the same name go on, new ones start from the nearest
+        of the model's."""
         from rtstyle.export.to_onnx import from_onnx
 
         other, cards = from_onnx(path)
@@ -270,14 +293,31 @@ class Trainer:
         known = {card["name"]: row for row, card in enumerate(cards)}
         with torch.no_grad():
             for row, style in enumerate(self.recipe.style):
-                if style.name in known:
-                    self.net.codes[row] = other.codes[known[style.name]]
+                at = known[style.name] if style.name in known else self.nearest(other.codes.to(self.device), row)
+                self.net.codes[row] = other.codes[at]
 
-    def style_targets(self, folder: Path, size: int) -> dict[str, torch.Tensor]:
+    @torch.no_grad()
+    def nearest(self, codes: torch.Tensor, style: int) -> int:
+        """Which of `codes` [S, K] paints photographs nearest to a style of the recipe, by Gram distance."""
+        stage, generator = self.recipe.stage[0], torch.Generator().manual_seed(self.recipe.seed)
+        photos = self.photos.batch(4, max(stage.crop, 128), generator)
+        apart = []
+        for code in codes:
+            painted = self.net(photos.contiguous(memory_format=torch.channels_last), code).clamp(0, 255)
+            found = self.style_matrices(self.vgg(painted, self.style_layers))
+            targets = self.targets[stage.style_size]
+            distances = [
+                perceptual.relative_style_loss(found[layer], targets[layer][style : style + 1])
+                for layer in self.recipe.loss.style_layers
+            ]
+            apart.append(float(torch.stack(distances).mean()))
+        return int(np.argmin(apart))
+
+    def style_targets(self, size: int) -> dict[str, torch.Tensor]:
         """Gram matrices of every painting, {layer: [S, C, C]}; `size` is the paintings' short side in pixels."""
         rows: dict[str, list[torch.Tensor]] = {}
-        for style in self.recipe.style:
-            picture = read_picture(folder / style.file, size).float()[None].to(self.device)
+        for file in self.style_files:
+            picture = read_picture(file, size).float()[None].to(self.device)
             with torch.no_grad():
                 found = self.vgg(picture, self.style_layers)
                 for name, matrix in self.style_matrices(found).items():
@@ -313,6 +353,16 @@ class Trainer:
             with torch.no_grad():
                 features[crop] = torch.cat([self.vgg(photo[None], [layer])[layer].flatten(1) for photo in photos])
         return features
+
+    def content_distance(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        if self.recipe.loss.absolute:
+            return perceptual.content_loss(features, target) / self.unit**2
+        return perceptual.relative_content_loss(features, target)
+
+    def style_distance(self, grams: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        if self.recipe.loss.absolute:
+            return perceptual.style_loss(grams, target) / (self.unit**4 * grams.shape[1] ** 2)
+        return perceptual.relative_style_loss(grams, target)
 
     def identity_loss(self, painted: torch.Tensor, own: torch.Tensor, crop: int) -> torch.Tensor:
         """How far each painting is from being nearest to its own photograph, one value a sample [N].
@@ -364,13 +414,14 @@ class Trainer:
         with torch.no_grad():
             wanted = self.vgg(photos, (*loss.content_layers, *self.identity_layers))
         found = self.vgg(painted, (*loss.content_layers, *self.style_layers, *self.identity_layers))
-        content = sum(perceptual.relative_content_loss(found[k], wanted[k]) for k in loss.content_layers)
-        content = content / len(loss.content_layers)
+        content = sum(self.content_distance(found[k], wanted[k]) for k in loss.content_layers)
         distances = {
-            name: perceptual.relative_style_loss(matrix, targets[name][styles])
+            name: self.style_distance(matrix, targets[name][styles])
             for name, matrix in self.style_matrices(found).items()
         }
-        style = sum(distances[layer] for layer in loss.style_layers) / len(loss.style_layers)
+        style = sum(distances[layer] for layer in loss.style_layers)
+        if not loss.absolute:
+            content, style = content / len(loss.content_layers), style / len(loss.style_layers)
         repeats = [value for name, value in distances.items() if name not in loss.style_layers]
         repeat = sum(repeats) / max(1, len(repeats))
         identity = torch.zeros_like(content)
@@ -405,7 +456,7 @@ class Trainer:
         losses = self.losses(photos, styles, self.targets[stage.style_size], motion)
         self.optimiser.zero_grad(set_to_none=True)
         losses["total"].backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.learning(), 10.0)
         if not torch.isfinite(losses["total"] + norm):
             kept = f"; the last good state is {self.checkpoint}" if self.checkpoint.exists() else ""
             raise RtstyleError(
@@ -419,10 +470,16 @@ class Trainer:
                 self.average[name].lerp_(value, 1 - decay)
         return {k: float(v.detach()) for k, v in losses.items()} | {"learning_rate": rate}
 
-    def run(self, callback: Callable[[Progress], None] | None = None, save_seconds: float = 60.0) -> None:
-        """Train to the last step. A checkpoint is written every `save_seconds`, at the end and on the way out
-        of an interruption (KeyboardInterrupt goes on to the caller)."""
-        started, saved, mark = time.monotonic() - self.seconds, time.monotonic(), 0
+    def run(
+        self,
+        callback: Callable[[Progress], None] | None = None,
+        save_seconds: float = 60.0,
+        show_seconds: float = 180.0,
+    ) -> None:
+        """Train to the last step. A checkpoint is written every `save_seconds`, curves and a preview every
+        `show_seconds`, all at the end, and a checkpoint on the way out of an interruption (KeyboardInterrupt goes on to
+        the caller)."""
+        started, saved, shown = time.monotonic() - self.seconds, time.monotonic(), time.monotonic()
         try:
             while self.step < self.recipe.steps:
                 before = self.generator.get_state()
@@ -437,9 +494,10 @@ class Trainer:
                     callback(Progress(self.step, self.recipe.steps, losses, self.seconds))
                 if time.monotonic() - saved > save_seconds:
                     self.save()
-                    saved, mark = time.monotonic(), mark + 1
-                    if mark % 3 == 1:
-                        self.show()
+                    saved = time.monotonic()
+                if time.monotonic() - shown > show_seconds:
+                    self.show()
+                    shown = time.monotonic()
         except RtstyleError:  # no state worth keeping, or no disk to keep it on: the last checkpoint stays
             raise
         except BaseException:
@@ -452,6 +510,7 @@ class Trainer:
         """Write the checkpoint and the losses; the previous ones stay whole if that fails."""
         state = {
             "recipe": self.recipe.digest(),
+            "frozen": self.frozen,
             "step": self.step,
             "seconds": self.seconds,
             "net": self.net.state_dict(),
@@ -473,6 +532,10 @@ class Trainer:
         state = load_checkpoint(self.checkpoint)
         if state["recipe"] != self.recipe.digest():
             raise RtstyleError(f"{self.checkpoint} was made by another recipe: resume with that one, or start afresh")
+        if state.get("frozen", False) != self.frozen:
+            raise RtstyleError(
+                f"{self.checkpoint} trained {'a whole body' if self.frozen else 'codes only'}: resume so"
+            )
         self.net.load_state_dict(state["net"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.optimiser.load_state_dict(state["optimiser"])
@@ -494,6 +557,7 @@ class Trainer:
             "training": {
                 "recipe_sha256": self.recipe.digest(),
                 "init": self.started_from,
+                "frozen_body": self.frozen,
                 "seed": self.recipe.seed,
                 "steps": self.step,
                 "loss": loss,
@@ -516,7 +580,8 @@ class Trainer:
 
     def show(self) -> None:
         """Draw curves.png and preview.png into the run's folder."""
-        from rtstyle.export.plots import draw_curves, draw_grid
+        from rtstyle.export.plots import draw_curves
+        from rtstyle.sheet import draw_grid
 
         draw_curves(self.rows, COLUMNS, self.run_dir / "curves.png")
         photos = [self.photos.pictures[i * len(self.photos) // 5].cpu() for i in range(1, 5)]

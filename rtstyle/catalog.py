@@ -7,22 +7,30 @@ that picking, switching and mixing styles is arithmetic on small vectors.
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import difflib
 import functools
+import hashlib
 import importlib.resources
 import json
 import math
+import os
+import re
+import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import platformdirs
 
-from rtstyle import providers
+from rtstyle import classic, providers
 from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.files import written_beside
 
 BUNDLED = ("live", "studio")
+CLASSIC_HEIGHT = 360  # a guess: at which height the strokes of a classic net have their trained size
 CONTRACT = "expected uint8 frames [N, H, W, 3] and float32 code [K] in, uint8 stylized [N, H, W, 3] out"
 
 
@@ -38,10 +46,11 @@ class Style:
     source: str
     model: str
     code: np.ndarray = dataclasses.field(repr=False, compare=False)
+    thumbnail: str = dataclasses.field(default="", repr=False, compare=False)  # a painted photograph, as a data URL
 
     def card(self) -> dict[str, str]:
-        """Everything but the code, for tables and JSON."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "code"}
+        """Everything but the code and the thumbnail, for tables and JSON."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.repr}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +63,19 @@ class Model:
     reference_height: int
     styles: tuple[Style, ...]
     takes_code: bool
+    classic: classic.Form | None = None  # how to talk to a net that does not keep rtstyle's contract
 
 
 def user_folder() -> Path:
     """Where the user's own styles live: every .onnx file in it is found by its styles' names."""
     return Path(platformdirs.user_data_dir("rtstyle", appauthor=False)) / "styles"
+
+
+def typeable(name: str) -> str:
+    """A name that people can type, from a file's or a title: `Cézanne (1885)` to `cezanne-1885`; nothing in it means
+    anything to `resolve`."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    return re.sub(r"[\W_]+", "-", plain.lower()).strip("-") or "style"
 
 
 def model_path(name: str) -> Path:
@@ -101,8 +118,12 @@ def read_model(session: ort.InferenceSession, path: Path) -> Model:
     takes_code = "code" in inputs
     wanted = {"frames": ("tensor(uint8)", 4)} | ({"code": ("tensor(float)", 1)} if takes_code else {})
     if inputs != wanted or outputs != {"stylized": ("tensor(uint8)", 4)}:
+        if classic.looks_classic(session):
+            return _classic_model(classic.examine(session, path), path)
         found = ", ".join(f"{item.name} {item.type} {item.shape}" for item in session.get_inputs())
-        raise RtstyleError(f"{path} is not a style model of rtstyle: {CONTRACT}; found {found}")
+        raise RtstyleError(
+            f"{path} is not a style model of rtstyle: {CONTRACT}, or a classic net, {classic.EXPECTED}; found {found}"
+        )
     props = session.get_modelmeta().custom_metadata_map
     try:
         if props["rtstyle.format"] != "1":
@@ -129,6 +150,51 @@ def read_model(session: ort.InferenceSession, path: Path) -> Model:
         raise RtstyleError(f"{path} has incomplete rtstyle metadata ({error!r}): export it again") from None
 
 
+def _classic_model(form: classic.Form, path: Path) -> Model:
+    """A model of one style, called after its file."""
+    name = typeable(path.stem)
+    style = Style(name, name, "", "", "", path.name, path.stem, np.zeros(0, np.float32))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Model(path, "classic", digest, form.size[0] or CLASSIC_HEIGHT, (style,), False, form)
+
+
+def add(file: str | os.PathLike) -> list[Style]:
+    """Copy a style file into the user's folder, so that its styles are found by their names; returns them.
+
+    Raises RtstyleError if it is not a style model, or holds a name that is taken already.
+    """
+    model = load(os.fspath(file))
+    taken = {style.name: style.model for style in styles()}
+    for style in model.styles:
+        if style.name in taken:
+            raise RtstyleError(
+                f"there is a style {style.name} already (in {taken[style.name]}): make this one under another name, or "
+                f"remove that one first"
+            )
+    target = user_folder() / f"{typeable(model.path.stem)}.onnx"
+    if target.exists():
+        raise RtstyleError(f"{target} exists already: rename {model.path.name} first")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with written_beside(target) as part:
+        shutil.copyfile(model.path, part)
+    return list(model.styles)
+
+
+def remove(name: str) -> Path:
+    """Delete the file of one of the user's own styles; returns its path. Raises RtstyleError if there is none, or the
+    file holds other styles too."""
+    own = {style.name: model for model in _user_models() for style in model.styles}
+    if name.lower() not in own:
+        hint = f"yours are {', '.join(sorted(own))}" if own else "you have added none"
+        raise UsageError(f"{name} is not one of your own styles: {hint}")
+    model = own[name.lower()]
+    if len(model.styles) > 1:
+        others = ", ".join(style.name for style in model.styles if style.name != name.lower())
+        raise RtstyleError(f"{model.path} holds other styles too ({others}): delete the file itself to lose them all")
+    model.path.unlink()
+    return model.path
+
+
 def styles(model: str = "live") -> list[Style]:
     """The styles that a model can paint: its own and those of the user's folder."""
     base = load(model)
@@ -136,11 +202,17 @@ def styles(model: str = "live") -> list[Style]:
 
 
 def mixable(model: Model) -> list[Style]:
-    """The styles whose codes `model` takes: its own and, of the user's, those made for the same body."""
+    """The styles whose codes `model` takes: its own, then bundled ones and the user's that were made for its body."""
     if not model.takes_code:
         return list(model.styles)
-    own = [other for other in _user_models() if other.body_sha256 == model.body_sha256 and other.path != model.path]
-    return [*model.styles, *(style for other in own for style in other.styles)]
+    bundled = []
+    if model.body in BUNDLED:
+        with contextlib.suppress(RtstyleError):  # not every installation has both
+            bundled = [load(model.body)]
+    others = [m for m in (*bundled, *_user_models()) if m.body_sha256 == model.body_sha256 and m.path != model.path]
+    found = {style.name: style for other in others for style in other.styles}
+    own = {style.name: style for style in model.styles}
+    return [*model.styles, *(style for name, style in found.items() if name not in own)]
 
 
 def _user_models() -> list[Model]:
@@ -169,7 +241,7 @@ def resolve(style: str | None = None, model: str = "live") -> Choice:
     Weights of a mix are scaled to sum 1. Raises UsageError for unknown names, with the near matches, and for
     broken mixes; RtstyleError for files that cannot be used.
     """
-    if style and ".onnx" in style.lower():
+    if style and ".onnx" in style.lower() and "," not in style:
         path, _, name = style.partition("#")
         base = load(path)
         chosen = _by_name(name, base.styles) if name else base.styles[0]
@@ -194,7 +266,9 @@ def resolve(style: str | None = None, model: str = "live") -> Choice:
 
 
 def _part(text: str) -> tuple[str, float]:
-    name, _, weight = text.strip().partition(":")
+    name, colon, weight = text.strip().rpartition(":")
+    if not colon or ".onnx" in weight.lower():  # a colon within a path is none before a weight
+        name, weight = text.strip(), ""
     try:
         value = float(weight) if weight else 1.0
     except ValueError:
@@ -205,6 +279,10 @@ def _part(text: str) -> tuple[str, float]:
 
 
 def _find(name: str, base: Model) -> tuple[Model, Style]:
+    if ".onnx" in name.lower():
+        path, _, name = name.partition("#")
+        owner = load(path)
+        return owner, _by_name(name, owner.styles) if name else owner.styles[0]
     candidates = [(base, style) for style in base.styles]
     candidates += [(own, style) for own in _user_models() for style in own.styles]
     for owner, style in candidates:

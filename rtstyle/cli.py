@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from rtstyle.errors import Interrupted, RtstyleError
+from rtstyle.errors import Interrupted, RtstyleError, UsageError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -536,13 +536,31 @@ def image(source, out, style, model, strength, keep_color, work_height, device, 
         say(f"{out}: {done} pictures painted, {len(skipped)} skipped")
 
 
-@cli.command()
+@cli.group(invoke_without_command=True)
 @click.option("--model", default="live", show_default=True, metavar="NAME", help="live, studio, or an .onnx file.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-def styles(model, as_json) -> None:
-    """List the styles."""
+@click.option("--sheet", type=click.Path(), help="Draw them all on a photograph, as a PNG.")
+@click.option("--photo", type=click.Path(), help="The photograph for --sheet [default: one that comes with rtstyle].")
+@click.option("--force", is_flag=True, help="Replace an existing sheet.")
+@click.pass_context
+def styles(context, model, as_json, sheet, photo, force) -> None:
+    """List the styles; draw them; add your own and remove them."""
+    if context.invoked_subcommand:
+        return
+    from rtstyle.catalog import load, mixable
     from rtstyle.catalog import styles as list_styles
 
+    if sheet:
+        from rtstyle.files import check_output
+        from rtstyle.sheet import style_sheet
+        from rtstyle.stylizer import Stylizer
+
+        check_output(sheet, force=force, inputs=[photo] if photo else [])
+        if Path(sheet).suffix.lower() != ".png":
+            raise UsageError(f"the sheet is a PNG: name it .png, not {Path(sheet).name}")
+        style_sheet(Stylizer(model=model), mixable(load(model)), sheet, photo)
+        click.echo(sheet)
+        return
     found = list_styles(model)
     if as_json:
         click.echo(json.dumps([style.card() for style in found], indent=2, ensure_ascii=False))
@@ -554,6 +572,27 @@ def styles(model, as_json) -> None:
     for style in found:
         table.add_row(style.name, style.title, style.artist, style.year, style.licence)
     Console().print(table)
+
+
+@styles.command("add")
+@click.argument("file", metavar="FILE.onnx")
+def add_style(file) -> None:
+    """Copy a style file into your folder: its styles are then found by name."""
+    from rtstyle.catalog import add, load
+
+    same = load("live").body_sha256
+    for style in add(file):
+        mixes = load(file).body_sha256 == same and load(file).takes_code
+        click.echo(f"{style.name}: {'mixes with the shipped styles' if mixes else 'stands alone, mixes with none'}")
+
+
+@styles.command("remove")
+@click.argument("name")
+def remove_style(name) -> None:
+    """Delete one of your own styles."""
+    from rtstyle.catalog import remove
+
+    click.echo(f"deleted {remove(name)}")
 
 
 def needs_training(command: str) -> None:
@@ -584,62 +623,102 @@ def with_vgg(command):
 
 
 @cli.command()
-@click.option("--recipe", type=click.Path(), required=True, help="TOML file: body, styles, losses, schedule.")
-@click.option("--content", type=click.Path(), required=True, help="Folder of photographs.")
-@click.option("--pictures", type=click.Path(), help="Folder of the style pictures [default: the recipe's].")
+@click.argument("picture", required=False)
+@click.option("--recipe", type=click.Path(), help="Instead of PICTURE, a TOML file: body, styles, losses, schedule.")
+@click.option("--content", type=click.Path(), help="Folder of photographs [default: a few that come with rtstyle].")
+@click.option("--pictures", type=click.Path(), help="Folder of the recipe's style pictures [default: the recipe's].")
 @click.option("-o", "--out", type=click.Path(), required=True, help="The model to write (.onnx).")
+@click.option("--model", default="live", show_default=True, help="The model whose body learns PICTURE.")
+@click.option("--full", is_flag=True, help="Train the body too: nearer to PICTURE, slower, mixes with no other style.")
+@click.option("--style-weight", type=float, help="How far the painting may go from the photograph (about 2 to 8).")
+@click.option("--name", help="What the style is called [default: OUT's name].")
+@click.option("--title", help="Of the picture, for the model's card.")
+@click.option("--artist", help="The same.")
+@click.option("--year", help="The same.")
+@click.option("--licence", help="The same.")
 @click.option("--run-dir", type=click.Path(), help="Checkpoints, curves and previews [default: beside OUT].")
 @click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
-@click.option("--init", type=click.Path(), help="Start from the weights of an exported model.")
-@click.option("--steps", type=click.IntRange(1), help="Instead of the recipe's.")
+@click.option("--init", type=click.Path(), help="With --recipe: start from the weights of an exported model.")
+@click.option("--steps", type=click.IntRange(1), help="Instead of the usual number.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
 @with_vgg
 @output_options
 def train(
-    recipe, content, pictures, out, run_dir, resume, init, steps, device, precision, vgg, vgg_convention, force, quiet
+    picture,
+    recipe,
+    content,
+    pictures,
+    out,
+    model,
+    full,
+    style_weight,
+    name,
+    title,
+    artist,
+    year,
+    licence,
+    init,
+    quiet,
+    **options,
 ) -> None:
-    """Train a body with its gallery of styles."""
+    """Learn a new style from PICTURE in minutes, or a whole gallery by a recipe."""
+    if (picture is None) == (recipe is None):
+        raise UsageError("give the picture to learn, or a --recipe for a whole gallery (not both)")
+    card = {"name": name, "title": title, "artist": artist, "year": year, "licence": licence}
+    only_picture = {"--full": full, "--style-weight": style_weight} | {f"--{key}": card[key] for key in card}
+    only_recipe = {"--pictures": pictures, "--init": init}
+    for option, given in (only_picture if recipe else only_recipe).items():
+        if given:
+            raise UsageError(f"{option} goes with {'a picture' if recipe else '--recipe'}")
     needs_training("train")
-    from rtstyle.export.run import train_model
+    from rtstyle.export.run import teach_style, train_model
 
     with progress_bar("training", unit="steps", quiet=quiet) as update:
-        train_model(
-            recipe,
-            content,
-            pictures or Path(recipe).parent,
-            out,
-            run_dir=run_dir,
-            resume=resume,
-            init=init,
-            steps=steps,
-            device=device,
-            precision=precision,
-            vgg=vgg,
-            vgg_convention=vgg_convention,
-            force=force,
-            callback=lambda p: update(
+        options |= {
+            "callback": lambda p: update(
                 p.step, p.steps, " ".join(f"{k} {p.losses[k]:.3f}" for k in ("total", "content", "style"))
             ),
-            say=(lambda text: None) if quiet else say,
-        )
+            "say": (lambda text: None) if quiet else say,
+        }
+        if recipe:
+            train_model(recipe, content, pictures or Path(recipe).parent, out, init=init, **options)
+        else:
+            teaching = {"model": model, "full": full, "style_weight": style_weight, "card": card}
+            teach_style(picture, out, content=content, **teaching, **options)
     click.echo(out)
 
 
 @cli.command()
-@click.argument("checkpoint")
+@click.argument("source", metavar="IN")
 @click.argument("out", metavar="OUT.onnx")
-@click.option("--style", help="Write a one-style model, without the code input.")
+@click.option("--style", "-s", metavar="NAME", help="Write a one-style model, without the code input.")
+@click.option("--fp16", is_flag=True, help="Store the weights as float16: half the size, at most 2 grey levels apart.")
+@click.option("--name", help="What to call the style of a .pth file [default: after the file].")
+@click.option("--title", help="Title of the picture that a .pth file was trained on.")
+@click.option("--artist", help="Its artist.")
 @click.option("--force", is_flag=True, help="Replace an existing OUT.")
-def export(checkpoint, out, style, force) -> None:
-    """Write a training checkpoint as an ONNX model, checked against torch."""
+def export(source, out, style, fp16, name, title, artist, force) -> None:
+    """Write an ONNX model, checked against torch.
+
+    IN is a checkpoint of rtstyle train, a model of rtstyle (.onnx), or weights of pytorch/examples' fast_neural_style
+    (.pth, .model).
+    """
     needs_training("export")
-    from rtstyle.export.to_onnx import export_checkpoint
+    from rtstyle.export.forms import export_model
     from rtstyle.files import check_output
 
-    check_output(out, force=force, inputs=[checkpoint])
-    export_checkpoint(checkpoint, out, style=style)
+    check_output(out, force=force, inputs=[source])
+    export_model(source, out, style=style, half=fp16, name=name, title=title, artist=artist)
     click.echo(out)
+
+
+def read_counts(context, parameter, values):
+    """`50,100` or the option given several times, to rising numbers."""
+    try:
+        return sorted({int(count) for value in values for count in value.split(",")})
+    except ValueError:
+        raise click.BadParameter(f"{', '.join(values)} is not numbers with commas, such as 50,100,300") from None
 
 
 @cli.command()
@@ -650,14 +729,38 @@ def export(checkpoint, out, style, force) -> None:
 @click.option("--limit", type=int, help="So many photographs, evenly chosen.")
 @click.option("--size", type=int, default=256, show_default=True, help="Short side of the photographs in pixels.")
 @click.option("--style-size", type=int, help="Short side of the artworks [default: as trained].")
+@click.option("--clip", type=click.Path(), help="A video: warping error on its first 40 frames, too.")
+@click.option(
+    "--yardstick",
+    metavar="N[,N...]",
+    multiple=True,
+    callback=read_counts,
+    help="Compare with N iterations of L-BFGS on the picture itself (slow: use a small --limit).",
+)
+@click.option("--device", default="auto", show_default=True, help="For --yardstick: auto, cpu, cuda, cuda:1.")
 @click.option("--sheet", type=click.Path(), help="Also draw a contact sheet (PNG).")
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 @with_vgg
 @output_options
 def evaluate(
-    model, photos, pictures, recipe, limit, size, style_size, sheet, as_json, vgg, vgg_convention, force, quiet
+    model,
+    photos,
+    pictures,
+    recipe,
+    limit,
+    size,
+    style_size,
+    clip,
+    yardstick,
+    device,
+    sheet,
+    as_json,
+    vgg,
+    vgg_convention,
+    force,
+    quiet,
 ) -> None:
-    """Measure a model: style, content, survival of the photograph, similarity, speed."""
+    """Measure a model: style, content, survival of the photograph, similarity, steadiness, artefacts, speed."""
     needs_training("evaluate")
     from rtstyle.export.evaluate import evaluate_model
     from rtstyle.files import check_output
@@ -675,6 +778,9 @@ def evaluate(
             limit=limit,
             size=size,
             style_size=style_size,
+            clip=clip,
+            iterations=yardstick,
+            device=device,
             progress=lambda what, done, total: update(done, total, what),
         )
     if sheet:
@@ -685,6 +791,8 @@ def evaluate(
         from rich.console import Console
 
         Console().print(found.table())
+        if yardstick:
+            Console().print(found.yardstick_table())
 
 
 @cli.command()

@@ -8,7 +8,7 @@ import os
 import cv2
 import numpy as np
 
-from rtstyle import catalog, providers
+from rtstyle import catalog, classic, providers
 from rtstyle.errors import RtstyleError, UsageError
 from rtstyle.upscale import enlarge
 
@@ -56,15 +56,19 @@ class Stylizer:
         self.code, self._label = choice.code, choice.label
 
     def _open(self, name: str, threads: int | None):
-        device, path = providers.choose(name), str(self.model.path)
+        device = providers.choose(name)
         try:
-            return device, providers.open_session(path, device, threads)
+            return device, self._session_on(device, threads)
         except RtstyleError as error:
             if name != "auto" or device.kind == "cpu":
                 raise
             fallback = providers.choose("cpu")
             device = providers.Device("cpu", fallback.providers, f"auto: {error}")
-            return device, providers.open_session(path, device, threads)
+            return device, self._session_on(device, threads)
+
+    def _session_on(self, device: providers.Device, threads: int | None):
+        session = providers.open_session(str(self.model.path), device, threads)
+        return classic.Classic(session, self.model.classic) if self.model.classic else session
 
     @property
     def style(self) -> str:
@@ -92,7 +96,7 @@ class Stylizer:
         workers = min(threads, MOST_AT_ONCE)
         twin = copy.copy(self)
         twin.threads = threads // workers
-        twin._session = providers.open_session(str(self.model.path), self.device, twin.threads)
+        twin._session = self._session_on(self.device, twin.threads)
         return twin, workers
 
     def __call__(self, frames: np.ndarray, code: np.ndarray | None = None) -> np.ndarray:
@@ -118,8 +122,11 @@ class Stylizer:
         return painted if frames.ndim == 4 else painted[0]
 
     def shrink(self, batch: np.ndarray) -> np.ndarray:
-        """Frames [N, H, W, 3] at the height at which the net runs."""
+        """Frames [N, H, W, 3] at the size at which the net runs: that of the work height, if it leaves the choice."""
         height, width = batch.shape[1:3]
+        if self.model.classic and self.model.classic.fixed:
+            size = self.model.classic.fitting(height, width)
+            return np.stack([classic.resized(frame, *size) for frame in batch])
         if self.work_height is None or self.work_height == height:
             return batch
         size = (max(MIN_SIDE, round(width * self.work_height / height)), self.work_height)

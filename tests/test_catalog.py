@@ -1,12 +1,16 @@
 """Styles by name, mix and file."""
 
 import dataclasses
+import itertools
 import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rtstyle import RtstyleError, Stylizer, UsageError, catalog
+
+pytest_plugins = ["runtime_fixtures"]
 
 NAMED = ["starry-night", "irises", "great-wave", "scream"]
 
@@ -124,6 +128,83 @@ def test_the_users_own_styles_are_found_by_name(own_folder):
     assert stylizer(np.zeros((32, 32, 3), np.uint8)).shape == (32, 32, 3)
 
 
+def test_a_file_mixes_with_the_shipped_styles_of_its_body(own_folder, tmp_path):
+    renamed_copy(tmp_path / "mine.onnx", "grandmas-quilt")
+    quilt = catalog.resolve(str(tmp_path / "mine.onnx")).code
+    scream = catalog.resolve("scream").code
+    for mix in (f"{tmp_path / 'mine.onnx'}:3,scream", f"scream:1, {tmp_path / 'mine.onnx'}#grandmas-quilt:3"):
+        np.testing.assert_allclose(catalog.resolve(mix).code, 0.75 * quilt + 0.25 * scream, atol=1e-5)
+    names = [style.name for style in catalog.mixable(catalog.load(str(tmp_path / "mine.onnx")))]
+    assert names == ["grandmas-quilt", *(style.name for style in catalog.styles())]
+    with pytest.raises(RtstyleError, match=r"lost\.onnx does not exist"):
+        catalog.resolve("scream,lost.onnx:2")
+
+
+def test_styles_are_added_and_removed(own_folder, tmp_path, call):
+    renamed_copy(tmp_path / "My Quilt.onnx", "grandmas-quilt")
+    code, out, err = call("styles", "add", tmp_path / "My Quilt.onnx")
+    assert (code, out, err) == (0, "grandmas-quilt: mixes with the shipped styles\n", "")
+    assert [path.name for path in own_folder.iterdir()] == ["my-quilt.onnx"]
+    assert catalog.resolve("grandmas-quilt").label == "grandmas-quilt"
+    code, _, err = call("styles", "add", tmp_path / "My Quilt.onnx")
+    assert code == 1 and "there is a style grandmas-quilt already (in my-quilt)" in err
+    code, out, err = call("styles", "remove", "Grandmas-Quilt")
+    assert code == 0 and out.startswith("deleted ") and list(own_folder.iterdir()) == []
+    code, _, err = call("styles", "remove", "grandmas-quilt")
+    assert code == 2 and "you have added none" in err
+
+
+def test_what_cannot_be_added_or_removed_is_said(own_folder, tmp_path, call):
+    (tmp_path / "broken.onnx").write_text("not a net")
+    code, _, err = call("styles", "add", tmp_path / "broken.onnx")
+    assert code == 1 and "is not an ONNX model" in err and not list(own_folder.iterdir())
+    code, _, err = call("styles", "add", catalog.model_path("live"))
+    assert code == 1 and "already (in live)" in err
+    renamed_copy(own_folder / "mine.onnx", "grandmas-quilt")
+    code, _, err = call("styles", "remove", "scream")
+    assert code == 2 and "scream is not one of your own styles: yours are grandmas-quilt" in err
+    assert (own_folder / "mine.onnx").exists()
+
+
+def test_a_style_of_another_body_stands_alone(own_folder, tmp_path, call):
+    renamed_copy(tmp_path / "foreign.onnx", "foreign", body_sha256="0" * 64)
+    code, out, _ = call("styles", "add", tmp_path / "foreign.onnx")
+    assert (code, out) == (0, "foreign: stands alone, mixes with none\n")
+
+
+def test_the_contact_sheet_shows_every_style(own_folder, tmp_path, call):
+    code, _, err = call("styles", "--sheet", tmp_path / "gallery.png")
+    assert (code, err) == (0, "")
+    with Image.open(tmp_path / "gallery.png") as sheet:
+        pixels = np.asarray(sheet.convert("RGB"))
+    count, columns = len(catalog.styles()) + 1, 6
+    width, height = (pixels.shape[1] + 4) // columns, 320 + 20 + 4
+    assert pixels.shape[0] == -(-count // columns) * height - 4
+    cells = [
+        pixels[n // columns * height + 20 :, n % columns * width :][:320, : width - 4].astype(int) for n in range(count)
+    ]
+    for i, j in itertools.combinations(range(count), 2):
+        assert np.abs(cells[i] - cells[j]).mean() > 4
+    code, _, err = call("styles", "--sheet", tmp_path / "gallery.png")
+    assert code == 1 and "already exists" in err
+    code, _, err = call("styles", "--sheet", tmp_path / "gallery.jpg")
+    assert code == 2 and "name it .png" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Blue Dancers (1897)", "blue-dancers-1897"),
+        ("Cézanne", "cezanne"),
+        ("IMG_0001", "img-0001"),
+        ("日本", "日本"),
+        ("?!", "style"),
+    ],
+)
+def test_names_that_can_be_typed(text, name):
+    assert catalog.typeable(text) == name
+
+
 def test_a_broken_file_of_the_user_does_not_stop_the_others(own_folder):
     (own_folder / "broken.onnx").write_text("not a net")
     assert {style.name for style in catalog.styles()} >= set(NAMED)
@@ -203,7 +284,7 @@ def test_a_model_in_the_users_folder_is_not_listed_twice(own_folder):
     renamed_copy(own_folder / "quilt.onnx", "quilt")
     renamed_copy(own_folder / "carpet.onnx", "carpet")
     own = catalog.load(str(own_folder / "quilt.onnx"))
-    assert names(catalog.mixable(own)) == ["quilt", "carpet"]
+    assert names(catalog.mixable(own)) == ["quilt", *names(catalog.load("live").styles), "carpet"]
 
 
 def test_a_model_without_a_code_mixes_with_nothing(own_folder):

@@ -6,10 +6,10 @@ Whatever needs layers up to relu4_3 needs the real VGG-16 (RTSTYLE_VGG16).
 import dataclasses
 import io
 import json
+from importlib import resources
 
 import numpy as np
 import pytest
-from conftest import photograph
 from PIL import Image
 from rich.console import Console
 
@@ -85,6 +85,8 @@ def test_unpainted_photographs_have_ratio_one_and_survive(judge, photos):
         assert score.ratio == pytest.approx(1, rel=1e-3)
         assert score.ratio_unsquared == pytest.approx(1, rel=1e-3)
         assert score.content == pytest.approx(0, abs=1e-6)
+        assert score.perceptual == pytest.approx(0, abs=1e-4)
+        assert score.style_layers == pytest.approx(score.photo_layers, rel=1e-3)
         assert score.survival == score.survival_cosine == 1
         assert score.ssim == pytest.approx(1)
 
@@ -92,11 +94,9 @@ def test_unpainted_photographs_have_ratio_one_and_survive(judge, photos):
 def test_the_artwork_itself_is_at_distance_zero_and_recognised(judge, vgg, artworks):
     for s, artwork in enumerate(artworks):
         grams = judge.grams(evaluate.features(vgg, artwork[None], evaluate.STYLE_LAYERS))
-        squared, unsquared = evaluate.style_distances(grams, judge.targets)
-        assert squared[0, s] == pytest.approx(0, abs=1e-6)
-        assert unsquared[0, s] == pytest.approx(0, abs=1e-3)
-        assert squared[0, 1 - s] > 0.1
-        assert squared[0].argmin() == s
+        distances = evaluate.layer_distances(grams, judge.targets)
+        assert distances[:, 0, s].tolist() == pytest.approx([0] * 4, abs=1e-6)
+        assert distances[:, 0, 1 - s].mean() > 0.1
 
 
 def test_artworks_painted_over_the_photograph_lose_it(judge, photos, artworks):
@@ -123,12 +123,10 @@ def test_artworks_swapped_between_styles_are_noticed(vgg, artworks):
     assert swapped["artwork"].tolist() == [0, 0]
 
 
-def test_style_distances_by_hand():
+def test_style_distances_by_layer_by_hand():
     grams = {"a": torch.tensor([[[3.0]]]), "b": torch.tensor([[[1.0]]])}
     targets = {"a": torch.tensor([[[1.0]], [[3.0]]]), "b": torch.tensor([[[2.0]], [[1.0]]])}
-    squared, unsquared = evaluate.style_distances(grams, targets)
-    torch.testing.assert_close(squared, torch.tensor([[(4 + 0.25) / 2, 0.0]]))
-    torch.testing.assert_close(unsquared, torch.tensor([[(2 + 0.5) / 2, 0.0]]))
+    torch.testing.assert_close(evaluate.layer_distances(grams, targets), torch.tensor([[[4.0, 0.0]], [[0.25, 0.0]]]))
 
 
 def test_euclidean_and_cosine_neighbours_differ_where_strength_does():
@@ -141,8 +139,11 @@ def test_euclidean_and_cosine_neighbours_differ_where_strength_does():
 
 def test_summary_is_a_ratio_of_means_not_a_mean_of_ratios():
     keys = ("style_unsquared", "photo_unsquared", "content", "survival", "survival_cosine", "artwork", "ssim")
+    layers = dict.fromkeys(("style_layers", "photo_layers"), np.ones((1, 4)))
     rows = [
-        dict.fromkeys(keys, np.ones(1)) | {"style_distance": np.array([y]), "photo_distance": np.array([c])}
+        dict.fromkeys((*keys, "perceptual"), np.ones(1))
+        | layers
+        | {"style_distance": np.array([y]), "photo_distance": np.array([c])}
         for y, c in ((1.0, 1.0), (1.0, 9.0))
     ]
     rows = [row | {"milliseconds": np.array([ms])} for row, ms in zip(rows, (2.0, 4.0), strict=True)]
@@ -151,24 +152,8 @@ def test_summary_is_a_ratio_of_means_not_a_mean_of_ratios():
     assert score.milliseconds == 3
     assert score.survival == 1 and score.artwork is None  # one style: nothing to choose from
     (alone,) = evaluate.summarise(styles("only"), rows[:1])
+    assert score.style_layers == dict.fromkeys(evaluate.STYLE_LAYERS, 1)
     assert alone.survival is None and alone.survival_cosine is None
-
-
-def test_ssim_of_equal_unrelated_and_damaged_pictures():
-    random = np.random.default_rng(0)
-    noise = random.integers(0, 256, (2, 64, 80, 3), dtype=np.uint8)
-    assert evaluate.ssim(noise[:1], noise[:1]).item() == pytest.approx(1)
-    assert abs(evaluate.ssim(noise[:1], noise[1:]).item()) < 0.05
-    scene = photograph(1, 64, 80)[None]
-    grainy = np.clip(scene + random.normal(0, 15, scene.shape), 0, 255).astype(np.uint8)
-    assert 0.05 < evaluate.ssim(scene, grainy).item() < 0.95
-
-
-def test_ssim_of_flat_pictures_follows_the_formula():
-    """Without variance only the luminance term is left."""
-    a, b = (np.full((1, 16, 16, 3), grey, np.uint8) for grey in (100, 150))
-    c1 = (0.01 * 255) ** 2
-    assert evaluate.ssim(a, b).item() == pytest.approx((2 * 100 * 150 + c1) / (100**2 + 150**2 + c1))
 
 
 def test_evenly_spreads_over_the_whole_list():
@@ -184,10 +169,16 @@ def test_evaluation_of_a_model(run, toy_model, tmp_path):
     found = run(limit=3, progress=lambda *args: told.append(args))
     assert [score.name for score in found.scores] == ["waves", "bricks"]
     assert (found.photographs, found.size, found.style_size, found.steps) == (3, SIZE, 64, 7)
-    assert told[-1] == ("painted photographs", 3, 3) and ("photographs", 1, 3) in told
+    assert told[-1] == ("motion and artefacts", 2, 2)
+    assert ("painted photographs", 3, 3) in told and ("photographs", 1, 3) in told
     for score in found.scores:
         assert score.ratio == pytest.approx(score.style_distance / score.photo_distance)
         assert score.milliseconds > 0 and -1 <= score.ssim <= 1
+        assert np.mean(list(score.style_layers.values())) == pytest.approx(score.style_distance)
+        assert 0 < score.perceptual < 2
+        assert score.warp > 0 and score.warp_clean > 0 and score.flicker > 0
+        assert score.warp_clip is None and score.yardstick is None
+        assert score.artefacts.keys() == {"checkerboard", "checkerboard_levels", "seam", "calm", "grain"}
         assert score.survival in (0, pytest.approx(1 / 3), pytest.approx(2 / 3), 1)
     assert run(limit=3).to_json()["styles"][0]["ratio"] == found.to_json()["styles"][0]["ratio"]  # repeatable
 
@@ -198,6 +189,37 @@ def test_evaluation_of_a_model(run, toy_model, tmp_path):
     console.print(found.table())
     text = console.export_text()
     assert "waves" in text and "bricks" in text and f"{found.scores[0].ratio:.3f}" in text
+    assert "warp" in text and "flicker" in text and "…" not in text
+
+
+def test_evaluation_with_a_clip_and_a_yardstick(run, make_body, toy_recipe_path, tmp_path):
+    from rtstyle.export.train import Recipe
+
+    loss = dataclasses.asdict(Recipe.read(toy_recipe_path).loss)
+    training = {"steps": 7, "loss": loss, "stages": [{"style_size": 64}]}
+    model = write_model(make_body, tmp_path / "toy.onnx", ["waves", "bricks"], training=training)
+    clip = resources.files("rtstyle.pretrained") / "sample.mp4"
+    told = []
+    found = run(model, limit=1, clip=clip, iterations=[3, 1], device="cpu", progress=lambda *args: told.append(args))
+    assert told[-1] == ("yardstick", 2, 2)
+    plain = found.to_json()
+    assert plain["clip"]["frames"] == 40 and 0 < plain["clip"]["unpainted"] < 20
+    assert [score.yardstick.style_weight for score in found.scores] == [3.0, 5.0]  # the second has its own
+    for style in plain["styles"]:
+        assert style["warp_clip"] > 0
+        stick = style["yardstick"]
+        assert [reached["iterations"] for reached in stick["gatys"]] == [1, 3]
+        first, last = stick["gatys"]
+        assert stick["photograph"]["total"] > first["total"] > last["total"]
+        assert stick["ratios"]["3"] == pytest.approx(stick["net"]["total"] / last["total"])
+    ratios = [style["yardstick"]["ratios"]["3"] for style in plain["styles"]]
+    assert plain["overall"]["yardstick_ratios"]["3"] == pytest.approx(np.mean(ratios))
+    assert "identity" in plain["yardstick_left_out"]
+
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(found.yardstick_table())
+    text = console.export_text()
+    assert "3 iterations" in text and f"({found.overall()['yardstick_ratios'][3]:.2f})" in text
 
 
 def test_json_goes_to_standard_output(run, capsys):
@@ -271,7 +293,14 @@ def test_a_missing_artwork_is_named(toy_model, photos_folder, tmp_path, toy_reci
         evaluate.evaluate_model(toy_model, photos_folder, tmp_path, recipe=toy_recipe_path)
 
 
-@pytest.mark.parametrize("options", [{"size": 32}, {"style_size": 10}, {"limit": 0}])
+@pytest.mark.parametrize("options", [{"size": 32}, {"style_size": 10}, {"limit": 0}, {"iterations": [50, 0]}])
 def test_sizes_and_limits_out_of_range_are_refused(toy_model, photos_folder, paintings_folder, options):
     with pytest.raises(UsageError):
         evaluate.evaluate_model(toy_model, photos_folder, paintings_folder, **options)
+
+
+def test_a_yardstick_needs_the_losses_of_the_training(toy_model, photos_folder, paintings_folder, toy_recipe_path):
+    with pytest.raises(RtstyleError, match="does not say how it was trained"):
+        evaluate.evaluate_model(
+            toy_model, photos_folder, paintings_folder, recipe=toy_recipe_path, size=SIZE, iterations=[5]
+        )

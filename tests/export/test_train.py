@@ -533,3 +533,40 @@ def test_without_its_weight_there_is_no_temporal_loss(trainer_in, short_recipe):
     told = []
     trainer_in("run", short_recipe).run(told.append)
     assert {p.losses["temporal"] for p in told} == {0.0}
+
+
+# --- the absolute losses of the first source paper
+
+
+def test_absolute_losses_are_those_of_pytorch_examples(trainer_in, recipe):
+    """Written out anew: mean squares of features on torchvision's scale and of Gram matrices divided by C H W."""
+    loss = dataclasses.replace(recipe.loss, absolute=True, repeat_shifts=(), tv_weight=0.0)
+    trainer = trainer_in("run", dataclasses.replace(recipe, loss=loss))
+    assert trainer.unit == pytest.approx(57.63)  # the toy weights follow Oxford's convention
+    photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(1))
+    styles = torch.tensor([0, 1])
+    with torch.no_grad():
+        got = trainer.losses(photos, styles, trainer.targets[48])
+        painted = trainer.paint(photos, styles)
+        style_pictures = [train.read_picture(path, 48) for path in trainer.style_files]
+
+        def features(picture):
+            return {k: v / (255 * 0.226) for k, v in trainer.vgg(picture, ["relu1_2", "relu2_2"]).items()}
+
+        def gram(f):
+            flat = f.flatten(2)
+            return flat @ flat.mT / f[0].numel()
+
+        f, c = features(painted), features(photos)
+        content = torch.mean((f["relu2_2"] - c["relu2_2"]) ** 2)
+        style = 0
+        for k in ("relu1_2", "relu2_2"):
+            wanted = torch.cat([gram(features(p[None].float())[k]) for p in style_pictures])
+            style = style + torch.mean((gram(f[k]) - wanted) ** 2, dim=(1, 2))
+    assert float(got["content"]) == pytest.approx(float(content), rel=1e-4)
+    assert float(got["style"]) == pytest.approx(float(style.mean()), rel=1e-4)
+
+
+def test_passes_over_the_photographs(trainer_in, recipe):
+    trainer = trainer_in("run", dataclasses.replace(recipe, passes=3))
+    assert trainer.recipe.steps == 3 * 6 / 2  # six photographs in batches of two

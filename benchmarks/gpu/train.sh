@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Train the bodies of the gallery on a GPU, from what prepare.py gathered: `train.sh OUT [MINUTES] [STEPS]`.
+# studio first, then live, each for at most MINUTES (9); models, curves and contact sheets go to OUT. A run that is cut
+# short has its last checkpoint there (one a minute).
+set -uo pipefail
+out=${1:?a folder for the results} minutes=${2:-9} steps=${3:-}
+cd "$(dirname "$0")/../.."
+mkdir -p "$out"
+for body in studio live; do
+    timeout --signal=INT "${minutes}m" python -m rtstyle train --recipe "export/recipes/$body.toml" \
+        --content .gpu/content --pictures .gpu/style --vgg .gpu/vgg16.safetensors \
+        --run-dir "$out/$body.run" -o "$out/$body.onnx" ${steps:+--steps "$steps"} ${DEVICE:+--device "$DEVICE"} --quiet
+    python -m rtstyle styles --model "$out/$body.onnx" --sheet "$out/$body.png"
+done

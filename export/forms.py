@@ -1,0 +1,169 @@
+"""What people already have, as models of rtstyle: checkpoints, models, and weights of other programs.
+
+Weights of pytorch/examples' fast_neural_style are those of Johnson's net with one style. There the scale and shift
+of each normalisation are weights like all others; here they are the style's code. A bias in front of a
+normalisation is taken away again by its mean, and is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+import onnx
+import torch
+
+from rtstyle import catalog
+from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.export import networks
+from rtstyle.export.to_onnx import export_checkpoint, from_onnx, write_onnx
+
+TRAINED_AT = 256  # side in pixels of the pictures that fast_neural_style trains on, unless told otherwise
+GREY = 127.5  # a body's head gives -1 to 1, theirs grey levels
+EXPECTED = "expected a checkpoint of rtstyle train or weights of pytorch/examples' fast_neural_style"
+# old versions of torch saved these with every InstanceNorm2d, though they are not used
+UNUSED = re.compile(r"(res\d+\.)?in\d+\.(running_mean|running_var|num_batches_tracked)")
+
+
+def export_model(
+    source: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    style: str | None = None,
+    half: bool = False,
+    name: str | None = None,
+    title: str | None = None,
+    artist: str | None = None,
+) -> None:
+    """Write `source` to `out` as a model of rtstyle.
+
+    `source` is a checkpoint of `rtstyle train`, a model (`live`, `studio` or an .onnx file that rtstyle wrote), or
+    a .pth or .model file of fast_neural_style. `style` picks one style of several and makes it part of the net;
+    `half` stores the weights as float16. `name`, `title` and `artist` describe the style of a fast_neural_style
+    file, which says nothing about itself. Raises RtstyleError, and then nothing is written.
+    """
+    source = str(source)
+    card = {"name": name, "title": title, "artist": artist}
+    weights = None
+    if source not in catalog.BUNDLED and not source.lower().endswith(".onnx"):
+        state = _torch_file(source)
+        weights = state if _are_weights(state, source) else None
+    if weights is not None:
+        if style is not None:
+            raise UsageError(f"{source} holds a single style: leave --style out; --name gives it a name")
+        body, description = from_fast_neural_style(weights, Path(source), card)
+        write_onnx(body, description, out, style=description["styles"][0]["name"], half=half)
+        return
+    if any(card.values()):
+        raise UsageError(f"{source} knows the names of its styles: --name, --title and --artist are for bare weights")
+    if source in catalog.BUNDLED or source.lower().endswith(".onnx"):
+        body, description, single = from_model(catalog.model_path(source))
+        write_onnx(body, description, out, style=style or single, half=half)
+    else:
+        export_checkpoint(source, out, style=style, half=half)
+
+
+def from_model(path: Path) -> tuple[networks.Body, dict, str | None]:
+    """(body with its codes, description as `Trainer.describe` gives it, name of the style if it is a part of the net)
+    of a model that rtstyle wrote."""
+    body, cards = from_onnx(path)
+    model = onnx.load(str(path))
+    props = {prop.key: prop.value for prop in model.metadata_props}
+    single = None if any(value.name == "code" for value in model.graph.input) else cards[0]["name"]
+    try:
+        description = {
+            "styles": cards,
+            "reference_height": int(props["rtstyle.reference_height"]),
+            "training": json.loads(props["rtstyle.training"]),
+        }
+    except (LookupError, ValueError):
+        raise RtstyleError(f"{path} has incomplete rtstyle metadata: export it again") from None
+    return body, description, single
+
+
+def _torch_file(path: str) -> object:
+    if not Path(path).is_file():
+        raise RtstyleError(f"the file {path} does not exist")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, zipfile and pickle each raise their own
+        raise RtstyleError(f"{path} cannot be read ({type(error).__name__}): {EXPECTED}") from None
+
+
+def _are_weights(state: object, path: str) -> bool:
+    """True for bare weights, False for a checkpoint. Raises RtstyleError for what is neither."""
+    if not isinstance(state, dict):
+        raise RtstyleError(f"{path} holds a {type(state).__name__}: {EXPECTED}")
+    if {"net", "average", "description"} <= state.keys():
+        return False
+    if "conv1.conv2d.weight" not in state:
+        found = ", ".join(map(str, list(state)[:3])) or "nothing"
+        raise RtstyleError(f"{path} holds {found}, ...: {EXPECTED} (conv1.conv2d.weight, ...)")
+    return True
+
+
+def from_fast_neural_style(
+    state: dict[str, torch.Tensor], path: Path, card: dict[str, str | None]
+) -> tuple[networks.Johnson, dict]:
+    """(body with one code, its description) of the state dict of a TransformerNet.
+
+    Widths and the number of residual blocks are taken from the weights. `path` gives the style its name where the
+    card (name, title, artist, each possibly None) has none. Raises RtstyleError for weights of another net.
+    """
+    own = {key: value for key, value in state.items() if not UNUSED.fullmatch(str(key))}
+    try:
+        widths = [len(own[f"conv{i}.conv2d.weight"]) for i in (1, 2, 3)]
+        blocks = sum(re.fullmatch(r"res\d+\.conv1\.conv2d\.weight", key) is not None for key in own)
+        body = networks.Johnson(1, widths, (blocks,))
+        convs = {"conv1": "conv1", "conv2": "conv2", "conv3": "conv3", "up2": "deconv1", "up1": "deconv2"}
+        norms = ["in1", "in2", "in3"]
+        for i in range(blocks):
+            for j in (1, 2):
+                convs[f"residuals.{i}.conv{j}"] = f"res{i + 1}.conv{j}"
+                norms.append(f"res{i + 1}.in{j}")
+        norms += ["in4", "in5"]
+        taken = {f"{ours}.weight": own.pop(f"{theirs}.conv2d.weight").float() for ours, theirs in convs.items()}
+        for theirs in convs.values():
+            own.pop(f"{theirs}.conv2d.bias", None)
+        taken["head.weight"] = own.pop("deconv3.conv2d.weight").float() / GREY
+        taken["head.bias"] = own.pop("deconv3.conv2d.bias").float() / GREY - 1
+        layers = [(own.pop(f"{norm}.weight").float(), own.pop(f"{norm}.bias").float()) for norm in norms]
+        if [len(scale) for scale, _ in layers] != body.norm_channels():
+            raise ValueError("normalisations of other widths")
+        body.load_state_dict(taken | {"codes": networks.pack(layers)[None]})
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else "its weights have other shapes"
+        raise RtstyleError(f"{path} is not a net of pytorch/examples' fast_neural_style: {reason}") from None
+    if own:
+        raise RtstyleError(f"{path} is not a net of pytorch/examples' fast_neural_style: it also has {next(iter(own))}")
+    if not all(bool(weight.isfinite().all()) for weight in body.state_dict().values()):
+        raise RtstyleError(f"{path} is damaged: some of its weights are not finite numbers")
+    return body, describe(path, card)
+
+
+def describe(path: Path, card: dict[str, str | None]) -> dict:
+    """The description of a model made from the weights at `path`; its style is called after the file by default."""
+    name = card["name"] or catalog.typeable(path.stem)
+    if name != catalog.typeable(name):
+        raise UsageError(f"a style cannot be called {name!r}, because it has to be typed: try {catalog.typeable(name)}")
+    return {
+        "styles": [
+            {
+                "name": name,
+                "title": card["title"] or name,
+                "artist": card["artist"] or "",
+                "year": "",
+                "licence": "",
+                "source": path.name,
+            }
+        ],
+        "reference_height": TRAINED_AT,
+        "training": {
+            "program": "pytorch/examples fast_neural_style",
+            "weights": path.name,
+            "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        },
+    }

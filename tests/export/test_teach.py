@@ -1,0 +1,193 @@
+"""A new style from a picture: a code against a frozen body, or the body too."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from PIL import Image  # noqa: E402
+
+from rtstyle import RtstyleError, Stylizer, catalog  # noqa: E402
+from rtstyle.export import data, run  # noqa: E402
+from rtstyle.export.run import teach_style, train_model  # noqa: E402
+from rtstyle.export.to_onnx import from_onnx, properties  # noqa: E402
+
+pytest_plugins = ["runtime_fixtures"]
+
+
+@pytest.fixture(scope="module")
+def toy_model(tmp_path_factory, photos_folder, paintings_folder, fake_vgg):
+    """A gallery of two styles on a toy body, from a recipe."""
+    from conftest import TOY_RECIPE
+
+    folder = tmp_path_factory.mktemp("toy")
+    (folder / "toy.toml").write_text(TOY_RECIPE, encoding="utf-8")
+    options = {"device": "cpu", "precision": "fp32", "vgg": fake_vgg, "say": lambda text: None}
+    return train_model(folder / "toy.toml", photos_folder, paintings_folder, folder / "toy.onnx", steps=30, **options)
+
+
+@pytest.fixture
+def teach(toy_model, photos_folder, paintings_folder, fake_vgg, monkeypatch, tmp_path):
+    """A function that teaches the toy body the bricks, in small crops."""
+    monkeypatch.setattr(run, "STAGES", [run.Stage(1.0, 48, 2, 48)])
+
+    def teach(out="mine.onnx", picture=paintings_folder / "bricks.png", **options):
+        told = []
+        usual = {"content": photos_folder, "model": str(toy_model), "steps": 5, "device": "cpu", "precision": "fp32"}
+        options = usual | {"vgg": fake_vgg, "say": told.append} | options
+        return teach_style(picture, tmp_path / out, **options), told
+
+    return teach
+
+
+def losses(path):
+    with open(path / "losses.csv", newline="") as file:
+        return [float(row["style"]) for row in csv.DictReader(file)]
+
+
+def test_a_code_learns_and_the_body_stays(teach, toy_model, tmp_path, own_styles):
+    out, _ = teach(steps=40, card={"title": "Bricks", "artist": "A. Mason", "name": ""})
+    before, _ = from_onnx(toy_model)
+    after, cards = from_onnx(out)
+    assert after.body_sha256() == before.body_sha256() and len(after.codes) == 1
+    assert not any(torch.allclose(after.codes[0], code) for code in before.codes)
+    style = losses(tmp_path / "mine.run")
+    assert np.mean(style[-8:]) < 0.97 * np.mean(style[:8])
+    assert (cards[0]["name"], cards[0]["title"], cards[0]["licence"]) == ("mine", "Bricks", "unknown")
+    assert catalog.load(str(out)).styles[0].thumbnail.startswith("data:image/jpeg;base64,")
+    training = json.loads(properties(out)["rtstyle.training"])
+    assert training["frozen_body"] and training["init"]["body_sha256"] == before.body_sha256()
+    # it is a style like any other: painted with, mixed, added to one's own
+    model = catalog.load(str(toy_model))
+    mixed = catalog.resolve(f"{toy_model}:1,{out}:1", str(toy_model))
+    np.testing.assert_allclose(mixed.code, (model.styles[0].code + after.codes[0].detach().numpy()) / 2, atol=1e-6)
+    assert Stylizer(str(out), device="cpu", threads=1)(np.zeros((32, 32, 3), np.uint8)).shape == (32, 32, 3)
+    catalog.add(out)
+    assert catalog.resolve("mine").model.path.parent == own_styles
+
+
+@pytest.fixture
+def own_styles(tmp_path, monkeypatch):
+    folder = tmp_path / "own"
+    monkeypatch.setattr(catalog, "user_folder", lambda: folder)
+    return folder
+
+
+def test_it_starts_from_the_nearest_style(teach, toy_model, paintings_folder):
+    """Taught the very pictures that the gallery knows, it starts from their own codes."""
+    body, _ = from_onnx(toy_model)
+    for picture, row in (("waves.png", 0), ("bricks.png", 1)):
+        out, _ = teach(f"{row}.onnx", paintings_folder / picture, steps=1)
+        started = from_onnx(out)[0].codes[0]
+        assert int((body.codes - started).square().sum(1).argmin()) == row
+
+
+def test_full_trains_the_body_too(teach, toy_model):
+    out, _ = teach(full=True)
+    assert from_onnx(out)[0].body_sha256() != from_onnx(toy_model)[0].body_sha256()
+    assert not json.loads(properties(out)["rtstyle.training"])["frozen_body"]
+
+
+def test_the_same_numbers_twice(teach):
+    first, second = (teach(name)[0].read_bytes() for name in ("one.onnx", "two.onnx"))
+    assert from_bytes(first) == from_bytes(second)
+
+
+def from_bytes(content):
+    import onnx
+
+    model = onnx.load_from_string(content)
+    props = {prop.key: prop.value for prop in model.metadata_props}
+    return [t.SerializeToString() for t in model.graph.initializer], props["rtstyle.codes"]
+
+
+def test_ctrl_c_keeps_what_was_learned_and_resume_goes_on(teach, tmp_path):
+    def interrupt(progress):
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(RtstyleError, match=r"stopped at step 3 of 6: .*mine\.onnx is as far as it got"):
+        teach(steps=6, callback=interrupt)
+    assert catalog.load(str(tmp_path / "mine.onnx")).styles[0].name == "mine"
+    out, _ = teach(steps=6, resume=True)
+    whole, _ = teach("whole.onnx", steps=6)
+    assert from_bytes(out.read_bytes()) == from_bytes(whole.read_bytes())
+    with pytest.raises(RtstyleError, match="made by another recipe"):
+        teach(steps=6, resume=True, full=True)
+
+
+def test_without_photographs_it_learns_from_bundled_ones(teach, monkeypatch):
+    monkeypatch.setattr(data, "default_pictures", lambda size: data_pictures(size))
+    _, told = teach(content=None, steps=1)
+    assert told[0].startswith("no --content: learning from the few photographs that come with rtstyle")
+
+
+def data_pictures(size):
+    return [
+        torch.full((3, 64, 64), 100, dtype=torch.uint8),
+        torch.arange(3 * 64 * 64).remainder(255).byte().view(3, 64, 64),
+    ]
+
+
+def test_bundled_content_is_varied_and_always_the_same():
+    pictures = data.default_pictures(96)
+    again = data.default_pictures(96)
+    assert len(pictures) >= 40 and all(torch.equal(a, b) for a, b in zip(pictures, again, strict=True))
+    assert all(p.dtype == torch.uint8 and p.shape[0] == 3 and min(p.shape[1:]) == 96 for p in pictures)
+    means = torch.stack([p.float().mean((1, 2)) for p in pictures])
+    assert means.std(0).min() > 20
+    assert min(p.float().std() for p in pictures) > 10
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"picture": "lost.jpg"}, "lost.jpg does not exist"),
+        ({"picture": "."}, "is a folder: give one picture, or a --recipe"),
+        ({"out": "mine.pth"}, "must be named .onnx"),
+        ({"style_weight": -1.0}, "the style weight must be above 0"),
+        ({"model": "lost.onnx"}, "the model file lost.onnx does not exist"),
+        ({"content": "nowhere"}, "the folder nowhere does not exist"),
+    ],
+)
+def test_what_cannot_be_taught_is_a_sentence(teach, change, words):
+    with pytest.raises(RtstyleError, match=words):
+        teach(**change)
+
+
+def test_a_tiny_or_broken_picture_is_a_sentence(teach, tmp_path):
+    Image.new("RGB", (20, 300)).save(tmp_path / "tiny.png")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG broken")
+    with pytest.raises(RtstyleError, match=r"too small \(20x300\): 32 pixels"):
+        teach(picture=tmp_path / "tiny.png")
+    with pytest.raises(RtstyleError, match="not a readable picture"):
+        teach(picture=tmp_path / "broken.png")
+    assert not (tmp_path / "mine.onnx").exists()
+
+
+def test_the_command(call, toy_model, photos_folder, paintings_folder, fake_vgg, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "STAGES", [run.Stage(1.0, 48, 2, 48)])
+    common = ["--content", photos_folder, "--model", toy_model, "--vgg", fake_vgg, "--device", "cpu"]
+    picture = paintings_folder / "waves.png"
+    code, out, err = call("train", picture, *common, "-o", tmp_path / "sea.onnx", "--steps", "2", "--artist", "Me")
+    assert (code, out) == (0, f"{tmp_path / 'sea.onnx'}\n") and "1 style, 6 photographs, 2 steps on cpu" in err
+    assert catalog.load(str(tmp_path / "sea.onnx")).styles[0].artist == "Me"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give the picture to learn, or a --recipe"),
+        (["a.png", "--recipe", "b.toml"], "not both"),
+        (["a.png", "--init", "b.onnx"], "--init goes with --recipe"),
+        (["--recipe", "b.toml", "--full"], "--full goes with a picture"),
+        (["--recipe", "b.toml", "--name", "x"], "--name goes with a picture"),
+    ],
+)
+def test_wrong_usage_of_the_command(call, arguments, words):
+    code, _, err = call("train", *arguments, "-o", "x.onnx")
+    assert code == 2 and words in err
