@@ -23,6 +23,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import os
@@ -519,8 +520,9 @@ class Trainer:
             "generator": self.generator.get_state(),
             "description": self.describe(),
         }
+        torch.save(state, packed := io.BytesIO())  # torch's own writing turns a full disk into a riddle
         with written_beside(self.checkpoint) as part:
-            torch.save(state, part)
+            part.write_bytes(packed.getbuffer())
         with written_beside(self.run_dir / "losses.csv") as part, open(part, "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)

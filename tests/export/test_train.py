@@ -570,3 +570,26 @@ def test_absolute_losses_are_those_of_pytorch_examples(trainer_in, recipe):
 def test_passes_over_the_photographs(trainer_in, recipe):
     trainer = trainer_in("run", dataclasses.replace(recipe, passes=3))
     assert trainer.recipe.steps == 3 * 6 / 2  # six photographs in batches of two
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(trainer_in, short_recipe, tmp_path):
+    """Files may grow to 4 KB only, from the third step on: a checkpoint needs more."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    trainer = trainer_in("run", short_recipe)
+
+    def fill_disk(progress):
+        if progress.step == 3:
+            trainer.save()
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+
+    try:
+        with pytest.raises(RtstyleError, match=r"could not write .*checkpoint\.pt"):
+            trainer.run(fill_disk)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"] == 3
+    assert [path.name for path in (tmp_path / "run").iterdir() if "part" in path.name] == []
+    resumed = trainer_in("run", short_recipe, resume=True)
+    resumed.run()
+    assert resumed.step == short_recipe.steps
