@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-EPS = 1e-5
+EPS = 5e-3  # large enough that an almost flat frame stays flat: its noise is not blown up to full contrast
 # Frames enter in grey levels (0 to 255). The first normalisation undoes that scale exactly, so only its
 # epsilon has to follow: otherwise the noise of an almost flat frame would be blown up to full contrast.
 EPS_GREY = EPS * 127.5**2
@@ -123,14 +123,14 @@ class Separable(nn.Module):
 class Residual(nn.Module):
     """Johnson's residual block: two 3x3 convolutions."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, eps: float = EPS):
         super().__init__()
         self.conv1, self.conv2 = conv(width, width, 3), conv(width, width, 3)
-        self.width = width
+        self.width, self.eps = width, eps
 
     def paint(self, op, x):
-        y = op.relu(op.norm(same(op, self.conv1, x), self.width))
-        return op.add(x, op.norm(same(op, self.conv2, y), self.width))
+        y = op.relu(op.norm(same(op, self.conv1, x), self.width, self.eps))
+        return op.add(x, op.norm(same(op, self.conv2, y), self.width, self.eps))
 
 
 class Body(nn.Module):
@@ -251,7 +251,7 @@ class Studio(Body):
     name = "studio"
     stride = 4
     least = 16
-    first_eps = EPS_GREY
+    eps, first_eps = EPS, EPS_GREY
     nearest = False  # how it gets larger again: by repeating pixels, or smoothly
 
     def __init__(self, styles: int = 1, widths=(32, 64, 128), blocks=(5,), generator=None):
@@ -261,7 +261,7 @@ class Studio(Body):
         self.conv1 = conv(3, full, 9)
         self.conv2 = conv(full, half, 3, 2)
         self.conv3 = conv(half, quarter, 3, 2)
-        self.residuals = nn.ModuleList(Residual(quarter) for _ in range(blocks[0]))
+        self.residuals = nn.ModuleList(Residual(quarter, self.eps) for _ in range(blocks[0]))
         self.up2 = conv(quarter, half, 3)
         self.up1 = conv(half, full, 3)
         self.head = conv(full, 3, 9, bias=True)
@@ -271,21 +271,21 @@ class Studio(Body):
         full, half, quarter = self.widths
         up = op.repeat if self.nearest else op.up
         x = op.relu(op.norm(op.conv(self.conv1, op.image(x, 4)), full, self.first_eps))
-        x = op.relu(op.norm(same(op, self.conv2, x), half))
-        x = op.relu(op.norm(same(op, self.conv3, x), quarter))
+        x = op.relu(op.norm(same(op, self.conv2, x), half, self.eps))
+        x = op.relu(op.norm(same(op, self.conv3, x), quarter, self.eps))
         for block in self.residuals:
             x = block.paint(op, x)
-        x = op.relu(op.norm(same(op, self.up2, up(x)), half))
-        x = op.relu(op.norm(same(op, self.up1, up(x)), full))
+        x = op.relu(op.norm(same(op, self.up2, up(x)), half, self.eps))
+        x = op.relu(op.norm(same(op, self.up1, up(x)), full, self.eps))
         return op.head(self.head, op.reflect(x, 4))
 
 
 class Johnson(Studio):
     """The same net as pytorch/examples' fast_neural_style has it, for weights that people already have: see
-    `rtstyle.export.forms`. Theirs repeats pixels, and its first normalisation has the usual epsilon."""
+    `rtstyle.export.forms`. Theirs repeats pixels, and its normalisations have PyTorch's epsilon."""
 
     name = "johnson"
-    first_eps = EPS
+    eps = first_eps = 1e-5
     nearest = True
 
 

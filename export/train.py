@@ -6,6 +6,7 @@ relative to its target so that layers and paintings count alike):
     L = w_c * mean_l ||F_l(y) - F_l(c)||^2 / ||F_l(c)||^2
       + w_s * mean_l ||G_l(y) - G_l(s)||^2 / ||G_l(s)||^2
       + w_s * w_r * the same for correlations at a distance, which punish wallpaper (Berger and Memisevic 2017)
+        (with `regions` = R, each of R x R parts of the picture by itself, so that the paint goes everywhere)
       + w_i * identity: a painted photograph must stay nearer to its own photograph than to any other
       + w_t * temporal: the painting of the moved photograph is the moved painting (Wang et al. 2020, ReReVST)
       + w_tv * TV(y) + out-of-range penalty
@@ -75,6 +76,7 @@ class Loss:
     style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
     content_weight: float = 1.0
     style_weight: float = 8.0
+    regions: int = 1
     repeat_layer: str = "relu3_3"
     repeat_shifts: tuple[int, ...] = ()
     repeat_weight: float = 1.0
@@ -416,9 +418,12 @@ class Trainer:
             wanted = self.vgg(photos, (*loss.content_layers, *self.identity_layers))
         found = self.vgg(painted, (*loss.content_layers, *self.style_layers, *self.identity_layers))
         content = sum(self.content_distance(found[k], wanted[k]) for k in loss.content_layers)
+        matrices = self.style_matrices(split(found, loss.regions))
         distances = {
-            name: self.style_distance(matrix, targets[name][styles])
-            for name, matrix in self.style_matrices(found).items()
+            name: self.style_distance(matrix, targets[name][styles].repeat_interleave(loss.regions**2, 0))
+            .view(len(styles), -1)
+            .mean(1)
+            for name, matrix in matrices.items()
         }
         style = sum(distances[layer] for layer in loss.style_layers)
         if not loss.absolute:
@@ -594,6 +599,19 @@ class Trainer:
             painted = net.stylize(frame.expand(len(net.codes), -1, -1, -1).contiguous(), net.codes)
             rows.append([frame.numpy(), *painted.numpy()])
         draw_grid(rows, ["photograph", *(style.name for style in self.recipe.style)], self.run_dir / "preview.png")
+
+
+def split(found: dict[str, torch.Tensor], regions: int) -> dict[str, torch.Tensor]:
+    """Feature maps [N, C, H, W] to those of regions x regions equal parts, [N regions^2, C, H / regions, W / regions];
+    what is left over at the bottom and on the right is left out."""
+    if regions == 1:
+        return found
+    parts = {}
+    for layer, maps in found.items():
+        n, c, h, w = maps.shape[0], maps.shape[1], maps.shape[2] // regions, maps.shape[3] // regions
+        grid = maps[:, :, : h * regions, : w * regions].reshape(n, c, regions, h, regions, w)
+        parts[layer] = grid.permute(0, 2, 4, 1, 3, 5).reshape(n * regions**2, c, h, w)
+    return parts
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict:

@@ -60,6 +60,7 @@ def stylize_folder(
         raise RtstyleError(f"the output folder {out} is the input: choose another")
     if not out.parent.is_dir():
         raise RtstyleError(f"the folder {out.parent} does not exist: create it first")
+    made = not out.exists()
     out.mkdir(exist_ok=True)
     skipped = []
     for done, path in enumerate(files, start=1):
@@ -70,5 +71,7 @@ def stylize_folder(
         if progress:
             progress(done, len(files))
     if len(skipped) == len(files):
+        if made:
+            out.rmdir()
         raise RtstyleError(f"none of the {len(files)} pictures could be painted: {skipped[0]}")
     return len(files) - len(skipped), skipped

@@ -46,8 +46,8 @@ class Device:
 
 def parse(name: str) -> tuple[str, int]:
     """`cuda:1` to ("cuda", 1). Raises UsageError for anything else than the known names."""
-    kind, _, number = name.lower().partition(":")
-    if kind not in (*NAMES, "auto") or (number and (kind not in ("cuda", "tensorrt") or not number.isdecimal())):
+    kind, colon, number = name.lower().partition(":")
+    if kind not in (*NAMES, "auto") or (colon and (kind not in ("cuda", "tensorrt") or not number.isdecimal())):
         raise UsageError(f"unknown device {name!r}: choose auto, {', '.join(NAMES)} or cuda:1")
     return kind, int(number or 0)
 

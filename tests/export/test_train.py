@@ -593,3 +593,30 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(trainer_in, short_recipe, tm
     resumed = trainer_in("run", short_recipe, resume=True)
     resumed.run()
     assert resumed.step == short_recipe.steps
+
+
+def test_regions_are_the_parts_of_the_picture():
+    maps = torch.arange(2 * 3 * 5 * 7.0).view(2, 3, 5, 7)
+    parts = train.split({"relu1_2": maps}, 2)["relu1_2"]
+    assert parts.shape == (8, 3, 2, 3)
+    for n, r, c in ((0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 1)):
+        assert torch.equal(parts[4 * n + 2 * r + c], maps[n, :, 2 * r : 2 * r + 2, 3 * c : 3 * c + 3])
+
+
+def test_regions_punish_paint_in_one_corner(trainer_in, recipe, monkeypatch):
+    """Half of a picture painted all over, half not: as a whole it may pass, part by part it does not."""
+    trainers = [
+        trainer_in(f"{regions}", dataclasses.replace(recipe, loss=dataclasses.replace(recipe.loss, regions=regions)))
+        for regions in (1, 2)
+    ]
+    photos = trainers[0].photos.batch(1, 48, torch.Generator().manual_seed(1))
+    painting = train.read_picture(trainers[0].style_files[0], 48)[None, :, :48, :48].float()
+    half = torch.cat([painting[..., :24], torch.full_like(photos[..., 24:], 128.0)], 3)
+    style = {}
+    for trainer in trainers:
+        for name, picture in (("half", half), ("whole", painting)):
+            monkeypatch.setattr(trainer, "paint", lambda photos, styles, picture=picture: picture)
+            with torch.no_grad():
+                losses = trainer.losses(photos, torch.tensor([0]), trainer.targets[48])
+            style[trainer.recipe.loss.regions, name] = float(losses["style"])
+    assert style[2, "half"] - style[2, "whole"] > 1.2 * (style[1, "half"] - style[1, "whole"]) > 0
