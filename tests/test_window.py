@@ -207,14 +207,6 @@ def test_numbers_choose_styles_with_a_crossfade(still, paint, names, home):
     assert between >= len(names) // 2, "styles change at once"
 
 
-def test_numbers_beyond_the_gallery_are_ignored(still, names, home):
-    assert len(names) == 8, "these numbers are not beyond the gallery any more"
-    still.press(9, 0, "i")
-    still.wait_for_words(f"{names[0]}, strength 100%")
-    still.press("i")
-    still.wait_for_picture(home)
-
-
 def test_n_and_p_choose_the_next_and_the_previous_style_around_the_ends(still, paint, names):
     for key, at in [("n", 1), ("p", 0), ("p", -1), ("n", 0)]:
         still.press(key)
