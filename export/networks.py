@@ -38,13 +38,24 @@ class TorchOps:
         below, right = (margin + max(-size % self.stride, self.least - size) for size in x.shape[2:])
         return F.pad(x, [margin, right, margin, below], mode="reflect")
 
-    def conv(self, module: nn.Conv2d, x):
-        return F.conv2d(x, module.weight, module.bias, module.stride, groups=module.groups)
+    def conv(self, module: nn.Conv2d, x, zeros: int = 0):
+        """`zeros` many of them on every side first."""
+        return F.conv2d(x, module.weight, module.bias, module.stride, zeros, groups=module.groups)
 
     def norm(self, x, channels: int, eps: float = EPS):
+        scale, shift = self._next(channels)
+        return F.instance_norm(x, eps=eps) * scale + shift
+
+    def active(self, x, channels: int, eps: float = EPS):
+        """relu(norm(x)) less its value where x is at its mean: zero on a flat frame, so that zeros around it are no
+        border. What a channel loses everywhere, the next normalisation would take away all the same."""
+        scale, shift = self._next(channels)
+        return F.relu(F.instance_norm(x, eps=eps) * scale + shift) - F.relu(shift)
+
+    def _next(self, channels: int):
         scale, shift = self.code[:, self.at : self.at + 2 * channels].unflatten(1, (2, channels, 1, 1)).unbind(1)
         self.at += 2 * channels
-        return F.instance_norm(x, eps=eps) * scale + shift
+        return scale, shift
 
     def relu(self, x):
         return F.relu(x)
@@ -107,6 +118,12 @@ def same(op, module: nn.Conv2d, x):
     return op.conv(module, op.reflect(x, module.kernel_size[0] // 2))
 
 
+def inner(op, module: nn.Conv2d, x):
+    """The same with zeros around, for what `active` gives: runtimes pad with zeros inside the convolution, and
+    reflecting costs a copy."""
+    return op.conv(module, x, zeros=module.kernel_size[0] // 2)
+
+
 class Separable(nn.Module):
     """Depthwise and pointwise convolution, normalised: cheap mixing of space and channels."""
 
@@ -116,8 +133,8 @@ class Separable(nn.Module):
         self.pointwise = conv(cin, cout, 1)
 
     def paint(self, op, x):
-        x = op.conv(self.pointwise, same(op, self.depthwise, x))
-        return op.relu(op.norm(x, self.pointwise.out_channels))
+        x = op.conv(self.pointwise, inner(op, self.depthwise, x))
+        return op.active(x, self.pointwise.out_channels)
 
 
 class Residual(nn.Module):
@@ -194,6 +211,8 @@ class _NormSpy:
     def norm(self, x, channels, eps=EPS):
         self.channels.append(channels)
 
+    active = norm
+
     def __getattr__(self, name):
         return lambda *args, **kwargs: None
 
@@ -230,8 +249,8 @@ class Live(Body):
 
     def paint(self, op, x):
         half, quarter, _ = self.widths
-        a = op.relu(op.norm(op.conv(self.stem, op.image(x, 2)), half, EPS_GREY))
-        b = op.relu(op.norm(same(op, self.down4, a), quarter))
+        a = op.active(op.conv(self.stem, op.image(x, 2)), half, EPS_GREY)
+        b = op.active(inner(op, self.down4, a), quarter)
         for block in self.quarter_in:
             b = op.add(b, block.paint(op, b))
         c = self.down8.paint(op, b)

@@ -8,6 +8,7 @@ relative to its target so that layers and paintings count alike):
       + w_s * w_r * the same for correlations at a distance, which punish wallpaper (Berger and Memisevic 2017)
         (with `regions` = R, each of R x R parts of the picture by itself, so that the paint goes everywhere)
       + w_i * identity: a painted photograph must stay nearer to its own photograph than to any other
+      + w_a * rival: its style distance to its own artwork must stay below that to any other artwork, by a margin
       + w_t * temporal: the painting of the moved photograph is the moved painting (Wang et al. 2020, ReReVST)
       + w_tv * TV(y) + out-of-range penalty
 
@@ -16,7 +17,9 @@ weighs them: content the mean square of the difference, style the mean square of
 Gram matrices (divided by C H W), each summed over its layers, of features on the scale of torchvision's VGG (inputs
 in standard deviations; those of weights for 0 to 255 are divided by OXFORD_UNIT).
 
-Each sample of a batch gets a style of its own, drawn at random (Dumoulin et al. 2017).
+Each sample of a batch gets a style of its own, drawn at random (Dumoulin et al. 2017). The artworks under
+[[practice]] take part like styles but are not exported: a body that has painted more has more to offer to a style
+that it learns later, frozen.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ from rtstyle.files import written_beside
 STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
 STRANGERS = 32
 OXFORD_UNIT = 255 * 0.226  # grey levels in the standard deviation that torchvision's inputs are divided by
-COLUMNS = ("step", "total", "content", "identity", "style", "temporal", "tv", "learning_rate", "seconds")
+COLUMNS = ("step", "total", "content", "identity", "style", "rival", "temporal", "tv", "learning_rate", "seconds")
 
 
 @dataclasses.dataclass
@@ -83,6 +86,8 @@ class Loss:
     identity_layer: str = "relu4_2"
     identity_margin: float = 0.1
     identity_weight: float = 0.0
+    rival_margin: float = 0.05
+    rival_weight: float = 0.0
     temporal_weight: float = 0.0
     tv_weight: float = 10.0
 
@@ -113,6 +118,8 @@ class Recipe:
     loss: Loss = dataclasses.field(default_factory=Loss)
     stage: list[Stage] = dataclasses.field(default_factory=lambda: [Stage()])
     style: list[Style] = dataclasses.field(default_factory=list)
+    practice: list[Style] = dataclasses.field(default_factory=list)
+    practice_share: float = 0.25  # of the samples, if there is any practice
 
     @classmethod
     def read(cls, path: str | os.PathLike) -> Recipe:
@@ -128,7 +135,8 @@ class Recipe:
                 data["loss"] = Loss(**data["loss"])
             if "stage" in data:
                 data["stage"] = [Stage(**item) for item in data["stage"]]
-            data["style"] = [Style(**item) for item in data.get("style", [])]
+            for key in ("style", "practice"):
+                data[key] = [Style(**item) for item in data.get(key, [])]
             recipe = cls(**data)
             recipe.check(path)
         except TypeError as error:
@@ -136,8 +144,8 @@ class Recipe:
         return recipe
 
     def check(self, path) -> None:
-        names = [style.name for style in self.style]
-        if not names:
+        names = [style.name for style in self.artworks]
+        if not self.style:
             raise RtstyleError(f"the recipe {path} names no [[style]]")
         if len(set(names)) < len(names):
             raise RtstyleError(f"the recipe {path} gives two styles the same name")
@@ -148,6 +156,8 @@ class Recipe:
                 networks.build(self.body, 1, self.config)
         except (TypeError, ValueError, LookupError, RuntimeError) as error:
             raise RtstyleError(f"the recipe {path} has a config that makes no {self.body} body: {error}") from None
+        if not 0 <= self.practice_share < 1:
+            raise RtstyleError(f"the recipe {path} has a practice_share out of range: from 0 to below 1")
         if self.steps < 1 or self.passes < 0 or self.learning_rate <= 0 or not self.stage:
             raise RtstyleError(f"the recipe {path} needs steps, a learning rate and a [[stage]]")
         for stage in self.stage:
@@ -156,6 +166,11 @@ class Recipe:
                     f"the recipe {path} has a [[stage]] out of range: share above 0, crop a multiple of 8 from 32, "
                     "batch from 1, style_size from 32"
                 )
+
+    @property
+    def artworks(self) -> list[Style]:
+        """The styles, then what is only practised on."""
+        return [*self.style, *self.practice]
 
     def digest(self) -> str:
         """SHA-256 of the recipe's content; comments and order of keys do not matter."""
@@ -234,10 +249,10 @@ class Trainer:
 
         self.vgg = perceptual.VGG(recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=self.dtype)
         self.unit = OXFORD_UNIT if self.vgg.convention == "oxford" else 1.0
-        self.style_files = [Path(pictures) / style.file for style in recipe.style]
+        self.style_files = [Path(pictures) / style.file for style in recipe.artworks]
         self.targets = {size: self.style_targets(size) for size in sorted({s.style_size for s in recipe.stage})}
         self.style_weights = torch.tensor(
-            [recipe.loss.style_weight if s.weight is None else s.weight for s in recipe.style], device=self.device
+            [recipe.loss.style_weight if s.weight is None else s.weight for s in recipe.artworks], device=self.device
         )
         largest = max(stage.crop for stage in recipe.stage)
         self.photos = Photos(content, max(256, largest + largest // 8), self.device)
@@ -251,7 +266,7 @@ class Trainer:
             raise RtstyleError(f"the run folder {self.run_dir} cannot be made: {error.strerror}") from None
         self.strangers = self.stranger_features() if recipe.loss.identity_weight else {}
         self.generator = torch.Generator().manual_seed(recipe.seed)
-        self.net = networks.build(recipe.body, len(recipe.style), recipe.config, self.generator)
+        self.net = networks.build(recipe.body, len(recipe.artworks), recipe.config, self.generator)
         self.seed_weights()
         self.started_from = None
         self.frozen = frozen
@@ -295,7 +310,7 @@ class Trainer:
         self.started_from = {"body_sha256": other.body_sha256()}
         known = {card["name"]: row for row, card in enumerate(cards)}
         with torch.no_grad():
-            for row, style in enumerate(self.recipe.style):
+            for row, style in enumerate(self.recipe.artworks):
                 at = known[style.name] if style.name in known else self.nearest(other.codes.to(self.device), row)
                 self.net.codes[row] = other.codes[at]
 
@@ -386,6 +401,24 @@ class Trainer:
         )
         return F.relu(self.recipe.loss.identity_margin + distances.diagonal()[:count] - others_only.amin(1))
 
+    def rival_loss(self, matrices: dict, styles: torch.Tensor, targets: dict) -> torch.Tensor:
+        """How far each painting is from being nearest, by style distance, to its own artwork, one value a sample [N].
+
+        The hinge max(0, margin + d(y, s) - min_k d(y, s_k)) over all the artworks of the run, d as in the loss of
+        style; `matrices` {layer: [N, C, C]} of whole pictures. Without it, pale artworks become like each other.
+        """
+        apart = 0.0
+        for layer in self.recipe.loss.style_layers:
+            found, wanted = matrices[layer].flatten(1).float(), targets[layer].flatten(1).float()
+            norms = wanted.square().sum(1)
+            squares = found.square().sum(1, keepdim=True) + norms - 2 * found @ wanted.T
+            apart = apart + squares / norms / len(self.recipe.loss.style_layers)
+        own = apart.gather(1, styles[:, None])[:, 0]
+        if apart.shape[1] == 1:
+            return torch.zeros_like(own)
+        others = apart.scatter(1, styles[:, None], torch.inf).amin(1)
+        return F.relu(self.recipe.loss.rival_margin + own - others)
+
     def paint(self, photos: torch.Tensor, styles: torch.Tensor) -> torch.Tensor:
         """The net in the run's precision, float32 out."""
         mixed = self.device.type == "cuda" and self.precision == "bf16"
@@ -433,6 +466,10 @@ class Trainer:
         identity = torch.zeros_like(content)
         for layer in self.identity_layers:
             identity = self.identity_loss(found[layer], wanted[layer], photos.shape[2])
+        rival = torch.zeros_like(content)
+        if loss.rival_weight:
+            whole = {layer: matrices[layer].unflatten(0, (-1, loss.regions**2)).mean(1) for layer in loss.style_layers}
+            rival = self.rival_loss(whole, styles, targets)
         temporal = torch.zeros_like(content)
         if motion is not None:
             temporal = self.temporal_loss(photos, painted, styles, motion)
@@ -440,21 +477,32 @@ class Trainer:
         outside = (F.relu(-painted) + F.relu(painted - 255)).div(255).square().mean(dim=(1, 2, 3))
         painting = self.style_weights[styles] * (style + loss.repeat_weight * repeat)
         keeping = loss.content_weight * content + loss.identity_weight * identity
+        painting = painting + loss.rival_weight * rival
         total = keeping + painting + loss.temporal_weight * temporal + loss.tv_weight * tv + 10 * outside
         parts = {
             "total": total,
             "content": content,
             "identity": identity,
             "style": style,
+            "rival": rival,
             "temporal": temporal,
             "tv": tv,
         }
         return {name: values.mean() for name, values in parts.items()}
 
+    def draw_styles(self, count: int) -> torch.Tensor:
+        """int64 [count]: which artwork each sample of a batch is painted after."""
+        shown, practised = len(self.recipe.style), len(self.recipe.practice)
+        if not practised:
+            return torch.randint(shown, (count,), generator=self.generator)
+        share = self.recipe.practice_share
+        chances = torch.tensor([(1 - share) / shown] * shown + [share / practised] * practised)
+        return torch.multinomial(chances, count, replacement=True, generator=self.generator)
+
     def train_step(self) -> dict[str, float]:
         stage = self.recipe.stage_at(self.step)
         rate = self.recipe.learning_rate_at(self.step)
-        styles = torch.randint(len(self.recipe.style), (stage.batch,), generator=self.generator).to(self.device)
+        styles = self.draw_styles(stage.batch).to(self.device)
         photos = self.photos.batch(stage.batch, stage.crop, self.generator)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -580,10 +628,8 @@ class Trainer:
         }
 
     def averaged_net(self) -> networks.Body:
-        """The net with the averaged weights, on the CPU: what is exported."""
-        net = networks.build(self.recipe.body, len(self.recipe.style), self.recipe.config)
-        net.load_state_dict({k: v.cpu() for k, v in self.average.items()})
-        return net.eval()
+        """The net with the averaged weights and the styles that are shown, on the CPU: what is exported."""
+        return averaged(self.average, self.describe())
 
     def show(self) -> None:
         """Draw curves.png and preview.png into the run's folder."""
@@ -612,6 +658,14 @@ def split(found: dict[str, torch.Tensor], regions: int) -> dict[str, torch.Tenso
         grid = maps[:, :, : h * regions, : w * regions].reshape(n, c, regions, h, regions, w)
         parts[layer] = grid.permute(0, 2, 4, 1, 3, 5).reshape(n * regions**2, c, h, w)
     return parts
+
+
+def averaged(average: dict[str, torch.Tensor], description: dict) -> networks.Body:
+    """The net of a run's averaged weights, without the codes of what was only practised on."""
+    styles = len(description["styles"])
+    net = networks.build(description["body"], styles, description["config"])
+    net.load_state_dict({k: v.cpu() if k != "codes" else v[:styles].cpu() for k, v in average.items()})
+    return net.eval()
 
 
 def load_checkpoint(path: str | os.PathLike) -> dict:

@@ -219,6 +219,10 @@ def test_almost_flat_frame_is_not_blown_up(name, make_body):
             seen.append(eps)
             return super().norm(x, channels, eps)
 
+        def active(self, x, channels, eps=networks.EPS):
+            seen.append(eps)
+            return super().active(x, channels, eps)
+
     with torch.no_grad():
         body.paint(Watch(body.codes[0], body.stride, body.least), torch.full((1, 3, 32, 32), 90.0))
     assert seen[0] == pytest.approx(networks.EPS * 127.5**2)
