@@ -92,6 +92,11 @@ steady_option = click.option(
 )
 
 
+def progress_option(what: str):
+    kinds = click.Choice(["bar", "json"])
+    return click.option("--progress", "progress_kind", type=kinds, default="bar", help=f"json: one object a {what}.")
+
+
 def output_options(command):
     command = click.option("--quiet", "-q", is_flag=True, help="No progress, no messages.")(command)
     return click.option("--force", is_flag=True, help="Replace an existing OUT.")(command)
@@ -104,6 +109,15 @@ def open_stylizer(style, model, strength, device, work_height):
 
     check_strength(strength)
     return Stylizer(style, model=model, device=device, work_height=work_height)
+
+
+def open_gatys(picture, size, steps, device):
+    """A stylizer that optimises every frame."""
+    needs_training("video --gatys")
+    from rtstyle.gatys import Settings
+    from rtstyle.gatys_video import GatysStylizer
+
+    return GatysStylizer(picture, Settings(size=size or 512, steps=steps or 200, device=device))
 
 
 def say_device(stylizer) -> None:
@@ -156,7 +170,9 @@ def paint_video(source, out, stylizer, *, force, quiet, as_json=False, **options
         if as_json:
             say(json.dumps(dataclasses.asdict(p)))
             return
-        update(p.done, p.total, f"{p.done / max(p.seconds, 1e-6):.1f} fps {p.bytes / 1e6:.1f} MB{loads(p)}")
+        rate = p.done / max(p.seconds, 1e-6)
+        speed = f"{rate:.1f} fps" if rate > 0.5 else f"{1 / rate:.0f} s a frame"
+        update(p.done, p.total, f"{speed} {p.bytes / 1e6:.1f} MB{loads(p)}")
 
     def loads(p):
         if shutil.get_terminal_size().columns < 120:
@@ -223,6 +239,7 @@ def paint_live(
     target_fps=30.0,
     record=None,
     virtual_camera=None,
+    stills=None,
     out_dir=".",
     seconds=None,
     frames=None,
@@ -249,6 +266,7 @@ def paint_live(
             target_fps=target_fps,
             record=record,
             virtual_camera=virtual_camera,
+            stills=stills,
             settings=settings,
             folder=Path(out_dir),
         )
@@ -311,8 +329,12 @@ def read_size(context, parameter, value):
     "--out-dir",
     type=click.Path(file_okay=False, exists=True),
     default=".",
-    help="Where the keys s and r save to [default: the current folder].",
+    help="Where the keys s, r and g save to [default: the current folder].",
 )
+@click.option(
+    "--gatys-style", type=click.Path(), metavar="PICTURE", help="For the key g: a picture, or a folder of them."
+)
+@click.option("--gatys-size", type=click.IntRange(32), metavar="PX", help="Long side of such stills [default: 512].")
 @click.option("--json", "as_json", is_flag=True, help="Print what came of it as JSON.")
 @output_options
 def cam(
@@ -339,6 +361,8 @@ def cam(
     duration,
     max_frames,
     out_dir,
+    gatys_style,
+    gatys_size,
     as_json,
     force,
     quiet,
@@ -348,6 +372,7 @@ def cam(
     from rtstyle.media import camera
     from rtstyle.media.outputs import Recorder, VirtualCamera
     from rtstyle.media.window import has_display
+    from rtstyle.stills import SIZE, Stills
 
     if list_cameras:
         found = camera.list_cameras()
@@ -362,6 +387,7 @@ def cam(
         from rtstyle.files import check_output
 
         check_output(record, force=force, inputs=[source])
+    stills = Stills(gatys_style, size=gatys_size or SIZE)
     stylizer = open_stylizer(style, model, strength, device, work_height)
     with ExitStack() as stack:
         virtual = recorder = None
@@ -385,6 +411,7 @@ def cam(
             target_fps=target_fps,
             record=recorder,
             virtual_camera=virtual,
+            stills=stills,
             out_dir=out_dir,
             seconds=duration,
             frames=max_frames,
@@ -444,11 +471,16 @@ def read_changes(context, parameter, values):
 @click.option("--audio-codec", default="copy", show_default=True, help="copy, or aac, opus, flac, ...")
 @click.option("--fps", type=click.FloatRange(0.1, 1000), help="Frame rate of a folder of pictures [default: 25].")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
-@click.option(
-    "--progress", "progress_kind", type=click.Choice(["bar", "json"]), default="bar", help="json: one object a frame."
-)
+@click.option("--gatys", metavar="PICTURE", help="Optimise every frame in the style of PICTURE: minutes each on CPUs.")
+@click.option("--gatys-size", type=click.IntRange(32), metavar="PX", help="Long side of such frames [default: 512].")
+@click.option("--gatys-steps", type=click.IntRange(1), metavar="N", help="For the first of a scene [default: 200].")
+@progress_option("frame")
 @output_options
 def video(
+    *,
+    gatys,
+    gatys_size,
+    gatys_steps,
     paths,
     out_dir,
     style,
@@ -483,7 +515,14 @@ def video(
     from rtstyle.media.joining import TimeRange
 
     pairs = pair_up(paths, out_dir, container)
-    stylizer = open_stylizer(style, model, strength, device, work_height)
+    if gatys:
+        if style or style_at or work_height or resume or len(pairs) > 1:
+            raise UsageError(
+                "--gatys paints one video after one picture, from its start: leave --style and --resume out"
+            )
+        stylizer, steady = open_gatys(gatys, gatys_size, gatys_steps, device), False
+    else:
+        stylizer = open_stylizer(style, model, strength, device, work_height)
     begin = start or 0.0
     options = {
         "strength": strength,
@@ -595,12 +634,12 @@ def remove_style(name) -> None:
     click.echo(f"deleted {remove(name)}")
 
 
-def needs_training(command: str) -> None:
+def needs_training(command: str, *more: str) -> None:
     """Say in one sentence that the training packages are missing."""
     import importlib.util
 
     missing = [
-        name for name in ("torch", "onnx", "safetensors", "matplotlib") if importlib.util.find_spec(name) is None
+        name for name in ("torch", "onnx", "safetensors", "matplotlib", *more) if importlib.util.find_spec(name) is None
     ]
     if missing:
         raise RtstyleError(f"rtstyle {command} needs {', '.join(missing)}: pip install 'rtstyle[train]'")
@@ -832,6 +871,7 @@ def evaluate(
 @click.option("--grid", type=click.Path(), help="Draw content, style and result on one page (PNG).")
 @click.option("--vgg", "weights", type=click.Path(), help="VGG weights; else RTSTYLE_VGG19 or RTSTYLE_VGG16.")
 @vgg_options[1]
+@progress_option("step")
 @output_options
 def gatys(
     content,
@@ -851,6 +891,7 @@ def gatys(
     every,
     grid,
     vgg_convention,
+    progress_kind,
     force,
     quiet,
     **given,
@@ -869,7 +910,16 @@ def gatys(
     needs_training("gatys")
     from rtstyle import gatys_files
 
-    with progress_bar("gatys", unit="steps", quiet=quiet) as update:
+    columns, as_json = shutil.get_terminal_size().columns, progress_kind == "json"
+    with progress_bar("gatys", unit="steps", quiet=quiet or as_json) as update:
+
+        def tell(p) -> None:
+            if as_json:
+                losses = {"total": p.total, "content": p.content, "style": p.style, "tv": p.tv}
+                say(json.dumps({"done": p.step, "total": p.steps, "seconds": p.seconds, "losses": losses}))
+            else:
+                update(p.step, p.steps, gatys_files.in_short(p, columns))
+
         gatys_files.paint_file(
             content,
             pictures,
@@ -879,10 +929,97 @@ def gatys(
             style_masks=style_masks,
             extras=gatys_files.Extras(plot, log, timelapse, grid, every),
             force=force,
-            callback=lambda p: update(p.step, p.steps, gatys_files.in_short(p, shutil.get_terminal_size().columns)),
+            callback=tell,
             say=(lambda text: None) if quiet else say,
         )
     click.echo(out)
+
+
+@cli.command()
+@click.option("--style", "-s", metavar="NAME", help="A style, a mix, or an .onnx file.")
+@click.option("--model", default="live", show_default=True, metavar="NAME", help="live, studio, or an .onnx file.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, tensorrt, ...")
+@click.option("--threads", type=click.IntRange(1), help="Of the net, on the CPU [default: all cores].")
+@click.option("--sizes", metavar="A,B,...", help="Such as 720p or 1280x720 [default: 360p to 2160p].")
+@click.option("--batch", type=click.IntRange(1), default=4, show_default=True, help="Frames at once, beside one.")
+@click.option(
+    "--seconds", type=click.FloatRange(0, 600, min_open=True), default=2.0, show_default=True, help="A measurement."
+)
+@click.option("--scaling", is_flag=True, help="Instead: how time grows with pixels, styles and batch.")
+@click.option("--plot", type=click.Path(), metavar="FILE", help="With --scaling: draw it (.png, .svg, .pdf).")
+@click.option("--json", "save_to", type=click.Path(), metavar="FILE", help="Save the run as JSON.")
+@click.option("--compare", "earlier", type=click.Path(), metavar="FILE", help="Ratios to a run saved earlier.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress.")
+def bench(sizes, scaling, plot, save_to, earlier, force, quiet, **settings) -> None:
+    """Measure how fast a model paints here, alone and with everything around it."""
+    from rtstyle import bench
+    from rtstyle.files import check_output
+
+    if scaling and earlier:
+        raise UsageError("--compare is for runs without --scaling")
+    if plot and not scaling:
+        raise UsageError("--plot goes with --scaling")
+    then = bench.load_report(earlier) if earlier else None
+    for out in filter(None, (save_to, plot)):
+        check_output(out, force=force)
+    if plot:
+        bench.check_plot()
+    chosen = bench.Settings(sizes=bench.parse_sizes(sizes or bench.SIZES), **settings)
+    with progress_bar("bench", unit="measurements", quiet=quiet) as update:
+        found = (bench.run_scaling if scaling else bench.run)(chosen, update)
+    (bench.print_scaling if scaling else bench.print_report)(found)
+    if save_to:
+        bench.save(found, save_to)
+    if plot:
+        bench.plot(found, plot)
+    for difference in bench.print_comparison(found, then) if then else []:
+        say(f"warning: the runs differ in {difference}")
+    if found["doubts"]:
+        say(f"warning: {found['doubts']}")
+
+
+@cli.command()
+@click.argument("name")
+@click.argument("style", required=False)
+@click.option("--out", "-o", type=click.Path(), metavar="DIR", help="Folder of the report [default: lab-NAME].")
+@click.option("--content", metavar="FILE", help="The photograph [default: one that comes with rtstyle].")
+@click.option("--preset", metavar="NAME", help="Settings of a source document: ucsd, upes, ntu, icfp or mloa.")
+@click.option("--size", type=int, metavar="PX", help="Long side [default: 256, or the preset's; --quick: 128].")
+@click.option("--steps", metavar="N[,N...]", help="Iterations; optimizers and compare take several numbers.")
+@click.option("--quick", is_flag=True, help="Small and short: a look in a few minutes.")
+@click.option("--ratios", metavar="R[,R...]", help="ratio: alpha / beta, as 100,1,0.01 or 1:1000.")
+@click.option("--style-weights", metavar="W[,W...]", help="train-ratio: the sweep of the style's weight.")
+@click.option("--content-weights", metavar="W[,W...]", help="train-ratio: the sweep of the content's weight.")
+@click.option("--photos", type=click.Path(), help="train-ratio: folder of photographs [default: those of rtstyle].")
+@click.option("--optimizers", metavar="O[:RATE],...", help="optimizers: such as adam:0.02,adam:0.1,lbfgs.")
+@click.option("--layers", metavar="L[,L...]", help="features, reconstruct: VGG's layers.")
+@click.option("--maps", type=int, metavar="N", help="features: so many of each layer [default: 64].")
+@click.option("--style", "names", multiple=True, metavar="NAME", help="compare: a style of the net; may be repeated.")
+@click.option("--picture", "pictures", multiple=True, metavar="FILE", help="compare: what it was learned from.")
+@click.option("--model", metavar="NAME", help="compare: live, studio, or an .onnx file [default: live].")
+@click.option("--content-layers", metavar="L[:W],...", help="Instead of the preset's.")
+@click.option("--style-layers", metavar="L[:W],...", help="Instead of the preset's.")
+@click.option("--network", "vgg", type=click.Choice(["vgg19", "vgg16"]), help="[default: vgg19; train-ratio: vgg16]")
+@click.option("--seed", type=int, help="Of noise and trainings [default: 0].")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
+@click.option("--vgg", "weights", type=click.Path(), help="VGG weights; else RTSTYLE_VGG19 or RTSTYLE_VGG16.")
+@vgg_options[1]
+@output_options
+def lab(name, out, vgg_convention, force, quiet, **given) -> None:
+    """Run an experiment of the source documents and write a report (HTML, CSV, PNG) into a folder.
+
+    NAME is ratio, train-ratio, optimizers, features, reconstruct, compare or augment; STYLE is the style picture (not
+    for features and compare).
+    """
+    from rtstyle import lab as experiments
+
+    options = experiments.Options(convention=vgg_convention, **given)
+    experiments.make_plan(name, options)
+    needs_training("lab", "jinja2")
+    with progress_bar(f"lab {name}", unit="steps", quiet=quiet) as update:
+        report = experiments.run(name, options, out, force=force, progress=update)
+    click.echo(report)
 
 
 @cli.command()

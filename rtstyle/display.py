@@ -24,6 +24,7 @@ KEYS = (
     ("m", "mirror"),
     ("v", "before and after; drag the line"),
     ("s", "snapshot (PNG)"),
+    ("g", "Gatys mode: a still in the background, stop it"),
     ("r", "record, stop (MP4)"),
     ("f", "full screen"),
     ("i h", "display, this help"),

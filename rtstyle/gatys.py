@@ -24,17 +24,19 @@ from PIL import Image
 
 from rtstyle import perceptual
 from rtstyle.errors import RtstyleError, UsageError
-from rtstyle.gatys_objective import Losses, Objective, Plan, StyleTensor, plan
+from rtstyle.gatys_objective import Losses, Objective, Past, Plan, StyleTensor, plan
 from rtstyle.gatys_settings import MIN_SIDE, PRESETS, UNITS, Settings, preset
 from rtstyle.look import keep_color
 
 __all__ = [
     "PRESETS",
+    "Before",
     "Progress",
     "Result",
     "Settings",
     "StylePicture",
     "expected",
+    "load_vgg",
     "preset",
     "render",
     "sizes",
@@ -59,10 +61,21 @@ class StylePicture:
 
 
 @dataclasses.dataclass(frozen=True)
+class Before:
+    """What is known of the picture beforehand, as the next frame of a film is: `picture` float [H, W, 3], 0 to 255, is
+    where it starts from, and `trust` [H, W], 0 to 1, says where it should stay so; `weight` is that of the sum of
+    squared differences there. The sizes must be those of the result."""
+
+    picture: np.ndarray
+    trust: np.ndarray
+    weight: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Progress:
-    """One iteration done. `total` = `content` + `style` + `tv`, all weighted: with line search the losses of the
-    picture now, else those of the picture that the step began with. `picture()` is the picture now, uint8
-    [height, width, 3]; `evaluations` counts losses with gradients so far."""
+    """One iteration done. `total` = `content` + `style` + `tv` (+ what `Before` adds), all weighted: with line search
+    the losses of the picture now, else those of the picture that the step began with. `picture()` is the picture now,
+    uint8 [height, width, 3]; `evaluations` counts losses with gradients so far."""
 
     step: int
     steps: int
@@ -80,9 +93,11 @@ class Progress:
 @dataclasses.dataclass(frozen=True)
 class Result:
     """`picture` has the size asked for. `ended`: done, interrupted, or not a number (then it is the last picture whose
-    losses were numbers). `losses` are those of `picture` before it was rounded; `log` has every iteration."""
+    losses were numbers). `raw` float [H, W, 3] is `picture` before it was rounded and given its colours back, `losses`
+    are its; `log` has every iteration."""
 
     picture: np.ndarray
+    raw: np.ndarray
     ended: str
     losses: Losses
     log: list[Progress]
@@ -161,8 +176,13 @@ def render(
     styles: Sequence[StylePicture | np.ndarray],
     settings: Settings | None = None,
     callback: Callable[[Progress], None] | None = None,
+    *,
+    before: Before | None = None,
+    vgg: perceptual.VGG | None = None,
 ) -> Result:
     """Paint `content` in the style of `styles`; `callback` is called after each iteration.
+
+    `before` takes the place of the settings' start, and of the pyramid; `vgg`, from `load_vgg`, spares loading it.
 
     Ctrl-C (or KeyboardInterrupt from the callback) ends it early with the picture so far. The same pictures, settings
     and device give the same result. Raises RtstyleError for pictures, weights or settings that cannot work.
@@ -173,10 +193,19 @@ def render(
     device = pick_device(settings.device)
     shapes, fits = expected(*content.shape[:2], settings)
     with reproducible():
-        vgg = perceptual.VGG(
-            settings.vgg, settings.weights, convention=settings.convention, pooling=settings.pooling, device=device
-        )
-        return _Rendering(vgg, content, styles, settings, device, callback).run(shapes, fits)
+        rendering = _Rendering(vgg or load_vgg(settings), content, styles, settings, device, callback, before)
+        return rendering.run(shapes[-1:] if before else shapes, fits)
+
+
+def load_vgg(settings: Settings) -> perceptual.VGG:
+    """The net that these settings look with. Raises RtstyleError if there are no weights."""
+    return perceptual.VGG(
+        settings.vgg,
+        settings.weights,
+        convention=settings.convention,
+        pooling=settings.pooling,
+        device=pick_device(settings.device),
+    )
 
 
 def check_pictures(content: np.ndarray, styles: Sequence[StylePicture]) -> None:
@@ -201,7 +230,8 @@ def check_pictures(content: np.ndarray, styles: Sequence[StylePicture]) -> None:
 class _Rendering:
     """One run: the loop over stages and iterations, and what it needs to give a picture at any moment."""
 
-    def __init__(self, vgg, content, styles, settings: Settings, device, callback):
+    def __init__(self, vgg, content, styles, settings: Settings, device, callback, before: Before | None = None):
+        self.before = before
         self.vgg, self.settings, self.device, self.callback = vgg, settings, device, callback
         self.photograph, self.styles = content, styles
         self.content = grey(content) if settings.keep_color else content
@@ -237,19 +267,32 @@ class _Rendering:
         if ended != "done" and self.log:
             self.evaluations = self.log[-1].evaluations
         # a run that ended early may have reached a smaller size only
-        final = self.finished(enlarge(good, shapes[-1]))
-        return Result(final, ended, losses, self.log, self.step, self.evaluations, time.perf_counter() - started, fits)
+        good = enlarge(good, shapes[-1])
+        raw = good.detach()[0].permute(1, 2, 0).cpu().numpy()
+        return Result(
+            self.finished(good),
+            raw,
+            ended,
+            losses,
+            self.log,
+            self.step,
+            self.evaluations,
+            time.perf_counter() - started,
+            fits,
+        )
 
     def _tell(self, descent: Descent, losses: Losses, steps: int, shape, evaluations: int, seconds: float) -> None:
         height, width = shape
-        values = dataclasses.astuple(losses)
+        values = losses.total, losses.content, losses.style, losses.tv
         told = Progress(self.step, steps, width, height, *values, evaluations, seconds)
         self.log.append(told)
         if self.callback:
             self.callback(dataclasses.replace(told, picture=lambda: self.finished(descent.picture)))
 
     def _start(self, shape: tuple[int, int]) -> torch.Tensor:
-        """The photograph, noise, or a mixture."""
+        """The photograph, noise, or a mixture; or what is known."""
+        if self.before:
+            return as_tensor(self.before.picture, self.device)
         start, share = as_tensor(resize(self.content, shape), self.device), self.settings.noise
         if share:
             generator = torch.Generator().manual_seed(self.settings.seed)
@@ -261,7 +304,11 @@ class _Rendering:
     def _objective(self, shape: tuple[int, int], side: int | None) -> Objective:
         content = as_tensor(resize(self.content, shape), self.device)
         styles = [self._style(style, shape) for style in self.styles]
-        return Objective(self.vgg, self.settings, content, styles, side)
+        past = None
+        if known := self.before:
+            trust = torch.from_numpy(np.array(known.trust, np.float32)).to(self.device)
+            past = Past(as_tensor(known.picture, self.device), trust, known.weight)
+        return Objective(self.vgg, self.settings, content, styles, side, past)
 
     def _style(self, style: StylePicture, shape: tuple[int, int]) -> StyleTensor:
         """A style picture at the size that belongs to a stage; never enlarged."""

@@ -81,12 +81,13 @@ def _edges(length: int, side: int) -> list[int]:
 
 @dataclasses.dataclass(frozen=True)
 class Losses:
-    """Weighted, so that total = content + style + tv."""
+    """Weighted, so that total = content + style + tv + past."""
 
     total: float
     content: float
     style: float
     tv: float
+    past: float = 0.0
 
     @property
     def finite(self) -> bool:
@@ -102,6 +103,16 @@ class StyleTensor:
     weight: float = 1.0
     counts: torch.Tensor | None = None
     where: torch.Tensor | None = None
+
+
+@dataclasses.dataclass
+class Past:
+    """Where the picture should be what another was, float [1, 3, H, W] in grey levels: sum `trust` (x - picture)^2
+    times `weight`, `trust` [H, W] from 0 to 1 (short-term consistency, Ruder et al. 2016, eq. 7)."""
+
+    picture: torch.Tensor
+    trust: torch.Tensor
+    weight: float
 
 
 @dataclasses.dataclass
@@ -130,8 +141,9 @@ class Objective:
         content: torch.Tensor,
         styles: Sequence[StyleTensor],
         side: int | None = None,
+        past: Past | None = None,
     ):
-        self.vgg, self.settings = vgg, settings
+        self.vgg, self.settings, self.past = vgg, settings, past
         self.layers = list(dict.fromkeys((*settings.content_layers, *settings.style_layers)))
         self.margin = reach(vgg.arch, self.layers)
         self.height, self.width = content.shape[2:]
@@ -252,24 +264,32 @@ class Objective:
         down, across = picture[:, :, 1:] - picture[:, :, :-1], picture[..., 1:] - picture[..., :-1]
         return (down.abs().sum() + across.abs().sum()) * (self.settings.tv_weight / 255)
 
+    def _past(self, picture: torch.Tensor) -> torch.Tensor:
+        if self.past is None:
+            return picture.new_zeros(())
+        return (self.past.trust * (picture - self.past.picture).square()).sum() * self.past.weight
+
     def __call__(self, picture: torch.Tensor, gradient: bool = True) -> tuple[Losses, torch.Tensor | None]:
         """Losses of a picture and the gradient of their total, of the same shape."""
         self.evaluations += 1
         with torch.set_grad_enabled(gradient):
             variable = picture.detach().requires_grad_(gradient)
             seen = variable.clamp(0, 255) if self.settings.clamp == "inside" else variable
+            tv, past = self._tv(seen), self._past(seen)
             if len(self.tiles) == 1:
                 content, sums = self._parts(self.tiles[0], seen)
-                style, tv = self._style(sums, seen), self._tv(seen)
+                style = self._style(sums, seen)
                 if gradient:
-                    (content + style + tv).backward()
+                    (content + style + tv + past).backward()
             else:
-                content, style, tv = self._tile_by_tile(seen, gradient)
-        parts = [float(part.detach()) for part in (content, style, tv)]
+                content, style = self._tile_by_tile(seen, tv + past, gradient)
+        parts = [float(part.detach()) for part in (content, style, tv, past)]
         return Losses(sum(parts), *parts), variable.grad
 
-    def _tile_by_tile(self, seen: torch.Tensor, gradient: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        tv = self._tv(seen)
+    def _tile_by_tile(
+        self, seen: torch.Tensor, others: torch.Tensor, gradient: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Content and style loss; the gradient is also that of `others`, losses of pixels."""
         content, sums = torch.zeros((), device=seen.device), {}
         with torch.no_grad():
             for tile in self.tiles:
@@ -278,7 +298,7 @@ class Objective:
                 for key, matrix in matrices.items():
                     sums[key] = sums[key] + matrix if key in sums else matrix
         if not gradient:
-            return content, self._style(sums, seen), tv
+            return content, self._style(sums, seen)
         sums = {key: matrix.requires_grad_() for key, matrix in sums.items()}
         style = self._style(sums, seen)
         pulls = {}
@@ -294,9 +314,10 @@ class Objective:
             if part.requires_grad:
                 part.backward()
                 tile.crop(total).add_(crop.grad)
-        # through the clamping, and with the total variation, in one go
-        torch.autograd.backward([seen, tv] if tv.requires_grad else [seen], [total, None][: 1 + tv.requires_grad])
-        return content, style, tv
+        # through the clamping, and with the losses of pixels, in one go
+        both = [seen, others] if others.requires_grad else [seen]
+        torch.autograd.backward(both, [total, None][: len(both)])
+        return content, style
 
 
 def _stride(layer: str) -> int:

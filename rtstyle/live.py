@@ -28,6 +28,7 @@ from rtstyle.media.outputs import Recorder, VirtualCamera
 from rtstyle.media.window import Window
 from rtstyle.pace import Pace, step
 from rtstyle.painter import Painter
+from rtstyle.stills import Stills
 
 FADE_SECONDS = 0.5
 CYCLE_SECONDS = 8.0  # a style's turn when styles change by themselves ...
@@ -133,9 +134,10 @@ class Live:
     """The frame loop: `Live(capture, painter, window=Window()).run()`.
 
     `target_fps` lets the working height follow the time that painting takes; None, or a stylizer with a
-    `work_height`, leaves it alone. `record` and `virtual_camera` are further places for the pictures;
-    recordings and snapshots that keys ask for go into `folder`. `on_show(painted, now)` is called after a
-    picture was shown (or would have been, without a window), for measurements.
+    `work_height`, leaves it alone. `record` and `virtual_camera` are further places for the pictures, `stills`
+    paints single frames in Gatys mode; recordings, snapshots and stills that keys ask for go into `folder`.
+    `on_show(painted, now)` is called after a picture was shown (or would have been, without a window), for
+    measurements.
     """
 
     def __init__(
@@ -147,13 +149,14 @@ class Live:
         target_fps: float | None = 30.0,
         record: Recorder | None = None,
         virtual_camera: VirtualCamera | None = None,
+        stills: Stills | None = None,
         settings: Settings | None = None,
         folder: Path = Path("."),
         on_show: Callable[[Painted, float], None] | None = None,
     ):
         self.capture, self.painter, self.window = capture, painter, window
         self.settings = settings or Settings()
-        self.recorder, self.virtual_camera = record, virtual_camera
+        self.recorder, self.virtual_camera, self.stills = record, virtual_camera, stills or Stills()
         self._folder, self._on_show = folder, on_show
         stylizer = painter.stylizer
         self._target_fps = target_fps
@@ -344,6 +347,7 @@ class Live:
             self.window.dragged = None
         if self.recorder and self.recorder.error:
             self._end_recording()
+        self._note_still(self.stills.news())
         if self.virtual_camera and self.virtual_camera.error:
             self._say(str(self.virtual_camera.error), 3600)
             self._close_virtual_camera()
@@ -362,6 +366,7 @@ class Live:
         except RtstyleError as error:
             self._failed = self._failed or error
         self._close_virtual_camera()
+        self._note_still(self.stills.finish())
         for saver in self._savers:
             saver.join()
         self.capture.close()
@@ -405,6 +410,8 @@ class Live:
             display.write(canvas, [problem], at=(0.5, 0.5), size=1.4, color=(255, 210, 120))
         elif now < until:
             display.write(canvas, [words], at=(0.5, 1.0))
+        if status := self.stills.status:
+            display.write(canvas, [status], at=(1.0, 1.0))
         if recorder := self.recorder:
             display.write(canvas, [f"REC {recorder.seconds:.0f} s"], at=(1.0, 0.0), color=(255, 110, 110))
         return canvas
@@ -470,6 +477,8 @@ class Live:
             self._make_automatic()
         elif key == "s":
             self._take_snapshot()
+        elif key == "g":
+            self.stills.cancel() if self.stills.busy else self._start_still()
         elif key == "r":
             self._end_recording() if self.recorder else self._start_recording()
         elif key == "f" and self.window:
@@ -554,6 +563,24 @@ class Live:
         self._savers.append(threading.Thread(target=save, name="snapshot"))
         self._savers[-1].start()
         self._summary.files.append(str(path))
+
+    def _start_still(self) -> None:
+        """Have the photograph of the shown frame painted in Gatys mode, in the style or mix of now."""
+        if self._latest is None:
+            return
+        first, second = (self._styles[(self._at + i) % len(self._styles)].name for i in (0, 1))
+        mixed = [(first, 1 - self._mix), (second, self._mix)] if self._mix else [(first, 1.0)]
+        mixed = mixed if self._at >= 0 else [(self._label, 1.0)]
+        try:
+            self.stills.begin(self._latest.frame, mixed, self._free_name("-gatys.png"))
+        except (RtstyleError, OSError) as error:
+            self._say(str(error), 5)
+
+    def _note_still(self, news: tuple[str, Path | None] | None) -> None:
+        if news:
+            words, path = news
+            self._say(words, 10)
+            self._summary.files += [str(path)] if path else []
 
     def _free_name(self, suffix: str) -> Path:
         name = time.strftime("rtstyle-%Y%m%d-%H%M%S")

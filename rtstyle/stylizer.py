@@ -99,6 +99,9 @@ class Stylizer:
         twin._session = self._session_on(self.device, twin.threads)
         return twin, workers
 
+    def abandon(self) -> None:
+        """Whoever waits for a painting no longer wants it. Here that is a matter of milliseconds."""
+
     def __call__(self, frames: np.ndarray, code: np.ndarray | None = None) -> np.ndarray:
         """Paint uint8 RGB [H, W, 3] or [N, H, W, 3], both sides at least 16; same shape out.
 

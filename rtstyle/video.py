@@ -289,6 +289,9 @@ class _Run:
                     if self._progress and written:
                         seconds = time.monotonic() - self.started
                         self._progress(Progress(written, total, seconds, self.bytes(), self.loads.shares()))
+            except BaseException:
+                self.painter.stylizer.abandon()
+                raise
             finally:
                 items.close()  # the threads have ended when this returns: what was written is ours again
         except KeyboardInterrupt:

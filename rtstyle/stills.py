@@ -1,0 +1,159 @@
+"""Gatys mode beside the live window: `rtstyle gatys` in a process of its own, so that the live picture never stops."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.resources
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rtstyle.errors import RtstyleError
+from rtstyle.files import partial_name
+from rtstyle.media.images import SUFFIXES, Picture, write_image
+
+SIZE = 512  # long side of a still, pixels
+STEPS = 150
+NICENESS = 15  # the live picture comes first
+PATIENCE = 20.0  # seconds for an interrupted process to save what it has
+
+
+class Stills:
+    """Paints one still at a time in Gatys mode.
+
+    `pictures` is the picture that all styles are painted with, or a folder of them by the names of the styles; None:
+    there are none, and `begin` says what to do about it. `options` are further ones of `rtstyle gatys`.
+    """
+
+    def __init__(
+        self,
+        pictures: str | os.PathLike | None = None,
+        *,
+        size: int = SIZE,
+        steps: int = STEPS,
+        options: Sequence[str] = (),
+    ):
+        self.pictures = Path(pictures) if pictures is not None else None
+        if self.pictures and not self.pictures.exists():
+            raise RtstyleError(f"{self.pictures} does not exist: --gatys-style takes a picture or a folder of them")
+        self._options = ["--size", str(size), "--steps", str(steps), "--progress", "json", *map(str, options)]
+        self._process: subprocess.Popen | None = None
+        self._reader: threading.Thread | None = None
+        self._out = self._kept = Path()
+        self._told = ""
+        self._progress: dict = {}
+
+    @property
+    def busy(self) -> bool:
+        return self._process is not None
+
+    @property
+    def status(self) -> str:
+        """How far it is, in a few words; empty if nothing is being painted."""
+        if not self.busy:
+            return ""
+        progress = self._progress
+        if not progress:
+            return "Gatys: starting"
+        share = progress["done"] / progress["total"]
+        left = progress["seconds"] / share * (1 - share)
+        return f"Gatys: {share:.0%}, {left // 60:.0f}:{left % 60:02.0f} left"
+
+    def begin(self, frame: np.ndarray, styles: Sequence[tuple[str, float]], out: Path) -> None:
+        """Start to paint `frame`, uint8 RGB [H, W, 3], in a mix of styles (name, weight). Raises RtstyleError if there
+        is no picture of a style, or something is being painted already."""
+        if self.busy:
+            raise RtstyleError("a still is being painted already")
+        pictures = self._given(styles)
+        folder = tempfile.TemporaryDirectory(prefix="rtstyle-")
+        photograph = Path(folder.name) / "photograph.png"
+        write_image(photograph, Picture(frame))
+        command = [sys.executable, "-m", "rtstyle", "gatys", str(photograph), *pictures, str(out), *self._options]
+        threads = max(1, (os.cpu_count() or 2) // 2)
+        self._out, self._kept, self._told, self._progress = out, partial_name(out), "", {}
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            **_in_the_background(),
+        )
+        if hasattr(os, "setpriority"):
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, NICENESS)
+        self._reader = threading.Thread(target=self._listen, args=(self._process, folder), name="still", daemon=True)
+        self._reader.start()
+
+    def _given(self, styles: Sequence[tuple[str, float]]) -> list[str]:
+        """The pictures of the styles as the command line takes them."""
+        if self.pictures is None:
+            raise RtstyleError("Gatys mode needs the style's picture: start with --gatys-style FILE or FOLDER")
+        if self.pictures.is_file():
+            return [str(self.pictures)]
+        return [f"{style_picture(self.pictures, name)}:{weight:g}" for name, weight in styles]
+
+    def _listen(self, process: subprocess.Popen, folder: tempfile.TemporaryDirectory) -> None:
+        """What the process says: an object a step, and sentences."""
+        with folder:
+            for line in process.stderr:
+                try:
+                    self._progress = json.loads(line)
+                except ValueError:
+                    self._told = line.strip() or self._told
+            process.wait()
+
+    def news(self) -> tuple[str, Path | None] | None:
+        """Once, when a still has ended: what to say, and the picture that was saved, if one was."""
+        if not self.busy or self._reader.is_alive():
+            return None
+        code, self._process = self._process.returncode, None
+        path = next((path for path in (self._out, self._kept) if path.exists()), None)
+        if code == 0:
+            return f"saved {path}", path
+        return self._told.removeprefix("rtstyle: ") or f"Gatys mode ended with code {code}", path
+
+    def cancel(self) -> None:
+        """Ask for an end; `news` tells of it, and of the picture so far: beside the one asked for, called partial."""
+        if self.busy:
+            with contextlib.suppress(OSError):
+                self._process.send_signal(signal.SIGINT if os.name == "posix" else signal.CTRL_BREAK_EVENT)
+
+    def finish(self) -> tuple[str, Path | None] | None:
+        """End what is going on and wait for it: the last news."""
+        self.cancel()
+        if self.busy:
+            self._reader.join(PATIENCE)
+            if self._reader.is_alive():
+                self._process.kill()
+                self._reader.join()
+        return self.news()
+
+
+def _in_the_background() -> dict:
+    """Ctrl-C in the terminal is for the live window: it ends the still by itself, in its own time."""
+    if os.name == "posix":
+        return {"start_new_session": True}
+    return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
+
+
+def style_picture(folder: Path, name: str) -> Path:
+    """The picture of a style in a folder: called as the style is, or as the bundled recipe calls it. Raises
+    RtstyleError."""
+    wanted = {name.lower()}
+    recipe = tomllib.loads((importlib.resources.files("rtstyle.export.recipes") / "live.toml").read_text("utf-8"))
+    wanted |= {Path(style["file"]).stem.lower() for style in recipe["style"] if style["name"] == name}
+    for path in sorted(folder.iterdir()):
+        if path.stem.lower() in wanted and path.is_file() and path.suffix.lower() in SUFFIXES:
+            return path
+    raise RtstyleError(f"{folder} holds no picture of {name}: call it {name}.jpg")
