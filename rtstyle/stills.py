@@ -23,7 +23,7 @@ from rtstyle.media.images import SUFFIXES, Picture, write_image
 
 SIZE = 512  # long side of a still, pixels
 STEPS = 150
-NICENESS = 15  # the live picture comes first
+NICENESS = 5  # the live picture comes first, but this must get on even if that takes all it can get
 PATIENCE = 20.0  # seconds for an interrupted process to save what it has
 
 

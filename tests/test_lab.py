@@ -304,6 +304,8 @@ def test_compare(options, painted, photo, painting, fake_vgg, tmp_path):
     assert rows[4]["psnr"] == "inf" and float(rows[4]["content"]) == 0
     result = read(tmp_path / "out" / "pictures" / "starry-night-gatys-00003.png")
     np.testing.assert_array_equal(result, painted())
+    result = read(tmp_path / "out" / "pictures" / "great-wave-gatys-00003.png")
+    np.testing.assert_array_equal(result, painted([read(other)]))
     assert float(rows[3]["total"]) < float(rows[2]["total"]) < float(rows[0]["total"])
     assert float(rows[1]["seconds"]) > 0
     check_page(tmp_path / "out")

@@ -8,7 +8,7 @@ import pytest
 from conftest import photograph, save_picture
 from helpers import tree
 from PIL import Image
-from test_live import Hand, session, texts, wait_until  # noqa: F401
+from test_live import Hand, Ticking, session, texts, wait_until  # noqa: F401
 
 from rtstyle import stills
 from rtstyle.errors import RtstyleError
@@ -134,15 +134,15 @@ def test_without_a_picture_the_key_says_what_to_do(session, texts):  # noqa: F81
     s = session(Hand(photograph(1, 24, 32))).start()
     s.wait(lambda: s.shown)
     s.press("g")
-    s.wait(lambda: any("--gatys-style" in line for line in texts))
+    s.wait(lambda: any("--gatys-style" in line for line in list(texts)))
     s.end()
 
 
 def test_the_live_picture_goes_on_while_a_still_is_painted(session, toy, texts, tmp_path):  # noqa: F811
-    s = session(folder=tmp_path, stills=toy(steps=100_000)).start()
+    s = session(Ticking(0.03, size=(40, 48)), folder=tmp_path, stills=toy(steps=100_000)).start()
     s.wait(lambda: s.shown)
     s.press("g")
-    s.wait(lambda: any("left" in line and "Gatys" in line for line in texts), 90)
+    s.wait(lambda: any("left" in line and "Gatys" in line for line in list(texts)), 90)
     s.wait_for_frames(5)
     s.press("g")  # again: it is stopped
     s.wait(lambda: not s.live.stills.busy, 30)

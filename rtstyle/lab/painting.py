@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rtstyle import gatys, gatys_settings, perceptual
+from rtstyle import gatys, perceptual
 from rtstyle.gatys_settings import MIN_SIDE
 from rtstyle.lab.bench import DONE, MEASURED, MEASURES, Bench, cover, likeness, psnr
 from rtstyle.lab.report import Curve
@@ -91,12 +91,9 @@ def optimizers(bench: Bench) -> None:
 
 
 def with_optimizer(bench: Bench, name: str, rate: float) -> gatys.Settings:
-    """The experiment's settings with another optimizer; what a preset says of its own one is kept for that only."""
-    given, base = bench.settings, gatys_settings.preset(bench.plan.preset)
-    fields = {"optimiser": name, "learning_rate": rate, "unit": "range", "line_search": True}
-    if name != base.optimiser:
-        fields |= {"epsilon": None, "betas": (0.9, 0.999)}
-    return dataclasses.replace(given, **fields).check()
+    """The experiment's settings with another optimizer; Adam keeps the moments that the preset has for it."""
+    changes = {"optimiser": name, "learning_rate": rate, "unit": "range", "line_search": True}
+    return dataclasses.replace(bench.settings, **changes).check()
 
 
 def features(bench: Bench) -> None:
