@@ -12,6 +12,7 @@ from PIL import Image  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import networks, train  # noqa: E402
+from rtstyle.export.to_onnx import export_checkpoint, from_onnx  # noqa: E402
 from rtstyle.export.train import COLUMNS, Recipe, Trainer, load_checkpoint  # noqa: E402
 
 SHORT = 6  # steps where the result does not matter; the toy recipe's second stage starts half-way
@@ -620,3 +621,72 @@ def test_regions_punish_paint_in_one_corner(trainer_in, recipe, monkeypatch):
                 losses = trainer.losses(photos, torch.tensor([0]), trainer.targets[48])
             style[trainer.recipe.loss.regions, name] = float(losses["style"])
     assert style[2, "half"] - style[2, "whole"] > 1.2 * (style[1, "half"] - style[1, "whole"]) > 0
+
+
+def test_rival_loss_wants_the_own_artwork_nearest(trainer_in, recipe):
+    """By hand: relative squared distances, mean over the layers, to the own and the nearest other artwork."""
+    trainer = trainer_in("run", recipe)
+    layers = recipe.loss.style_layers
+    generator = torch.Generator().manual_seed(0)
+    targets = {layer: torch.rand(2, 3, 3, generator=generator) for layer in layers}
+    found = {layer: torch.rand(4, 3, 3, generator=generator) for layer in layers}
+    styles = torch.tensor([0, 1, 0, 1])
+
+    def distance(sample, style):
+        apart = [
+            (found[k][sample] - targets[k][style]).square().sum() / targets[k][style].square().sum() for k in layers
+        ]
+        return torch.stack(apart).mean()
+
+    wanted = [(0.05 + distance(i, s) - distance(i, 1 - s)).clamp_min(0) for i, s in enumerate(styles.tolist())]
+    torch.testing.assert_close(trainer.rival_loss(found, styles, targets), torch.stack(wanted), rtol=1e-4, atol=1e-5)
+    own = {layer: targets[layer][styles] for layer in layers}
+    torch.testing.assert_close(trainer.rival_loss(own, styles, targets), torch.zeros(4), atol=1e-5, rtol=0)
+    single = {layer: target[:1] for layer, target in targets.items()}
+    assert not trainer.rival_loss(found, torch.zeros(4, dtype=torch.long), single).any()
+
+
+def test_rivals_are_part_of_the_total_and_seen_whole(trainer_in, recipe):
+    totals, photos = [], None
+    for weight, regions in ((1.0, 1), (2.0, 1), (3.0, 1), (1.0, 2)):
+        loss = dataclasses.replace(recipe.loss, rival_weight=weight, rival_margin=2.0, regions=regions)
+        trainer = trainer_in(f"run-{weight}-{regions}", dataclasses.replace(recipe, loss=loss))
+        photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0)) if photos is None else photos
+        with torch.no_grad():
+            totals.append(trainer.losses(photos, torch.tensor([0, 1]), trainer.targets[48]))
+    assert totals[0]["rival"] > 0
+    assert totals[2]["total"] - totals[1]["total"] == pytest.approx(totals[0]["rival"].item(), rel=1e-3)
+    assert totals[3]["rival"].item() == pytest.approx(totals[0]["rival"].item(), rel=0.02)  # borders of the regions
+
+
+def test_practice_takes_part_and_is_not_exported(trainer_in, recipe, tmp_path):
+    practice = [dataclasses.replace(recipe.style[1], name="exercise")]
+    plan = dataclasses.replace(recipe, style=recipe.style[:1], practice=practice, practice_share=0.25, steps=2)
+    trainer = trainer_in("run", plan)
+    assert len(trainer.net.codes) == 2
+    drawn = torch.cat([trainer.draw_styles(100) for _ in range(20)])
+    assert 0.2 < (drawn == 1).float().mean() < 0.3
+    trainer.run()
+    assert [card["name"] for card in trainer.describe()["styles"]] == ["waves"]
+    assert torch.equal(trainer.averaged_net().codes, trainer.average["codes"][:1])
+    out = tmp_path / "out.onnx"
+    export_checkpoint(trainer.checkpoint, out)
+    body, cards = from_onnx(out)
+    assert [card["name"] for card in cards] == ["waves"] and len(body.codes) == 1
+    again = trainer_in("run", plan, resume=True)
+    assert torch.equal(again.net.codes, trainer.net.codes)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_practice_share_out_of_range(share, tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(f'practice_share = {share}\n[[style]]\nname = "a"\nfile = "a.png"\n')
+    with pytest.raises(RtstyleError, match="practice_share"):
+        Recipe.read(path)
+
+
+def test_practice_and_styles_share_their_names(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text('[[style]]\nname = "a"\nfile = "a.png"\n[[practice]]\nname = "a"\nfile = "b.png"\n')
+    with pytest.raises(RtstyleError, match="same name"):
+        Recipe.read(path)
