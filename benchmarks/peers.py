@@ -319,13 +319,21 @@ def work(name: str) -> None:
         before, after = (getattr(paint, part, lambda x: x) for part in ("before", "after"))
         frames = [before(np.ascontiguousarray(frame)) for frame in np.load(task.frames)]
         np.save(f"{task.models}/{slug(name)}.npy", after(paint(frames[0])))
-        versions = [f"{package} {metadata.version(package)}" for package in CONTENDERS[name].packages]
+        versions = [version_of(package) for package in CONTENDERS[name].packages]
         answer(versions=", ".join([*versions, *([paint.note] if hasattr(paint, "note") else [])]))
         for line in sys.stdin:
             answer(times=measure(paint, frames, float(line)))
     except Exception as error:
         traceback.print_exc()
         answer(failed=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}")
+
+
+def version_of(package: str) -> str:
+    """The installed package and its version; another build of it, such as onnxruntime-gpu, under that build's name."""
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return ", ".join(f"{name} {metadata.version(name)}" for name in metadata.packages_distributions()[package])
 
 
 def measure(paint: Callable, frames: list[np.ndarray], seconds: float) -> list[float]:

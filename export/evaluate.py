@@ -44,7 +44,7 @@ from rtstyle import catalog, perceptual, providers
 from rtstyle.errors import RtstyleError, UsageError
 from rtstyle.export import measures, yardstick
 from rtstyle.export.data import list_pictures, read_picture
-from rtstyle.export.train import Recipe, Style, pick_device
+from rtstyle.export.train import Recipe, Style
 from rtstyle.files import written_beside
 from rtstyle.sheet import draw_grid
 
@@ -293,7 +293,7 @@ def evaluate_model(
             progress("motion and artefacts", s + 1, len(painters))
     if loss:
         weights = style_weights(loaded, loss.style_weight, recipe)
-        where = pick_device(device)
+        where = perceptual.pick_device(device)
         own = vgg if loss.vgg == "vgg16" else None
         net = perceptual.VGG(loss.vgg, own, convention=vgg_convention if own else None, device=where)
         sticks = yardstick.measure(net, where, loss, weights, artworks, frames, painters, iterations, progress)

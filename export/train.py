@@ -237,7 +237,7 @@ class Trainer:
         resume: bool = False,
     ):
         self.recipe = recipe
-        self.device = pick_device(device)
+        self.device = perceptual.pick_device(device)
         if precision == "auto":
             precision = "bf16" if bfloat16_pays(self.device) else "fp32"
         self.precision = precision
@@ -679,16 +679,3 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
     if not isinstance(state, dict) or not {"net", "average", "description"} <= state.keys():
         raise RtstyleError(f"{path} is not a checkpoint of rtstyle train")
     return state
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:1` as a torch device. Raises RtstyleError if it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise RtstyleError(f"unknown device {name!r}: choose auto, cpu, cuda or cuda:1") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RtstyleError("torch finds no CUDA device: check the driver (nvidia-smi), or train with --device cpu")
-    return device

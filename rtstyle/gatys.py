@@ -136,26 +136,11 @@ def split_steps(steps: int, stages: int) -> list[int]:
     return [max(1, end - start) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def pick_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:1` as a torch device. Raises RtstyleError if it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise RtstyleError(f"unknown device {name!r}: choose auto, cpu, cuda or cuda:1")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise RtstyleError(f"torch finds no device {name}: check the driver (nvidia-smi), or use --device cpu")
-    return device
-
-
 def allowed_memory(settings: Settings) -> float | None:
     """Bytes that may be used: as asked, else three quarters of what there is; None where that cannot be known."""
     if settings.max_memory is not None:
         return settings.max_memory
-    device = pick_device(settings.device)
+    device = perceptual.pick_device(settings.device)
     if device.type == "cuda":
         return 0.75 * torch.cuda.get_device_properties(device).total_memory
     try:
@@ -190,7 +175,7 @@ def render(
     settings = (settings or Settings()).check()
     styles = [style if isinstance(style, StylePicture) else StylePicture(style) for style in styles]
     check_pictures(content, styles)
-    device = pick_device(settings.device)
+    device = perceptual.pick_device(settings.device)
     shapes, fits = expected(*content.shape[:2], settings)
     with reproducible():
         rendering = _Rendering(vgg or load_vgg(settings), content, styles, settings, device, callback, before)
@@ -204,7 +189,7 @@ def load_vgg(settings: Settings) -> perceptual.VGG:
         settings.weights,
         convention=settings.convention,
         pooling=settings.pooling,
-        device=pick_device(settings.device),
+        device=perceptual.pick_device(settings.device),
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rtstyle import perceptual
 from rtstyle.errors import Interrupted, RtstyleError, UsageError
 from rtstyle.files import check_output, partial_name, written_beside
 from rtstyle.gatys import (
@@ -22,7 +23,6 @@ from rtstyle.gatys import (
     StylePicture,
     check_pictures,
     expected,
-    pick_device,
     render,
     resize,
 )
@@ -195,7 +195,7 @@ def _plan_in_words(rgb: np.ndarray, settings: Settings) -> str:
     shapes, fits = expected(*rgb.shape[:2], settings)
     (height, width), stages = shapes[-1], f" in {len(shapes)} sizes" if len(shapes) > 1 else ""
     how = f", in {len(cut(height, width, fits.side, 0))} tiles" if fits.side else ""
-    device = pick_device(settings.device)
+    device = perceptual.pick_device(settings.device)
     return f"{width} x {height} pixels{stages} on {device}: needs about {fits.needed / 1e9:.1f} GB of memory{how}"
 
 

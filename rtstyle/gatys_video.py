@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtstyle import gatys
+from rtstyle import gatys, perceptual
 from rtstyle.errors import RtstyleError
 from rtstyle.media.images import read_image
 from rtstyle.scenes import CutDetector
@@ -37,7 +37,7 @@ class GatysStylizer:
         self.settings = (settings or gatys.Settings()).check()
         style = read_image(picture)
         self.style, self._styles = Path(picture).stem, [gatys.StylePicture(style.rgb, own_mask=style.alpha)]
-        device = gatys.pick_device(self.settings.device)
+        device = perceptual.pick_device(self.settings.device)
         self.device = types.SimpleNamespace(
             kind=device.type, name=f"Gatys mode on {device}", why="slow: every frame is optimised"
         )

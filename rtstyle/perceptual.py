@@ -41,6 +41,21 @@ KNOWN = {
 }
 
 
+def pick_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:1` as a torch device. Raises RtstyleError if it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise RtstyleError(f"unknown device {name!r}: choose auto, cpu, cuda or cuda:1")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise RtstyleError(f"torch finds no device {name}: check the driver (nvidia-smi), or use --device cpu")
+    return device
+
+
 def layer_index(arch: str, layer: str) -> int:
     """Position of `conv4_2` or `relu4_2` in torchvision's `features`. Raises RtstyleError if there is none."""
     stages = STAGES[arch]

@@ -60,7 +60,7 @@ class Bench:
         self.done = self.expected = 0
         self.stopped = False
         self._networks: dict[tuple, perceptual.VGG] = {}
-        self.device = gatys.pick_device(self.settings.device)
+        self.device = perceptual.pick_device(self.settings.device)
         content_file = plan.options.content or bundled_photograph()
         style_files = [plan.options.style] if plan.options.style else [picture for _, picture in plan.pairs]
         check_inputs([content_file, *style_files], out)

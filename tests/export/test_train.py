@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 
 from PIL import Image  # noqa: E402
 
+from rtstyle import perceptual  # noqa: E402
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import networks, train  # noqa: E402
 from rtstyle.export.to_onnx import export_checkpoint, from_onnx  # noqa: E402
@@ -337,14 +338,15 @@ def test_what_a_trainer_needs_is_checked_before_anything_is_written(
 @pytest.mark.parametrize("name", ("gpu", "cuda:banana"))
 def test_unknown_device_is_refused(name):
     with pytest.raises(RtstyleError, match="choose auto, cpu, cuda"):
-        train.pick_device(name)
+        perceptual.pick_device(name)
 
 
 def test_cuda_is_not_replaced_in_silence(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(RtstyleError, match="no CUDA device"):
-        train.pick_device("cuda")
-    assert train.pick_device("auto").type == "cpu"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(RtstyleError, match="finds no device cuda"):
+        perceptual.pick_device("cuda")
+    assert perceptual.pick_device("auto").type == "cpu"
 
 
 # --- recipes

@@ -1,0 +1,245 @@
+"""Gatys mode against a plain loop, its memory against what it says beforehand, and tiles against the whole picture.
+
+    python benchmarks/gatys.py CONTENT STYLE [--evaluations 100] [--rounds 2] [--large 1024,1448] [--keep DIR]
+
+Needs the `train` extra and VGG-19 of the Oxford group (RTSTYLE_VGG19).
+
+- loop: the losses of Gatys' released code written out below without anything of rtstyle's (not even its VGG), and
+  torch.optim.LBFGS with strong Wolfe line search and history 100 on the pixels, as anyone would write it; both from the
+  photograph, at one size, turn by turn. The total loss of each is that of the picture clamped to 0..255, computed by
+  the plain code, after as many evaluations of loss and gradient.
+- memory: `rtstyle gatys` at large sizes in a process of its own: its peak resident memory against the need that it
+  states before it starts.
+- tiles: the same few iterations whole and in tiles: mean and largest difference in grey levels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from rtstyle import gatys
+from rtstyle.perceptual import read_weights
+
+PLAN = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, 256, "pool", 512, 512, 512, 512, "pool", 512)  # to conv5_1
+STYLE_AT = (0, 2, 4, 8, 12)  # numbers of the convolutions conv1_1, conv2_1, conv3_1, conv4_1, conv5_1
+CONTENT_AT = 9  # conv4_2
+STEPS_OF_TILES = 5
+
+
+class Enough(Exception):
+    """As many evaluations as were wanted."""
+
+
+class PlainLoop:
+    """Gatys' losses on a picture [1, 3, H, W] of grey levels, and L-BFGS on its pixels."""
+
+    def __init__(self, content: np.ndarray, style: np.ndarray, beta: float, weights: str):
+        state, convention, _ = read_weights(Path(weights), "vgg19")
+        names = sorted({int(re.match(r"features\.(\d+)\.", name)[1]) for name in state})
+        self.filters = [(state[f"features.{n}.weight"].float(), state[f"features.{n}.bias"].float()) for n in names]
+        if convention != "oxford":
+            sys.exit("the weights must be the Oxford group's: BGR, 0 to 255, mean subtracted")
+        self.content, style = self.tensor(content), self.tensor(style)
+        self.beta = beta
+        with torch.no_grad():
+            self.wanted = self.features(self.content)[0]
+            self.grams = [self.gram(maps) for maps in self.features(style)[1]]
+
+    @staticmethod
+    def tensor(rgb: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float()
+
+    @staticmethod
+    def gram(maps: torch.Tensor) -> torch.Tensor:
+        flat = maps.flatten(2)[0]
+        return flat @ flat.T / flat.shape[1]
+
+    def features(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        x = x.flip(1) - x.new_tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
+        number, content, styles = 0, None, []
+        for step in PLAN:
+            if step == "pool":
+                x = F.max_pool2d(x, 2)
+                continue
+            x = F.relu(F.conv2d(x, *self.filters[number], padding=1))
+            if number in STYLE_AT:
+                styles.append(x)
+            if number == CONTENT_AT:
+                content = x
+            number += 1
+        return content, styles
+
+    def total(self, picture: torch.Tensor) -> torch.Tensor:
+        content, styles = self.features(picture)
+        loss = (content - self.wanted).square().mean()
+        for maps, wanted in zip(styles, self.grams, strict=True):
+            weight = 1000 / maps.shape[1] ** 2
+            loss = loss + self.beta * weight * (self.gram(maps) - wanted).square().mean()
+        return loss
+
+    def run(self, evaluations: int) -> tuple[torch.Tensor, float]:
+        """The best picture after so many evaluations, and seconds an evaluation."""
+        x = self.content.clone().requires_grad_()
+        optimiser = torch.optim.LBFGS(
+            [x],
+            max_iter=10 * evaluations,
+            max_eval=10 * evaluations,
+            tolerance_grad=0,
+            tolerance_change=0,
+            history_size=100,
+            line_search_fn="strong_wolfe",
+        )
+        best, count, started = (float("inf"), x.detach().clone()), 0, time.perf_counter()
+
+        def closure() -> torch.Tensor:
+            nonlocal best, count
+            if count == evaluations:
+                raise Enough
+            count += 1
+            optimiser.zero_grad()
+            loss = self.total(x)
+            loss.backward()
+            if float(loss) < best[0]:
+                best = float(loss), x.detach().clone()
+            return loss
+
+        with contextlib.suppress(Enough):
+            optimiser.step(closure)
+        return best[1], (time.perf_counter() - started) / count
+
+
+def fitted(path: str, size: int) -> np.ndarray:
+    """A picture with its long side as asked, RGB."""
+    picture = Image.open(path).convert("RGB")
+    share = size / max(picture.size)
+    return np.asarray(picture.resize([round(side * share) for side in picture.size], Image.Resampling.LANCZOS))
+
+
+def ours(content: np.ndarray, style: np.ndarray, evaluations: int, **changes) -> gatys.Result:
+    """`gatys.render` at one size, ended at the iteration that completes so many evaluations."""
+    settings = gatys.preset(size=max(content.shape[:2]), pyramid=False, steps=10 * evaluations, device="cpu", **changes)
+
+    def watch(progress: gatys.Progress) -> None:
+        if progress.evaluations >= evaluations:
+            raise KeyboardInterrupt
+
+    return gatys.render(content, [style], settings, watch)
+
+
+def against_the_loop(args: argparse.Namespace, weights: str) -> None:
+    content, style = fitted(args.content, args.size), fitted(args.style, args.size)
+    loop = PlainLoop(content, style, gatys.Settings().style_weight, weights)
+    seconds: dict[str, list[float]] = {"rtstyle": [], "plain": []}
+    for turn in range(args.rounds):
+        found = ours(content, style, args.evaluations)
+        seconds["rtstyle"].append(found.log[-1].seconds / found.log[-1].evaluations)
+        # as many evaluations as ours took: its last line search may have run over
+        plain, pace = loop.run(found.log[-1].evaluations)
+        seconds["plain"].append(pace)
+        if turn == 0:
+            with torch.no_grad():
+                totals = {
+                    "photograph": float(loop.total(loop.content)),
+                    "rtstyle": float(loop.total(torch.from_numpy(found.raw).permute(2, 0, 1)[None].clamp(0, 255))),
+                    "plain": float(loop.total(plain.clamp(0, 255))),
+                }
+            if args.keep:
+                Image.fromarray(found.picture).save(args.keep / "rtstyle.png")
+                Image.fromarray(plain.clamp(0, 255)[0].permute(1, 2, 0).byte().numpy()).save(args.keep / "plain.png")
+    pace = {name: statistics.median(values) for name, values in seconds.items()}
+    print(f"\n{content.shape[1]} x {content.shape[0]} pixels, {found.log[-1].evaluations} evaluations\n")
+    print("| | total loss | against plain | seconds an evaluation | against plain |\n| --- | --- | --- | --- | --- |")
+    print(f"| photograph | {totals['photograph']:.4g} | {totals['photograph'] / totals['plain']:.2f} | | |")
+    for name in pace:
+        ratios = totals[name] / totals["plain"], pace[name] / pace["plain"]
+        print(f"| {name} | {totals[name]:.4g} | {ratios[0]:.3f} | {pace[name]:.2f} | {ratios[1]:.2f} |")
+
+
+def memory(args: argparse.Namespace) -> None:
+    print("\n| long side | stated need | peak resident | share | seconds |\n| --- | --- | --- | --- | --- |")
+    for size in args.large:
+        with tempfile.TemporaryDirectory() as folder:
+            out = (args.keep or Path(folder)) / f"large-{size}.png"
+            command = [sys.executable, "-m", "rtstyle", "gatys", args.content, args.style, str(out), "--force"]
+            started = time.perf_counter()
+            child = subprocess.Popen(
+                [*command, "--size", str(size), "--steps", str(args.large_steps), "--device", "cpu"],
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            said = child.stderr.read()
+            _, status, usage = os.wait4(child.pid, 0)
+            if status:
+                sys.exit(said)
+            need = float(re.search(r"needs about ([\d.]+) GB", said)[1])
+            peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+            print(
+                f"| {size} | {need:.1f} GB | {peak:.2f} GB | {peak / need:.0%} | {time.perf_counter() - started:.0f} |",
+                flush=True,
+            )
+
+
+def tiles(args: argparse.Namespace) -> None:
+    content, style = fitted(args.content, args.size), fitted(args.style, args.size)
+    settings = gatys.preset(size=args.size, pyramid=False, steps=STEPS_OF_TILES, history=10, device="cpu")
+    whole = gatys.render(content, [style], settings)
+    # half of what the whole picture needs beyond what every run needs
+    _, plan = gatys.expected(*content.shape[:2], settings)
+    tiny = gatys.expected(64, 64, gatys.preset(size=64, pyramid=False, steps=1))[1].needed
+    limited = gatys.preset(
+        size=args.size,
+        pyramid=False,
+        steps=STEPS_OF_TILES,
+        history=10,
+        device="cpu",
+        max_memory=(plan.needed + 2 * tiny) // 3,
+    )
+    cut = gatys.render(content, [style], limited)
+    apart = np.abs(whole.picture.astype(int) - cut.picture)
+    print(
+        f"\n{STEPS_OF_TILES} iterations whole and in tiles of {cut.plan.side} pixels: "
+        f"{apart.mean():.3f} grey levels apart on average, {apart.max()} at most; "
+        f"painted {np.abs(whole.picture.astype(int) - content).mean():.1f} from the photograph"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("content")
+    parser.add_argument("style")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--evaluations", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--large", type=lambda text: [int(size) for size in text.split(",") if size], default=[1024])
+    parser.add_argument("--large-steps", type=int, default=100)
+    parser.add_argument("--only", choices=["loop", "memory", "tiles"])
+    parser.add_argument("--keep", type=Path, help="folder for the pictures")
+    args = parser.parse_args()
+    weights = os.environ.get("RTSTYLE_VGG19") or sys.exit("set RTSTYLE_VGG19 to VGG-19's weights")
+    if args.keep:
+        args.keep.mkdir(parents=True, exist_ok=True)
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    if args.only in (None, "loop"):
+        against_the_loop(args, weights)
+    if args.only in (None, "memory"):
+        memory(args)
+    if args.only in (None, "tiles"):
+        tiles(args)
+
+
+if __name__ == "__main__":
+    main()
