@@ -292,7 +292,7 @@ def evaluate_model(
         if progress:
             progress("motion and artefacts", s + 1, len(painters))
     if loss:
-        weights = style_weights(loaded, loss.style_weight, recipe)
+        weights = style_weights(loaded, training, loss.style_weight, recipe)
         where = perceptual.pick_device(device)
         own = vgg if loss.vgg == "vgg16" else None
         net = perceptual.VGG(loss.vgg, own, convention=vgg_convention if own else None, device=where)
@@ -351,9 +351,14 @@ def artwork_files(
     return [Path(pictures) / style.file for style in styles_of(model, recipe)]
 
 
-def style_weights(model: catalog.Model, common: float, recipe: str | os.PathLike | None = None) -> list[float]:
-    """The style weight of each style of the model: its own in the recipe, else the common one of the training."""
-    return [common if style.weight is None else style.weight for style in styles_of(model, recipe)]
+def style_weights(
+    model: catalog.Model, training: dict, common: float, recipe: str | os.PathLike | None = None
+) -> list[float]:
+    """The style weight of each style of the model: that of its training, where the model says it, else its own in the
+    recipe, else the common one of the training."""
+    told = training.get("style_weights", {})
+    usual = [common if style.weight is None else style.weight for style in styles_of(model, recipe)]
+    return [told.get(style.name, weight) for style, weight in zip(model.styles, usual, strict=True)]
 
 
 def styles_of(model: catalog.Model, recipe: str | os.PathLike | None = None) -> list[Style]:

@@ -17,6 +17,7 @@ from rtstyle.files import check_output
 
 TEACH_STEPS = 1500
 FULL_STEPS = 6000
+BALANCE = 7.0  # about what the weights of the bundled styles, found by hand, have in common
 STAGES = [Stage(0.7, 128, 4, 288), Stage(0.3, 176, 4, 384)]
 SHOW_SECONDS = 30.0  # between previews while somebody waits for one style
 
@@ -70,7 +71,8 @@ def teach_style(
     Only a code is learned, against the body of `model`, so that the style mixes with those of that model; it starts
     from the code that paints nearest to the picture. With `full` the body learns too, from where it is: nearer to the
     picture, slower, and mixing with nothing. Losses and schedule are those that the model was trained with.
-    `style_weight` (default: the recipe's) against the photograph's content decides how far the painting goes. `card`
+    `style_weight` against the photograph's content decides how far the painting goes; by default it is balanced by how
+    unlike photographs the picture is (`Trainer.balanced_weights`). `card`
     may hold name, title, artist, year, licence and source; the name is by default the file's. Otherwise as
     `train_model`.
     """
@@ -112,6 +114,7 @@ def teaching_recipe(model: catalog.Model, *, full: bool) -> Recipe:
     else:
         loss = Recipe.read(packaged).loss if packaged.exists() else Loss()
     steps, rate, average = (FULL_STEPS, 1e-3, 0.999) if full else (TEACH_STEPS, 2e-2, 0.99)
+    loss = dataclasses.replace(loss, balance=BALANCE)
     return Recipe(
         body=body.name,
         config=body.config,
@@ -133,8 +136,9 @@ def _check(out: str | os.PathLike, run_dir: str | os.PathLike | None, *, force: 
 
 def _run(trainer: Trainer, out: Path, callback, say, **timing) -> Path:
     plan, styles = trainer.recipe, len(trainer.recipe.style)
+    weight = f", style weight {float(trainer.style_weights[0]):.1f}" if plan.loss.balance and styles == 1 else ""
     say(
-        f"{styles} style{'s' * (styles > 1)}, {len(trainer.photos)} photographs, {plan.steps} steps on "
+        f"{styles} style{'s' * (styles > 1)}{weight}, {len(trainer.photos)} photographs, {plan.steps} steps on "
         f"{trainer.device} in {trainer.precision}; curves and previews in {trainer.run_dir}"
     )
     try:

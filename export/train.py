@@ -49,6 +49,8 @@ from rtstyle.files import written_beside
 
 STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
 STRANGERS = 32
+BALANCED_ON = 16  # photographs
+LIGHTEST, HEAVIEST = 2.0, 16.0
 OXFORD_UNIT = 255 * 0.226  # grey levels in the standard deviation that torchvision's inputs are divided by
 COLUMNS = ("step", "total", "content", "identity", "style", "rival", "temporal", "tv", "learning_rate", "seconds")
 
@@ -79,6 +81,7 @@ class Loss:
     style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
     content_weight: float = 1.0
     style_weight: float = 8.0
+    balance: float = 0.0  # above 0: a style that gives no weight has this, divided by the photographs' distance from it
     regions: int = 1
     repeat_layer: str = "relu3_3"
     repeat_shifts: tuple[int, ...] = ()
@@ -251,11 +254,13 @@ class Trainer:
         self.unit = OXFORD_UNIT if self.vgg.convention == "oxford" else 1.0
         self.style_files = [Path(pictures) / style.file for style in recipe.artworks]
         self.targets = {size: self.style_targets(size) for size in sorted({s.style_size for s in recipe.stage})}
-        self.style_weights = torch.tensor(
-            [recipe.loss.style_weight if s.weight is None else s.weight for s in recipe.artworks], device=self.device
-        )
         largest = max(stage.crop for stage in recipe.stage)
         self.photos = Photos(content, max(256, largest + largest // 8), self.device)
+        usual = self.balanced_weights() if recipe.loss.balance else [recipe.loss.style_weight] * len(recipe.artworks)
+        self.style_weights = torch.tensor(
+            [weight if s.weight is None else s.weight for s, weight in zip(recipe.artworks, usual, strict=True)],
+            device=self.device,
+        )
         if recipe.passes:
             steps = math.ceil(recipe.passes * len(self.photos) / recipe.stage[0].batch)
             self.recipe = recipe = dataclasses.replace(recipe, steps=steps)
@@ -330,6 +335,23 @@ class Trainer:
             ]
             apart.append(float(torch.stack(distances).mean()))
         return int(np.argmin(apart))
+
+    @torch.no_grad()
+    def balanced_weights(self) -> list[float]:
+        """Weights of the styles that make artworks unlike photographs, whose style loss is large from the start, paint
+        over no more than those that are like them: `Loss.balance` divided by the mean relative Gram distance of
+        photographs, between LIGHTEST and HEAVIEST."""
+        loss, stage = self.recipe.loss, self.recipe.stage[0]
+        photos = self.photos.batch(BALANCED_ON, stage.crop, torch.Generator().manual_seed(self.recipe.seed))
+        apart = torch.zeros(len(self.recipe.artworks), device=self.device)
+        for photo in photos:
+            found = self.vgg(photo[None], loss.style_layers)
+            for layer in loss.style_layers:
+                own, wanted = perceptual.gram(found[layer]), self.targets[stage.style_size][layer]
+                for row in range(len(apart)):
+                    apart[row] += perceptual.relative_style_loss(own, wanted[row : row + 1])[0]
+        apart /= BALANCED_ON * len(loss.style_layers)
+        return [min(max(loss.balance / distance, LIGHTEST), HEAVIEST) for distance in apart.tolist()]
 
     def style_targets(self, size: int) -> dict[str, torch.Tensor]:
         """Gram matrices of every painting, {layer: [S, C, C]}; `size` is the paintings' short side in pixels."""
@@ -616,6 +638,9 @@ class Trainer:
                 "seed": self.recipe.seed,
                 "steps": self.step,
                 "loss": loss,
+                "style_weights": dict(
+                    zip((s.name for s in self.recipe.style), self.style_weights.tolist(), strict=False)
+                ),
                 "stages": [dataclasses.asdict(stage) for stage in self.recipe.stage],
                 "learning_rate": self.recipe.learning_rate,
                 "photographs": len(self.photos),

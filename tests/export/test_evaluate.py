@@ -196,7 +196,7 @@ def test_evaluation_with_a_clip_and_a_yardstick(run, make_body, toy_recipe_path,
     from rtstyle.export.train import Recipe
 
     loss = dataclasses.asdict(Recipe.read(toy_recipe_path).loss)
-    training = {"steps": 7, "loss": loss, "stages": [{"style_size": 64}]}
+    training = {"steps": 7, "loss": loss, "stages": [{"style_size": 64}], "style_weights": {"waves": 2.5}}
     model = write_model(make_body, tmp_path / "toy.onnx", ["waves", "bricks"], training=training)
     clip = resources.files("rtstyle.pretrained") / "sample.mp4"
     told = []
@@ -204,7 +204,7 @@ def test_evaluation_with_a_clip_and_a_yardstick(run, make_body, toy_recipe_path,
     assert told[-1] == ("yardstick", 2, 2)
     plain = found.to_json()
     assert plain["clip"]["frames"] == 40 and 0 < plain["clip"]["unpainted"] < 20
-    assert [score.yardstick.style_weight for score in found.scores] == [3.0, 5.0]  # the second has its own
+    assert [score.yardstick.style_weight for score in found.scores] == [2.5, 5.0]  # the training's, the recipe's
     for style in plain["styles"]:
         assert style["warp_clip"] > 0
         stick = style["yardstick"]

@@ -233,6 +233,26 @@ def test_average_follows_its_definition(trainer_in, short_recipe):
     assert torch.equal(trainer.averaged_net().stem.weight, trainer.average["stem.weight"])
 
 
+def test_weights_are_balanced_by_how_unlike_photographs_the_artworks_are(trainer_in, recipe):
+    """balance / mean relative Gram distance of photographs, for the style that gives no weight of its own; the model
+    says what it came to."""
+    loss = dataclasses.replace(recipe.loss, balance=4.0)
+    trainer = trainer_in("run", dataclasses.replace(recipe, loss=loss))
+    photos = trainer.photos.batch(train.BALANCED_ON, recipe.stage[0].crop, torch.Generator().manual_seed(recipe.seed))
+    found = trainer.vgg(photos, loss.style_layers)
+    wanted = trainer.targets[recipe.stage[0].style_size]
+    distances = [
+        perceptual.relative_style_loss(perceptual.gram(found[layer]), wanted[layer][:1]).mean()
+        for layer in loss.style_layers
+    ]
+    expected = min(max(4.0 / float(torch.stack(distances).mean()), train.LIGHTEST), train.HEAVIEST)
+    assert train.LIGHTEST < expected < train.HEAVIEST and abs(expected - loss.style_weight) > 0.01
+    assert trainer.style_weights.tolist() == pytest.approx([expected, 5.0], rel=1e-4)
+    assert trainer.describe()["training"]["style_weights"] == pytest.approx(
+        {"waves": expected, "bricks": 5.0}, rel=1e-4
+    )
+
+
 def test_style_weight_of_one_style_counts(trainer_in, recipe):
     """bricks asks for weight 5, waves takes the recipe's 3: total = content + weight x style + the rest."""
     trainer = trainer_in("run", recipe)
