@@ -8,7 +8,8 @@ Per size: the first frame, then median, 95th and 99th percentile of the millisec
     batch N      N frames in one run of the net, per frame
 
 and the share of the machine's ceiling: the arithmetic of the model's convolutions and matrix products per second of
-`paint`, divided by that of a large float32 matrix product in ONNX Runtime on the same device and threads.
+`paint`, divided by that of a large matrix product in ONNX Runtime on the same device and threads, in the precision
+that the model runs in (float16 on a card, else float32).
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ import onnxruntime as ort
 
 from rtstyle import providers
 from rtstyle.catalog import model_path
+from rtstyle.device_form import FLOAT, FLOAT16
 from rtstyle.errors import RtstyleError, UsageError
 from rtstyle.files import written_beside
 from rtstyle.media.encoding import Encoding, plan
 from rtstyle.media.reader import Frame, VideoReader
 from rtstyle.media.segments import SegmentWriter
 from rtstyle.painter import Painter
+from rtstyle.protobuf import field
 from rtstyle.stylizer import MIN_SIDE, Stylizer, cores
 from rtstyle.video import MOST_BATCH_PIXELS, Progress, stylize_video
 
@@ -56,6 +59,7 @@ LEAST = 3  # samples, however long they take
 STRIDE = 32  # pixels: what every net's own stride divides
 GALLERIES = (1, 4, 16, 64)
 BATCHES = (1, 2, 4, 8)
+NUMBERS = {"float32": FLOAT, "float16": FLOAT16}  # as ONNX files call them
 BUSY = 0.5  # load average a core before we begin, from which figures are unreliable ...
 SPREAD = 1.5  # ... and so are they from this 95th percentile on, as a multiple of the median
 
@@ -291,13 +295,15 @@ def _operations_at(stylizer: Stylizer, height: int, width: int) -> int:
     return operations(str(stylizer.model.path), feed)
 
 
-def ceiling(device: providers.Device, threads: int | None, seconds: float) -> float:
-    """10^9 operations a second of a large float32 matrix product on the device, at best."""
-    on_card = device.kind in ("cuda", "tensorrt")
+def ceiling(device: providers.Device, threads: int | None, seconds: float, half: bool = False) -> float:
+    """10^9 operations a second of a large float32 (or float16) matrix product on the device, at best."""
+    on_card = device.kind in providers.ON_CARD
     side = 4096 if on_card else 1024 if (threads or cores()) <= 8 else 2048
     left, right = np.random.default_rng(0).standard_normal((2, side, side), np.float32)
+    if half:
+        left, right = left.astype(np.float16), right.astype(np.float16)
     session = providers.open_session(product_model(right), device, threads)
-    place = ("cuda", int(device.name.partition(":")[2] or 0)) if on_card else ("cpu", 0)
+    place = ("cuda", device.index) if on_card else ("cpu", 0)
     binding = session.io_binding()  # the numbers stay where they are: what is asked for is arithmetic
     binding.bind_ortvalue_input("left", ort.OrtValue.ortvalue_from_numpy(left, *place))
     binding.bind_output("product", *place)
@@ -310,30 +316,15 @@ def ceiling(device: providers.Device, threads: int | None, seconds: float) -> fl
 
 
 def product_model(right: np.ndarray) -> bytes:
-    """An ONNX file: left float [n, n] times `right` float32 [n, n], written by hand, as painting needs no onnx."""
-    side, float32, dims = len(right), 1, b"".join(_field(1, size) for size in right.shape)
-    shape = b"".join(_field(1, _field(1, size)) for size in right.shape)
-    kind = _field(1, _field(1, float32) + _field(2, shape))
-    weights = dims + _field(2, float32) + _field(8, b"right") + _field(9, right.astype("<f4").tobytes())
-    node = _field(1, b"left") + _field(1, b"right") + _field(2, b"product") + _field(4, b"MatMul")
-    graph = _field(1, node) + _field(2, b"product%d" % side) + _field(5, weights)
-    graph += _field(11, _field(1, b"left") + _field(2, kind)) + _field(12, _field(1, b"product") + _field(2, kind))
-    return _field(1, 8) + _field(7, graph) + _field(8, _field(2, 17))
-
-
-def _field(number: int, value: int | bytes) -> bytes:
-    """One field of a protocol buffer: a number, or bytes with their length."""
-    if isinstance(value, int):
-        return _varint(number << 3) + _varint(value)
-    return _varint(number << 3 | 2) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
+    """An ONNX file: left [n, n] times `right` [n, n], float32 or float16, by hand, as painting needs no onnx."""
+    side, number, dims = len(right), NUMBERS[right.dtype.name], b"".join(field(1, size) for size in right.shape)
+    shape = b"".join(field(1, field(1, size)) for size in right.shape)
+    kind = field(1, field(1, number) + field(2, shape))
+    weights = dims + field(2, number) + field(8, b"right") + field(9, right.tobytes())
+    node = field(1, b"left") + field(1, b"right") + field(2, b"product") + field(4, b"MatMul")
+    graph = field(1, node) + field(2, b"product%d" % side) + field(5, weights)
+    graph += field(11, field(1, b"left") + field(2, kind)) + field(12, field(1, b"product") + field(2, kind))
+    return field(1, 8) + field(7, graph) + field(8, field(2, 17))
 
 
 # -- the machine
@@ -420,7 +411,9 @@ def run(settings: Settings, tell: Tell = lambda *_: None) -> dict:
     report = _header(settings)  # what is wrong with the arguments shows here, before anything is told
     peak = float(settings.device != "cpu")  # a GPU's first work, its start, is not the arithmetic
     next_up("ceiling")
-    report["ceiling_gflops"] = top = ceiling(settings.stylizer().device, settings.threads, settings.seconds / 2 + peak)
+    stylizer = settings.stylizer()
+    top = ceiling(stylizer.device, settings.threads, settings.seconds / 2 + peak, stylizer.half)
+    report |= {"ceiling_gflops": top, "ceiling_in": "float16" if stylizer.half else "float32"}
     rows: list[Row] = []
     for size in settings.sizes:
         rows += _measure_size(settings, *size, top, next_up)
@@ -722,7 +715,8 @@ def print_report(report: dict) -> None:
             _number(row.peak_mib, ".0f"),
         )
     console = _console()
-    lines = [*_headline(report), f"ceiling: {report['ceiling_gflops']:.0f} GFLOP/s (a float32 matrix product)"]
+    kind = report.get("ceiling_in", "float32")
+    lines = [*_headline(report), f"ceiling: {report['ceiling_gflops']:.0f} GFLOP/s (a {kind} matrix product)"]
     _print(console, lines)
     console.print(table)
 

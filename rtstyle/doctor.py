@@ -14,7 +14,7 @@ PACKAGES = ("numpy", "opencv-python", "av", "pillow", "onnxruntime", "onnxruntim
 
 def examine() -> dict:
     """Versions, devices, encoders, models and problems, ready for JSON. Every check is really carried out:
-    the CPU session paints a frame, CUDA is started if it claims to be there."""
+    the CPU session paints a frame, CUDA does too if nothing is missing."""
     report: dict = {
         "rtstyle": metadata.version("rtstyle"),
         "python": platform.python_version(),
@@ -57,7 +57,17 @@ def _devices(problems: list[str]) -> dict:
     chosen = providers.choose("auto")
     found["auto"] = f"{chosen.name} ({chosen.why})"
     frame = np.random.default_rng(0).integers(0, 255, (360, 640, 3), np.uint8)
-    for name in dict.fromkeys(("cpu", chosen.kind)):
+    driver = providers.driver()
+    if driver:
+        found["cards"] = driver[0]
+    for kind in providers.ON_CARD:
+        if problem := providers.problem_with(kind):
+            found[kind] = f"not available: {problem}"
+            if kind == "cuda" and driver:  # there is a card to be used
+                problems.append(f"cuda is {found[kind]}")
+        elif kind == "tensorrt":
+            found[kind] = "its libraries are there (not tried: it takes minutes to build an engine)"
+    for name in ("cpu",) if "cuda" in found else ("cpu", "cuda"):
         try:
             stylizer = Stylizer(device=name)
             stylizer(frame)
@@ -65,6 +75,8 @@ def _devices(problems: list[str]) -> dict:
             for _ in range(5):
                 stylizer(frame)
             found[name] = f"paints 640x360 in {(time.perf_counter() - started) / 5 * 1e3:.0f} ms"
+            if name == "cuda":
+                found[name] += f" ({stylizer.device.why})"
         except RtstyleError as error:
             found[name] = "does not work"
             problems.append(str(error))

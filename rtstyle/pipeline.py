@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 
 class _Closed(Exception):
@@ -78,6 +79,18 @@ class _Channel:
                 self._taken += 1
                 self._changed.notify_all()
             yield place, item
+
+
+def ahead(call: Callable, items: Iterable, workers: int) -> Iterator:
+    """`map` by so many threads, each an item ahead of the last; results keep their order."""
+    with ThreadPoolExecutor(workers) as pool:
+        begun: deque = deque()
+        for item in items:
+            begun.append(pool.submit(call, item))
+            if len(begun) == workers:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
 
 
 class Loads:

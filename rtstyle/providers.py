@@ -9,8 +9,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import importlib.util
+import io
 import sys
+import warnings
 from importlib import metadata
+from pathlib import Path
 
 import onnxruntime as ort
 
@@ -23,9 +27,10 @@ NAMES = {
     "coreml": "CoreMLExecutionProvider",
     "directml": "DmlExecutionProvider",
 }
+ON_CARD = ("cuda", "tensorrt")  # kinds of device that need NVIDIA's driver and libraries
 REMEDY = {
     "cuda": "install onnxruntime-gpu and its libraries with: pip install 'rtstyle[cuda]'",
-    "tensorrt": "install onnxruntime-gpu and NVIDIA TensorRT (pip install tensorrt)",
+    "tensorrt": "install what is missing with: pip install 'rtstyle[cuda]' 'tensorrt-cu13>=10,<11'",
     "coreml": "CoreML is part of onnxruntime on macOS only",
     "directml": "install onnxruntime-directml, on Windows",
 }
@@ -43,11 +48,21 @@ class Device:
     def kind(self) -> str:
         return self.name.partition(":")[0]
 
+    @property
+    def index(self) -> int:
+        """Which of several cards."""
+        return int(self.name.partition(":")[2] or 0)
+
+    def with_options(self, options: dict[str, str]) -> Device:
+        """This device with more options of its provider."""
+        (name, own), *others = self.providers
+        return dataclasses.replace(self, providers=[(name, own | options), *others])
+
 
 def parse(name: str) -> tuple[str, int]:
     """`cuda:1` to ("cuda", 1). Raises UsageError for anything else than the known names."""
     kind, colon, number = name.lower().partition(":")
-    if kind not in (*NAMES, "auto") or (colon and (kind not in ("cuda", "tensorrt") or not number.isdecimal())):
+    if kind not in (*NAMES, "auto") or (colon and (kind not in ON_CARD or not number.isdecimal())):
         raise UsageError(f"unknown device {name!r}: choose auto, {', '.join(NAMES)} or cuda:1")
     return kind, int(number or 0)
 
@@ -56,18 +71,17 @@ def choose(name: str = "auto") -> Device:
     """The device for a name. Raises RtstyleError, with the remedy, if one asked for by name is not there."""
     kind, index = parse(name)
     if kind == "auto":
-        problem = cuda_problem()
+        problem = cuda_problem("cuda")
         if problem is None:
             return Device("cuda:0", _providers("cuda", 0), "auto: CUDA is there")
         return Device("cpu", _providers("cpu", 0), f"auto: {problem}")
     if kind == "cpu":
         return Device("cpu", _providers("cpu", 0), "asked for")
-    problem = cuda_problem() if kind in ("cuda", "tensorrt") else None
-    if problem is None and NAMES[kind] not in ort.get_available_providers():
-        problem = f"this ONNX Runtime has no {NAMES[kind]}"
-    if problem:
-        raise RtstyleError(f"{name} is not available: {problem}; {REMEDY[kind]}, or use --device cpu")
-    label = f"{kind}:{index}" if kind in ("cuda", "tensorrt") else kind
+    if problem := problem_with(kind):
+        raise RtstyleError(f"{name} is not available: {problem}, or use --device cpu")
+    if kind in ON_CARD and index >= len(cards := driver()[0]):
+        raise RtstyleError(f"{name} is not there: the cards are {', '.join(map('{}: {}'.format, range(9), cards))}")
+    label = f"{kind}:{index}" if kind in ON_CARD else kind
     return Device(label, _providers(kind, index), "asked for")
 
 
@@ -75,25 +89,117 @@ def _providers(kind: str, index: int) -> list:
     if kind == "cpu":
         return [NAMES["cpu"]]
     options = {}
-    if kind in ("cuda", "tensorrt"):
+    if kind in ON_CARD:
         options["device_id"] = str(index)
+    # every new frame size searches for convolution algorithms: heuristics cost milliseconds, not seconds
+    heuristic = {"cudnn_conv_algo_search": "HEURISTIC"}
     if kind == "cuda":
-        # every new frame size searches for convolution algorithms: heuristics cost milliseconds, not seconds
-        options["cudnn_conv_algo_search"] = "HEURISTIC"
-    return [(NAMES[kind], options), NAMES["cpu"]]
+        options |= heuristic
+    beside = [(NAMES["cuda"], options | heuristic)] if kind == "tensorrt" else []  # for what TensorRT does not take
+    return [(NAMES[kind], options), *beside, NAMES["cpu"]]
 
 
-def cuda_problem() -> str | None:
-    """Why CUDA cannot be used, in a few words, or None if it seems fine."""
-    driver = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        ctypes.CDLL(driver)
-    except OSError:
+DRIVER_REMEDY = "install a recent one from nvidia.com/drivers (a container needs --gpus all)"
+
+
+def problem_with(kind: str) -> str | None:
+    """Why a kind of device cannot be used, and what helps; None if it seems fine."""
+    problem = cuda_problem(kind) if kind in ON_CARD else None
+    if problem is None and NAMES[kind] not in ort.get_available_providers():
+        problem = f"this ONNX Runtime has no {NAMES[kind]}"
+    if problem is None or "pip install" in problem:
+        return problem
+    return f"{problem}; {DRIVER_REMEDY if 'driver' in problem else REMEDY[kind]}"
+
+
+def cuda_problem(kind: str = "cuda") -> str | None:
+    """Why CUDA (or TensorRT, which needs it) cannot be used, in a few words, or None if it seems fine."""
+    told = driver()
+    if told is None:
         return "no NVIDIA driver was found"
+    cards, version = told
+    if not cards:
+        return "the NVIDIA driver finds no card"
     if NAMES["cuda"] not in ort.get_available_providers():
-        both = conflicting_packages()
-        return both or "this ONNX Runtime was built without CUDA"
+        return conflicting_packages() or "this ONNX Runtime was built without CUDA"
+    if version // 1000 < int(cuda_major()):
+        return (
+            f"the NVIDIA driver is made for CUDA {version // 1000}.{version % 1000 // 10}, "
+            f"this ONNX Runtime for CUDA {cuda_major()}"
+        )
+    if missing := missing_libraries(kind):
+        return f"libraries of NVIDIA are missing: {', '.join(missing)}"
     return None
+
+
+def driver() -> tuple[list[str], int] | None:
+    """What NVIDIA's driver says: (the names of its cards, the CUDA that it is made for, such as 13000); None if there
+    is no driver. One that does not start has no cards."""
+    try:
+        library = ctypes.CDLL(DRIVER)
+    except OSError:
+        return None
+    version, count, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(256)
+    try:
+        library.cuDriverGetVersion(ctypes.byref(version))
+        if library.cuInit(0) or library.cuDeviceGetCount(ctypes.byref(count)):
+            return [], version.value
+        names = []
+        for card in range(count.value):  # cards are numbered so, too
+            library.cuDeviceGetName(name, len(name), card)
+            names.append(name.value.decode())
+    except AttributeError:  # something else of that name
+        return [], 0
+    return names, version.value
+
+
+def cuda_major() -> str:
+    """The CUDA that ONNX Runtime was built for, or would be with the package that is recommended."""
+    return (getattr(ort, "cuda_version", "") or "13").partition(".")[0]
+
+
+WINDOWS = sys.platform == "win32"
+DRIVER = "nvcuda.dll" if WINDOWS else "libcuda.so.1"
+
+
+def libraries(kind: str) -> list[str]:
+    """File names of the libraries that a session on this kind of device loads, by the CUDA that ONNX Runtime was built
+    for; cuDNN's only when the first convolution runs."""
+    major = cuda_major()
+    names = {"cudart": major, "cublasLt": major, "cublas": major, "curand": "10", "cudnn": "9"}
+    if kind == "tensorrt":
+        names |= {"nvinfer": "10", "nvonnxparser": "10"}
+    if not WINDOWS:
+        return [f"lib{name}.so.{of}" for name, of in names.items()]
+    del names["curand"]  # ONNX Runtime does without it there
+    return [f"{name}{'_' if name.startswith('nv') else '64_'}{of}.dll" for name, of in names.items()]
+
+
+def missing_libraries(kind: str) -> list[str]:
+    """Which of `libraries` cannot be loaded, from the system or from NVIDIA's packages for Python. Those that can are
+    loaded by this, so that ONNX Runtime finds them."""
+    with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ort.preload_dlls()
+    return [name for name in libraries(kind) if not _loads(name)]
+
+
+def _loads(library: str) -> bool:
+    for path in (library, *_in_packages(library)):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(str(path))
+            return True
+    return False
+
+
+def _in_packages(library: str) -> list[Path]:
+    """Where NVIDIA's packages have a library: ONNX Runtime looks in its own folder of packages only."""
+    found = []
+    for package in ("nvidia", "tensorrt_libs"):
+        spec = importlib.util.find_spec(package)
+        for folder in map(Path, (spec and spec.submodule_search_locations) or ()):
+            found += [path for inside in ("", "*/lib/", "*/bin/", "*/bin/*/") for path in folder.glob(inside + library)]
+    return found
 
 
 def conflicting_packages() -> str | None:
@@ -115,20 +221,24 @@ def conflicting_packages() -> str | None:
 SPIN_MICROSECONDS = "100"
 
 
-def open_session(model, device: Device, threads: int | None = None) -> ort.InferenceSession:
-    """An ONNX Runtime session on exactly this device. `model` is a path or bytes.
+def open_session(
+    model: str | bytes, device: Device, threads: int | None = None, sizes: dict[str, int] | None = None
+) -> ort.InferenceSession:
+    """An ONNX Runtime session on exactly this device. `model` is a path or bytes; `sizes` fixes free dimensions by
+    name.
 
     Raises RtstyleError if the provider does not start (missing CUDA or cuDNN libraries, out of memory), with
     ONNX Runtime's reason, or if the file is not a model.
     """
-    if device.kind in ("cuda", "tensorrt"):
-        with contextlib.suppress(Exception):  # a hint only: what is missing shows when the session starts
-            ort.preload_dlls()
+    if device.kind in ON_CARD:
+        missing_libraries(device.kind)  # loads those that are there
     options = ort.SessionOptions()
     options.log_severity_level = 4  # we report what matters ourselves
     ort.set_default_logger_severity(4)
     if threads:
         options.intra_op_num_threads = threads
+    for name, size in (sizes or {}).items():
+        options.add_free_dimension_override_by_name(name, size)
     # Idle threads of the net wait for work in a busy loop, by default for so long that they take the processor from
     # decoding, steadiness and encoding: a third of the frame rate of `rtstyle video`, twice the heat of `rtstyle cam`.
     options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_MICROSECONDS)
@@ -139,11 +249,21 @@ def open_session(model, device: Device, threads: int | None = None) -> ort.Infer
         raise RtstyleError(f"{where} cannot be loaded on {device.name}: {first_sentence(error)}") from None
     started = session.get_providers()[0]
     if started != NAMES[device.kind]:
-        raise RtstyleError(
-            f"{device.name} did not start, ONNX Runtime took {started} instead: "
-            "run `rtstyle doctor`, or use --device cpu"
-        )
+        raise RtstyleError(f"{device.name} did not start{_load_error(device.kind)}: use --device cpu meanwhile")
     return session
+
+
+def _load_error(kind: str) -> str:
+    """What the system says when it loads a provider, which ONNX Runtime tells its log only."""
+    ending = f"onnxruntime_providers_{kind}.dll" if WINDOWS else f"libonnxruntime_providers_{kind}.so"
+    library = Path(ort.__file__).parent / "capi" / ending
+    try:
+        if kind in ON_CARD and library.exists():
+            ctypes.CDLL(str(library.with_name(ending.replace(kind, "shared"))), ctypes.RTLD_GLOBAL)
+            ctypes.CDLL(str(library))
+    except OSError as error:
+        return f" ({str(error).replace(str(library.parent), '...')[:300]})"
+    return ""
 
 
 def first_sentence(error: Exception) -> str:

@@ -8,7 +8,7 @@ import os
 import cv2
 import numpy as np
 
-from rtstyle import catalog, classic, providers
+from rtstyle import catalog, classic, cuda, providers
 from rtstyle.errors import RtstyleError, UsageError
 from rtstyle.upscale import enlarge
 
@@ -52,8 +52,18 @@ class Stylizer:
         self.model = choice.model
         self.work_height = work_height
         self.threads = threads
-        self.device, self._session = self._open(device, threads)
         self.code, self._label = choice.code, choice.label
+        self._device, self._session = self._open(device, threads)
+
+    @property
+    def device(self) -> providers.Device:
+        """What paints, and why: on a card also how, which may change when a size is painted for the first time."""
+        return self._session.device if isinstance(self._session, cuda.Runner) else self._device
+
+    @property
+    def half(self) -> bool:
+        """Whether it calculates in float16."""
+        return isinstance(self._session, cuda.Runner) and self._session.way.half
 
     def _open(self, name: str, threads: int | None):
         device = providers.choose(name)
@@ -67,6 +77,8 @@ class Stylizer:
             return device, self._session_on(device, threads)
 
     def _session_on(self, device: providers.Device, threads: int | None):
+        if device.kind in providers.ON_CARD and not self.model.classic:
+            return cuda.Runner(self.model.path, device, self.code)
         session = providers.open_session(str(self.model.path), device, threads)
         return classic.Classic(session, self.model.classic) if self.model.classic else session
 
@@ -88,15 +100,19 @@ class Stylizer:
         """(a stylizer like this one, how many of its `run` should go on at once) for the most frames a second.
 
         On the CPU frames are then painted next to one another, by one thread each: threads that share a frame wait
-        for one another after every layer. Other devices take one batch at a time.
+        for one another after every layer. On an NVIDIA card one is copied while another is painted. Other devices take
+        one batch at a time.
         """
+        twin = copy.copy(self)
+        if isinstance(self._session, cuda.Runner):
+            twin._session = self._session.side_by_side()
+            return twin, cuda.LANES
         if self.device.kind != "cpu":
             return self, 1
         threads = self.threads or cores()
         workers = min(threads, MOST_AT_ONCE)
-        twin = copy.copy(self)
         twin.threads = threads // workers
-        twin._session = self._session_on(self.device, twin.threads)
+        twin._session = self._session_on(self._device, twin.threads)
         return twin, workers
 
     def abandon(self) -> None:

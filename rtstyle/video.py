@@ -27,7 +27,7 @@ from rtstyle.media.reader import Frame, VideoReader
 from rtstyle.media.segments import Segment, SegmentWriter
 from rtstyle.media.sequence import PictureFolderWriter, PictureSequence
 from rtstyle.painter import Painter, Sketch
-from rtstyle.pipeline import Loads, Spread, Through, run_stages
+from rtstyle.pipeline import Loads, Spread, Through, ahead, run_stages
 from rtstyle.scenes import CutDetector
 from rtstyle.stylizer import MIN_SIDE, Stylizer
 
@@ -249,7 +249,8 @@ def most_at_once(stylizer: Stylizer, size: tuple[int, int]) -> int:
     one small frame, a CPU has not."""
     if stylizer.device.kind == "cpu":
         return 1
-    return min(MOST_BATCH, max(1, MOST_BATCH_PIXELS // (size[0] * size[1])))
+    most = min(MOST_BATCH, max(1, MOST_BATCH_PIXELS // (size[0] * size[1])))
+    return 1 << most.bit_length() - 1  # a power of 2: cards have a session for each of those
 
 
 def batches(works: Iterable[_Work], most: int) -> Iterator[list[_Work]]:
@@ -347,7 +348,7 @@ class _Run:
         most = most_at_once(stylizer, self.reader.size)
         if most == 1:
             return Spread(lambda work: paint([work])[0], workers)
-        return Through(lambda works: itertools.chain.from_iterable(map(paint, batches(works, most))))
+        return Through(lambda works: itertools.chain.from_iterable(ahead(paint, batches(works, most), workers)))
 
     def _finish(self, work: _Work) -> Frame | None:
         rgb = self.painter.finish(work.sketch, work.painted, hold=work.hold)

@@ -133,10 +133,13 @@ def test_operations_of_large_frames_follow_from_small_ones(stylizer, size):
     assert direct > 1e8
 
 
-def test_the_product_model_multiplies():
-    left, right = np.random.default_rng(0).standard_normal((2, 200, 200), np.float32)
+@pytest.mark.parametrize(("kind", "far"), [(np.float32, 1e-3), (np.float16, 0.1)])
+def test_the_product_model_multiplies(kind, far):
+    left, right = np.random.default_rng(0).standard_normal((2, 200, 200), np.float32).astype(kind)
     session = ort.InferenceSession(bench.product_model(right), providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(session.run(None, {"left": left})[0], left @ right, rtol=1e-3, atol=1e-3)
+    product = session.run(None, {"left": left})[0]
+    assert product.dtype == kind
+    np.testing.assert_allclose(product, left.astype(float) @ right.astype(float), rtol=1e-3, atol=far)
 
 
 def test_the_ceiling_is_that_of_a_processor():

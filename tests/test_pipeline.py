@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from rtstyle.pipeline import Loads, Spread, Through, run_stages
+from rtstyle.pipeline import Loads, Spread, Through, ahead, run_stages
 
 
 @pytest.fixture(autouse=True)
@@ -181,3 +181,26 @@ def test_loads_count_work_and_not_waiting():
     assert shares["source"] < 0.2 and shares["through"] < 0.2
     assert 0.3 < shares["spread"] < 0.75  # two threads share the time of one
     assert shares["slow"] > 0.7
+
+
+def test_ahead_keeps_the_order_and_stays_a_few_items_ahead():
+    begun, together = [], threading.Barrier(2, timeout=20)
+
+    def call(item):
+        begun.append(item)
+        together.wait()  # two at once, or this breaks
+        return -item
+
+    results = ahead(call, iter(range(10)), 2)
+    assert next(results) == 0
+    assert max(begun) <= 2, "it runs away"
+    assert list(results) == [-item for item in range(1, 10)]
+
+
+def test_ahead_raises_what_a_call_raises():
+    def call(item):
+        return 1 // item
+
+    with pytest.raises(ZeroDivisionError):
+        list(ahead(call, [1, 0, 1], 2))
+    assert list(ahead(call, [], 2)) == []

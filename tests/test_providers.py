@@ -1,5 +1,7 @@
 """Which device paints: chosen, verified, explained."""
 
+import sys
+
 import pytest
 
 from rtstyle import RtstyleError, UsageError, providers
@@ -87,3 +89,162 @@ def test_two_packages_that_overwrite_each_other_are_noticed(monkeypatch, install
     monkeypatch.setattr(providers.metadata, "version", version)
     found = providers.conflicting_packages()
     assert found is None if said is None else said + "onnxruntime-gpu" in found
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """What a machine has: a driver with its cards, libraries by name, and the providers of its ONNX Runtime."""
+
+    class Machine:
+        def __init__(self):
+            self.driver = ["Card 0", "Card 1"], 13000
+            self.loads, self.providers = set(), ["CPUExecutionProvider"]
+
+        def everything(self, kind):
+            self.loads |= set(providers.libraries(kind))
+            self.providers += [providers.NAMES[kind], providers.NAMES["cuda"]]
+
+    machine = Machine()
+    monkeypatch.setattr(providers, "driver", lambda: machine.driver)
+    monkeypatch.setattr(providers, "_loads", lambda library: library in machine.loads)
+    monkeypatch.setattr(providers.ort, "get_available_providers", lambda: machine.providers)
+    monkeypatch.setattr(providers, "conflicting_packages", lambda: None)
+    return machine
+
+
+def test_without_a_driver_no_package_is_recommended(machine):
+    machine.everything("tensorrt")
+    machine.driver = None
+    for name in ("cuda", "tensorrt"):
+        with pytest.raises(RtstyleError, match="no NVIDIA driver was found; install a recent one from") as told:
+            providers.choose(name)
+        assert "pip" not in str(told.value) and str(told.value).endswith(", or use --device cpu")
+    assert providers.choose("auto").why == "auto: no NVIDIA driver was found"
+
+
+def test_a_wheel_without_cuda_is_named(machine):
+    with pytest.raises(
+        RtstyleError, match=r"built without CUDA; install onnxruntime-gpu .* pip install 'rtstyle\[cuda\]'"
+    ):
+        providers.choose("cuda")
+
+
+def test_conflicting_packages_are_the_reason_and_have_their_own_remedy(machine, monkeypatch):
+    monkeypatch.setattr(providers, "conflicting_packages", lambda: "a and b: pip uninstall a, then pip install b")
+    with pytest.raises(RtstyleError, match=r"^cuda is not available: a and b: .* pip install b, or use --device cpu$"):
+        providers.choose("cuda")
+
+
+def test_missing_libraries_are_named(machine):
+    machine.everything("cuda")
+    assert providers.choose("cuda:1").name == "cuda:1"
+    assert providers.choose("auto").why == "auto: CUDA is there"
+    gone = [name for name in providers.libraries("cuda") if "cudnn" in name or "cublasLt" in name]
+    machine.loads -= set(gone)
+    with pytest.raises(RtstyleError, match=f"missing: {gone[0]}, {gone[1]}; install .* 'rtstyle.cuda.'"):
+        providers.choose("cuda")
+    assert providers.choose("auto").name == "cpu"
+    assert gone[1] in providers.choose("auto").why
+
+
+def test_tensorrt_needs_its_own_libraries_too(machine):
+    machine.everything("cuda")
+    with pytest.raises(RtstyleError, match=r"missing: .*nvinfer.*nvonnxparser.*; .*'tensorrt-cu13>=10,<11'"):
+        providers.choose("tensorrt")
+    machine.everything("tensorrt")
+    device = providers.choose("tensorrt:1")
+    assert [name if isinstance(name, str) else name[0] for name in device.providers] == [
+        "TensorrtExecutionProvider",
+        "CUDAExecutionProvider",
+        "CPUExecutionProvider",
+    ]
+    assert all(options["device_id"] == "1" for _, options in device.providers[:2])
+
+
+@pytest.mark.parametrize(
+    ("windows", "wanted"),
+    [
+        (False, "libcudart.so.13 libcublasLt.so.13 libcublas.so.13 libcurand.so.10 libcudnn.so.9 libnvinfer.so.10"),
+        (True, "cudart64_13.dll cublasLt64_13.dll cublas64_13.dll cudnn64_9.dll nvinfer_10.dll"),
+    ],
+)
+def test_libraries_follow_the_cuda_that_onnx_runtime_was_built_for(monkeypatch, windows, wanted):
+    monkeypatch.setattr(providers, "WINDOWS", windows)
+    monkeypatch.setattr(providers.ort, "cuda_version", "13.0", raising=False)
+    assert providers.libraries("tensorrt")[:-1] == wanted.split()
+    monkeypatch.setattr(providers.ort, "cuda_version", "12.8", raising=False)
+    assert providers.libraries("cuda") == [name.replace("13", "12") for name in wanted.split()[:-1]]
+
+
+def test_libraries_are_found_in_nvidias_packages(monkeypatch, tmp_path):
+    """Also where ONNX Runtime is installed in another folder than they."""
+    real = sys.modules["onnxruntime.capi.onnxruntime_pybind11_state"].__file__  # a library that loads for sure
+    folder = tmp_path / "nvidia" / "cudnn" / "lib"
+    folder.mkdir(parents=True)
+    assert not providers._loads("libof-a-test.so.9")
+    (folder / "libof-a-test.so.9").symlink_to(real)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert providers._loads("libof-a-test.so.9")
+
+
+def test_nothing_is_printed_while_libraries_are_looked_for(capfd, monkeypatch):
+    monkeypatch.setattr(providers.ort, "preload_dlls", lambda: print("Failed to load libcublas"), raising=False)
+    providers.missing_libraries("cuda")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (([], 13000), "the NVIDIA driver finds no card; install"),
+        ((["Card 0"], 12040), r"the NVIDIA driver is made for CUDA 12\.4, this ONNX Runtime for CUDA 13; install"),
+        ((["Card 0"], 13020), "cuda:1 is not there: the cards are 0: Card 0"),
+    ],
+)
+def test_what_the_driver_cannot_do_is_said(machine, monkeypatch, told, said):
+    machine.everything("cuda")
+    monkeypatch.setattr(providers.ort, "cuda_version", "13.0", raising=False)
+    machine.driver = told
+    with pytest.raises(RtstyleError, match=said):
+        providers.choose("cuda:1")
+
+
+def test_the_driver_is_asked_for_its_cards(monkeypatch):
+    class Driver:
+        def cuDriverGetVersion(self, version):
+            version._obj.value = 13010
+            return 0
+
+        def cuInit(self, flags):
+            return 0
+
+        def cuDeviceGetCount(self, count):
+            count._obj.value = 2
+            return 0
+
+        def cuDeviceGetName(self, name, length, card):
+            name.value = f"Card {card}".encode()
+            return 0
+
+    monkeypatch.setattr(providers.ctypes, "CDLL", lambda name: Driver())
+    assert providers.driver() == (["Card 0", "Card 1"], 13010)
+    Driver.cuInit = lambda *_: 100  # no device
+    assert providers.driver() == ([], 13010)
+    monkeypatch.setattr(providers.ctypes, "CDLL", lambda name: object())
+    assert providers.driver() == ([], 0)
+
+
+def test_why_a_provider_does_not_load_is_said(monkeypatch, tmp_path):
+    """ONNX Runtime itself would go on with the CPU."""
+    (tmp_path / "capi").mkdir()
+    for part in ("shared", "cuda"):
+        (tmp_path / "capi" / f"libonnxruntime_providers_{part}.so").write_bytes(b"no library")
+    monkeypatch.setattr(providers.ort, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(providers, "WINDOWS", False)
+    assert "libonnxruntime_providers_shared.so: " in providers._load_error("cuda")
+    assert providers._load_error("directml") == ""
+
+
+def test_sizes_are_fixed_by_name():
+    session = providers.open_session(str(model_path("live")), providers.choose("cpu"), 1, {"N": 2, "H": 40, "W": 56})
+    assert session.get_inputs()[0].shape == [2, 40, 56, 3]

@@ -1,0 +1,230 @@
+"""Painting on a card: every way of ours, torch on the same weights, TensorRT; taking turns in one process.
+
+    python benchmarks/gpu/bench.py OUT.json [--device cuda] [--model studio] [--sizes 360p,720p,1080p,2160p]
+                                   [--batches 1,8] [--seconds 2] [--no-torch] [--no-tensorrt] [--tiny]
+
+For each size and batch: milliseconds a frame (median, 99 %) with frames going from memory to the card and back, and
+for those marked `resident` without that way; the share of the measured ceiling (a large matrix product in float16, or
+float32 for what runs in it); how far the painting lies from the CPU's, in grey levels. (float32 convolutions are
+TF32 on cards that have it, in ONNX Runtime as in torch.) What cannot run is listed with
+its reason. OUT is written after every size, so that an early end loses little. `--device cpu
+--model live --tiny` is a dry run, for which no card is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from rtstyle import bench, cuda, providers
+from rtstyle.catalog import resolve
+from rtstyle.errors import RtstyleError
+
+Step = Callable[[np.ndarray], object]  # frames uint8 [N, H, W, 3] to their painting, or to nothing if resident
+HALF = cuda.Way()
+OURS = {
+    "float16": HALF,
+    "float16, no CUDA graphs": cuda.Way(graph=False),
+    "float16, no CUDA graphs, no I/O binding": cuda.Way(graph=False, bound=False),
+    "float16, NHWC": cuda.Way(nhwc=True),
+    "float32": cuda.Way(half=False),
+    "float32, no CUDA graphs": cuda.Way(half=False, graph=False),
+    "float32, no CUDA graphs, no I/O binding": cuda.Way(half=False, graph=False, bound=False),
+}
+TORCH = (
+    "torch eager, float32",
+    "torch eager, channels last, float16",
+    "torch.compile, channels last, float16",
+)
+
+
+def sentence(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300] if str(error).strip() else ''}"
+
+
+# -- contestants
+
+
+def ours(choice, device: providers.Device, way: cuda.Way) -> cuda.Runner:
+    """A runner that goes this way or fails."""
+    runner = cuda.Runner(choice.model.path, device, choice.code, wanted=(way,))
+    if runner.way != way:
+        raise RtstyleError(runner.device.why)
+    return runner
+
+
+def our_steps(name: str, runner: cuda.Runner, code: np.ndarray | None, shape: tuple[int, ...]) -> dict[str, Step]:
+    """Painting, painting by two threads (2 batches a call), and painting what is on the card already."""
+
+    def paint(frames: np.ndarray, by: cuda.Runner = runner) -> np.ndarray:
+        return by.run(None, {"frames": frames} | ({} if code is None else {"code": code}))[0]
+
+    paint(np.zeros(shape, np.uint8))
+    steps: dict[str, Step] = {name: paint}
+    if not runner.way.bound or "no CUDA" in name:
+        return steps
+    lane, twin, pool = runner._open[shape].queue[0], runner.side_by_side(), ThreadPoolExecutor(cuda.LANES)
+    paint(np.zeros(shape, np.uint8), twin)
+
+    def resident(_: np.ndarray) -> None:
+        lane._thread.submit(lane.session.run_with_iobinding, lane._binding).result()
+
+    def side_by_side(frames: np.ndarray) -> np.ndarray:
+        both = list(pool.map(lambda x: paint(x, twin), [frames] * cuda.LANES))
+        return both[0]
+
+    return steps | {f"{name}, resident": resident, f"{name}, side by side": side_by_side}
+
+
+def torch_steps(name: str, path: Path, code: np.ndarray, device: str, shape: tuple[int, ...]) -> dict[str, Step]:
+    """The same weights in torch, as people run them; frames go the same way. Raises what torch raises."""
+    import torch
+
+    from rtstyle.export.to_onnx import from_onnx
+
+    torch.backends.cudnn.benchmark = True
+    half = "float16" in name
+    dtype, layout = (torch.float16, torch.channels_last) if half else (torch.float32, torch.contiguous_format)
+    body = from_onnx(path)[0].eval().requires_grad_(False).to(device, dtype, memory_format=layout)
+    numbers = torch.from_numpy(code.copy()).to(device, dtype)
+    height, width = shape[1:3]
+
+    def calculate(frames):
+        x = frames.permute(0, 3, 1, 2).to(dtype).contiguous(memory_format=layout)
+        y = body(x, numbers)[:, :, :height, :width]
+        return (y.float() + 0.5).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+    run = torch.compile(calculate, dynamic=False) if "compile" in name else calculate
+    there = torch.zeros(shape, dtype=torch.uint8, device=device)
+
+    @torch.inference_mode()
+    def whole(frames: np.ndarray) -> np.ndarray:
+        return run(torch.from_numpy(frames).to(device)).cpu().numpy()
+
+    @torch.inference_mode()
+    def resident(_: np.ndarray) -> None:
+        run(there)
+        if device != "cpu":
+            torch.cuda.synchronize(device)
+
+    whole(np.zeros(shape, np.uint8))
+    return {name: whole, f"{name}, resident": resident}
+
+
+# -- measuring
+
+
+def contestants(arguments, choice, device, shape, refused: dict[str, str]) -> dict[str, Step]:
+    """All that can run; `refused` learns why the others cannot."""
+    steps: dict[str, Step] = {}
+    wanted = OURS if device.kind in providers.ON_CARD else {"float32": cuda.ways("cpu")[0]}
+    for name, way in wanted.items():
+        try:
+            steps |= our_steps(name, ours(choice, device, way), choice.code, shape)
+        except Exception as error:  # what does not run is a result too
+            refused[name] = sentence(error)
+    if not arguments.no_tensorrt:
+        try:
+            tensorrt = providers.choose(arguments.device.replace("cuda", "tensorrt").replace("cpu", "tensorrt"))
+            steps |= our_steps("TensorRT, float16", ours(choice, tensorrt, HALF), choice.code, shape)
+        except Exception as error:
+            refused["TensorRT, float16"] = sentence(error)
+    place = "cpu" if device.kind == "cpu" else f"cuda:{device.index}"
+    for name in () if arguments.no_torch else TORCH:
+        try:
+            steps |= torch_steps(name, choice.model.path, choice.code, place, shape)
+        except Exception as error:
+            refused[name] = sentence(error)
+    return steps
+
+
+def measure(arguments, choice, device, size, batch, ceilings) -> dict:
+    width, height = size
+    scene = bench.Scene(width, height).some()
+    frames = np.stack([scene[i % len(scene)] for i in range(batch)])
+    refused: dict[str, str] = {}
+    steps = contestants(arguments, choice, device, frames.shape, refused)
+    plain = providers.open_session(str(choice.model.path), providers.choose("cpu"))
+    feed = {"frames": frames[:1]} | ({} if choice.code is None else {"code": choice.code})
+    wanted = plain.run(None, feed)[0].astype(int)
+    gflop = bench.frame_operations(arguments.settings.stylizer(), width, height) / 1e9
+    times = bench.in_turns({name: lambda _, s=step: s(frames) for name, step in steps.items()}, arguments.seconds)
+    rows = []
+    for name, step in steps.items():
+        many = batch * (cuda.LANES if "side by side" in name else 1)
+        row = {"name": name, **bench.summary(times[name], many), "gflop": gflop}
+        row["ceiling_share"] = gflop / row["median_ms"] * 1e3 / ceilings["float16" if "float16" in name else "float32"]
+        if not name.endswith("resident"):
+            apart = np.abs(step(frames)[:1].astype(int) - wanted)
+            row |= {"most_levels": int(apart.max()), "mean_levels": float(apart.mean())}
+        rows.append(row)
+    return {"width": width, "height": height, "batch": batch, "rows": rows, "refused": refused}
+
+
+def print_table(found: dict) -> None:
+    print(f"\n### {found['width']}x{found['height']}, batch {found['batch']}\n")
+    print("| | ms a frame | 99 % | 99 % / median | frames/s | of ceiling | levels from the CPU: most, mean |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for row in found["rows"]:
+        levels = f"{row['most_levels']}, {row['mean_levels']:.2f}" if "most_levels" in row else ""
+        cells = f"{row['median_ms']:.3f} | {row['p99_ms']:.3f} | {row['p99_ms'] / row['median_ms']:.2f}"
+        print(f"| {row['name']} | {cells} | {row['fps']:.0f} | {row['ceiling_share']:.0%} | {levels} |")
+    for name, reason in found["refused"].items():
+        print(f"\nCould not run: {name}: {reason}")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--model", default="studio")
+    parser.add_argument("--sizes", type=bench.parse_sizes)
+    parser.add_argument("--batches", default=None)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--no-torch", action="store_true")
+    parser.add_argument("--no-tensorrt", action="store_true")
+    parser.add_argument("--tiny", action="store_true", help="a dry run: one small size, moments")
+    arguments = parser.parse_args()
+    arguments.sizes = arguments.sizes or bench.parse_sizes("64x48" if arguments.tiny else "360p,720p,1080p,2160p")
+    arguments.seconds = arguments.seconds or (0.05 if arguments.tiny else 2.0)
+    batches = [int(n) for n in (arguments.batches or ("1,2" if arguments.tiny else "1,8")).split(",")]
+    try:
+        choice, device = resolve(model=arguments.model), providers.choose(arguments.device)
+    except RtstyleError as error:
+        sys.exit(str(error))
+    arguments.settings = bench.Settings(model=arguments.model, device="cpu")
+    half = device.kind in providers.ON_CARD
+    ceilings = {"float32": bench.ceiling(device, None, arguments.seconds)}
+    ceilings["float16"] = bench.ceiling(device, None, arguments.seconds, half=True) if half else ceilings["float32"]
+    driver = providers.driver()
+    report = {
+        "command": " ".join(sys.argv),
+        "machine": bench.machine(),
+        "card": driver[0][device.index] if driver and half else None,
+        "driver made for CUDA": driver[1] if driver else None,
+        "model": choice.model.path.name,
+        "body": choice.model.body,
+        "ceilings_gflops": ceilings,
+        "date": datetime.date.today().isoformat(),
+        "found": [],
+    }
+    print(f"{report['card'] or report['machine']['cpu']}, {report['date']}, {report['model']}")
+    print(", ".join(f"{name} ceiling {top:.0f} GFLOP/s" for name, top in ceilings.items()))
+    for size in arguments.sizes:
+        for batch in batches:
+            found = measure(arguments, choice, device, size, batch, ceilings)
+            report["found"].append(found)
+            print_table(found)
+            arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
