@@ -17,7 +17,7 @@ from rtstyle.files import check_output
 
 TEACH_STEPS = 1500
 FULL_STEPS = 6000
-BALANCE = 7.0  # about what the weights of the bundled styles, found by hand, have in common
+BALANCE = 10.0  # what the weights of the bundled styles, found by hand, have in common (median)
 STAGES = [Stage(0.7, 128, 4, 288), Stage(0.3, 176, 4, 384)]
 SHOW_SECONDS = 30.0  # between previews while somebody waits for one style
 

@@ -126,6 +126,11 @@ class OnnxOps:
         nodes, self.nodes = self.nodes, body
         return nodes
 
+    def from_first(self, x):
+        corner, next_to_it = self.constant("corner", [0, 0]), self.constant("next_to_corner", [1, 1])
+        first = self.node("Slice", x, corner, next_to_it, self.constant("rows_columns_of_planes", [2, 3]))
+        return self.node("Sub", x, first)
+
     def relu(self, x):
         return self.node("Relu", x)
 

@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import rtstyle
-from rtstyle.media.files import Frame, VideoReader
+from rtstyle.media.reader import Frame, VideoReader
 from rtstyle.media.images import Picture, write_image
 
 HERE = Path(__file__).parent
-COLUMNS, TILE = 3, (426, 240)
+COLUMNS, TILE = 4, (320, 180)
 SHOWN = 60  # the frame of the clip that is painted
 
 

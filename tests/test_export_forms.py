@@ -102,6 +102,14 @@ def test_the_bundled_model_in_float16(tmp_path):
         )
 
 
+@pytest.mark.parametrize("size", [(360, 640), (101, 75)])
+def test_the_bundled_model_paints_nothing_on_flat_frames(size):
+    """Black frames, test pictures, a covered lens: one colour, without patterns or a border."""
+    frames = np.stack([np.full((*size, 3), level, np.uint8) for level in (0, 90, 255)])
+    for style in catalog.load("live").styles:
+        assert painted(catalog.model_path("live"), frames, style.name).std((1, 2)).max() == 0, style.name
+
+
 def test_filters_too_large_for_float16_stay(make_body, tmp_path):
     body = make_body("studio", styles=2)
     with torch.no_grad():

@@ -183,6 +183,17 @@ def test_flat_frame_stays_flat_to_its_borders(name, size, make_body):
     assert unevenness(paint_flat(make_body(name, seed=4), *size)) < 1e-6
 
 
+def test_rounding_does_not_wake_a_flat_frame(make_body, monkeypatch):
+    """float32 and the true epsilon: what rounding leaves of a flat frame at the stem would be a picture at the end."""
+    body = make_body("live", seed=4)
+    frames = torch.stack([torch.full((75, 101, 3), level, dtype=torch.uint8) for level in (0, 37, 90, 255)])
+    with torch.no_grad():
+        body.codes += 0.5 * torch.randn(body.codes.shape, generator=torch.Generator().manual_seed(0))
+        assert body.stylize(frames, body.codes[0]).float().std((1, 2)).max() == 0
+        monkeypatch.setattr(networks.TorchOps, "from_first", lambda self, x: x)
+        assert body.stylize(frames, body.codes[0]).float().std((1, 2)).max() > 1
+
+
 @pytest.mark.parametrize("name", BODIES)
 def test_zero_padding_would_paint_a_frame(name, make_body):
     assert unevenness(paint_flat(make_body(name, seed=4), 96, 128, ZeroPadded)) > 1
