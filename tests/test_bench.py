@@ -5,11 +5,14 @@ import importlib.util
 import json
 import re
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import pytest
+from helpers import run_python
 
 from rtstyle import RtstyleError, Stylizer, UsageError, bench, providers
 from rtstyle.catalog import load
@@ -431,3 +434,36 @@ def test_the_float_net_of_peers_is_that_of_torch(peers, tmp_path):
         wanted = net(torch.from_numpy(planes)).numpy()
     assert wanted.std() > 20
     np.testing.assert_allclose(session.run(None, {"image": planes})[0], wanted, atol=0.1)
+
+
+def test_frames_abreast_are_the_same_frames_and_timed_by_the_frame(peers, tmp_path):
+    """Two threads of one session at once; a call of 40 ms that paints two frames counts 20 ms a frame."""
+    scene = bench.Scene(64, 48)
+    np.save(tmp_path / "frames.npy", np.stack([scene[i] for i in range(3)]))
+    task = peers.Task(str(tmp_path / "frames.npy"), str(tmp_path), threads=2, abreast=True)
+    paint = peers.Abreast(peers.rtstyle_live, task)
+    assert paint.paint.threads == 1
+    np.testing.assert_array_equal(paint(scene[1]), Stylizer(device="cpu")(scene[1]))
+
+    asleep = []
+
+    def nap(frame):
+        asleep.append(threading.get_ident())
+        time.sleep(0.04)
+        return frame
+
+    times = peers.measure(peers.Abreast(lambda task: nap, task), [scene[0]], 0.2)
+    assert 20 <= min(times) < 30 and len(set(asleep)) == 2
+
+
+def test_the_roofline_of_a_small_frame():
+    script = Path(__file__).resolve().parent.parent / "benchmarks" / "roofline.py"
+    done = run_python(script, "--size", "96x64", "--runs", 3, "--seconds", 0.1, "--threads", 1)
+    assert done.returncode == 0, done.stderr
+    rows = {cells[1]: cells[2:-1] for line in done.stdout.splitlines() if (cells := line.split("|"))[1:]}
+    rows = {name.strip(): [cell.strip(" *") for cell in cells] for name, cells in rows.items()}
+    _, took, least, _ = rows["Conv"]
+    assert 0 < float(least) < float(took)  # convolutions of many channels: never above the peak
+    each = [float(cells[1]) for name, cells in rows.items() if cells[0].isdecimal() and name != "all"]
+    assert float(rows["all"][1]) == pytest.approx(sum(each), abs=0.2)
+    assert rows["the frame without profiling"][3].endswith("%")
