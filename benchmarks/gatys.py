@@ -197,7 +197,7 @@ def tiles(args: argparse.Namespace) -> None:
     content, style = fitted(args.content, args.size), fitted(args.style, args.size)
     settings = gatys.preset(size=args.size, pyramid=False, steps=STEPS_OF_TILES, history=10, device="cpu")
     whole = gatys.render(content, [style], settings)
-    # half of what the whole picture needs beyond what every run needs
+    # a third of what the whole picture needs beyond what every run needs
     _, plan = gatys.expected(*content.shape[:2], settings)
     tiny = gatys.expected(64, 64, gatys.preset(size=64, pyramid=False, steps=1))[1].needed
     limited = gatys.preset(

@@ -5,7 +5,7 @@
 
 - frames: one frame at a time on all threads, uint8 RGB in and out, at each size: the delay of a live picture;
 - abreast: as many frames at once as there are threads, each on one thread, as `rtstyle video` paints: the most frames
-  a second, for every net that ONNX Runtime runs;
+  a second, for the nets that ONNX Runtime runs;
 - work: 1080p, painted at a height of 540: rtstyle with its detail-keeping enlargement, Johnson's net with a plain one;
 - video: the commands from file to file, their start-up included.
 

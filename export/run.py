@@ -44,7 +44,7 @@ def train_model(
     out, run_dir = _check(out, run_dir, force=force or resume)
     plan = Recipe.read(recipe)
     if steps:
-        plan = dataclasses.replace(plan, steps=steps)
+        plan = dataclasses.replace(plan, steps=steps, passes=0.0)
     trainer = Trainer(plan, content, pictures, run_dir, resume=resume, **options)
     return _run(trainer, out, callback, say)
 
@@ -114,7 +114,8 @@ def teaching_recipe(model: catalog.Model, *, full: bool) -> Recipe:
     else:
         loss = Recipe.read(packaged).loss if packaged.exists() else Loss()
     steps, rate, average = (FULL_STEPS, 1e-3, 0.999) if full else (TEACH_STEPS, 2e-2, 0.99)
-    loss = dataclasses.replace(loss, balance=BALANCE)
+    if not loss.absolute:
+        loss = dataclasses.replace(loss, balance=BALANCE)
     return Recipe(
         body=body.name,
         config=body.config,

@@ -24,6 +24,7 @@ that it learns later, frozen.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -163,6 +164,13 @@ class Recipe:
             raise RtstyleError(f"the recipe {path} has a practice_share out of range: from 0 to below 1")
         if self.steps < 1 or self.passes < 0 or self.learning_rate <= 0 or not self.stage:
             raise RtstyleError(f"the recipe {path} needs steps, a learning rate and a [[stage]]")
+        if self.loss.balance < 0 or (self.loss.balance and self.loss.absolute):
+            raise RtstyleError(f"the recipe {path} has a balance out of range: above 0, and for relative losses only")
+        smallest = min(stage.crop for stage in self.stage) // 8  # positions of relu4 layers
+        if not 1 <= self.loss.regions <= max(1, smallest):
+            raise RtstyleError(
+                f"the recipe {path} has regions out of range: from 1 to {max(1, smallest)} for its crops"
+            )
         for stage in self.stage:
             if min(stage.crop, stage.style_size) < 32 or stage.crop % 8 or stage.batch < 1 or stage.share <= 0:
                 raise RtstyleError(
@@ -577,7 +585,8 @@ class Trainer:
         except RtstyleError:  # no state worth keeping, or no disk to keep it on: the last checkpoint stays
             raise
         except BaseException:
-            self.save()
+            if self.step:
+                self.save()
             raise
         self.save()
         self.show()
@@ -619,7 +628,8 @@ class Trainer:
         self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.started_from = state["description"]["training"]["init"]
-        with open(self.run_dir / "losses.csv", newline="") as file:
+        rows = []
+        with contextlib.suppress(FileNotFoundError), open(self.run_dir / "losses.csv", newline="") as file:
             rows = [row for row in csv.reader(file)][1:]
         self.rows = [[int(row[0]), *map(float, row[1:])] for row in rows][: self.step]
 

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import rtstyle
-from rtstyle.media.reader import Frame, VideoReader
 from rtstyle.media.images import Picture, write_image
+from rtstyle.media.reader import Frame, VideoReader
 
 HERE = Path(__file__).parent
 COLUMNS, TILE = 4, (320, 180)

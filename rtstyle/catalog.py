@@ -249,7 +249,7 @@ def resolve(style: str | None = None, model: str = "live") -> Choice:
     base = load(model)
     if style is None:
         style = base.styles[0].name
-    parts = [_part(part) for part in style.split(",")]
+    parts = mixture(style)
     total = sum(weight for _, weight in parts)
     if not total > 0:
         raise UsageError(f"the weights in {style!r} must be positive")
@@ -263,6 +263,11 @@ def resolve(style: str | None = None, model: str = "live") -> Choice:
             raise UsageError(f"{name} was made for another body and cannot be mixed: mix styles of one model")
         code = code + (weight / total) * chosen.code
     return Choice(base, np.asarray(code, np.float32), style)
+
+
+def mixture(style: str) -> list[tuple[str, float]]:
+    """The names, or paths, and weights that `a:0.7,b:0.3` is written of. Raises UsageError."""
+    return [_part(part) for part in style.split(",")]
 
 
 def _part(text: str) -> tuple[str, float]:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from rtstyle.errors import Interrupted, RtstyleError, UsageError
 
@@ -516,12 +517,16 @@ def video(
 
     pairs = pair_up(paths, out_dir, container)
     if gatys:
-        if style or style_at or work_height or resume or len(pairs) > 1:
-            raise UsageError(
-                "--gatys paints one video after one picture, from its start: leave --style and --resume out"
-            )
+        if len(pairs) > 1:
+            raise UsageError("--gatys paints one video at a time")
+        source = click.get_current_context().get_parameter_source
+        other = ("style", "model", "style_at", "work_height", "steady", "resume")
+        if given := [f"--{name.replace('_', '-')}" for name in other if source(name) is ParameterSource.COMMANDLINE]:
+            raise UsageError(f"--gatys paints after its picture, every frame, from the start: leave {given[0]} out")
         stylizer, steady = open_gatys(gatys, gatys_size, gatys_steps, device), False
     else:
+        if gatys_size or gatys_steps:
+            raise UsageError("--gatys-size and --gatys-steps are for --gatys PICTURE")
         stylizer = open_stylizer(style, model, strength, device, work_height)
     begin = start or 0.0
     options = {

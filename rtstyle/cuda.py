@@ -6,7 +6,8 @@
 - Calculation in float16, see rtstyle.device_form.
 - Several `lanes` to each size: while one calculates, the next copies its frames.
 
-What cannot be had, or does not paint what the CPU paints, is done without, and `device.why` says so.
+What cannot be had is done without, and so is, on CUDA, what does not paint what the CPU paints; `device.why` says so.
+(TensorRT is not compared: it would have to build an engine first, for minutes.)
 
 Frames are copied from where they are and to where they are wanted. Page-locked memory in between would be copied to
 and from as well, and ONNX Runtime's Python offers it (`OrtEpDevice.memory_info`) only where CUDA is a plug-in, which
@@ -115,6 +116,14 @@ class Lane:
         self._thread.shutdown()
 
 
+@dataclasses.dataclass
+class _Known:
+    """What is left to try, the way in use first, and why others are not; the same for a runner and its twin."""
+
+    ways: tuple[Way, ...]
+    given_up: list[str]
+
+
 class Runner:
     """Runs a model of rtstyle's contract like an InferenceSession whose sizes are free, from any thread.
 
@@ -131,8 +140,7 @@ class Runner:
         wanted: tuple[Way, ...] | None = None,
     ):
         self.path, self._device = Path(path), device
-        self._ways = wanted or ways(device.kind)
-        self._given_up: list[str] = []
+        self._known = _Known(wanted or ways(device.kind), [])
         self._twin: Runner | None = None
         self._nothing_open(lanes=1)
         if device.kind == "tensorrt":  # an engine takes minutes to build: not for a trial
@@ -155,11 +163,11 @@ class Runner:
     @property
     def way(self) -> Way:
         """How it calculates, as far as is known yet."""
-        return self._ways[0]
+        return self._known.ways[0]
 
     @property
     def device(self) -> providers.Device:
-        how = "; ".join([str(self.way), *self._given_up])
+        how = "; ".join([str(self.way), *self._known.given_up])
         return dataclasses.replace(self._device, why=f"{self._device.why} ({how})")
 
     def get_providers(self) -> list[str]:
@@ -188,7 +196,7 @@ class Runner:
             self._open_lanes(shape)
 
     def _open_lanes(self, shape: tuple[int, ...]) -> None:
-        """Nothing runs meanwhile: whatever else is asked of a card while it captures a graph breaks the capture."""
+        """Nothing of this runner runs meanwhile: whatever is asked of a card while it captures a graph breaks that."""
         with self._opening, contextlib.ExitStack() as stack:
             for _ in range(self._lanes):
                 stack.enter_context(self._free)
@@ -200,18 +208,18 @@ class Runner:
 
     def _lanes_for(self, shape: tuple[int, ...]) -> queue.LifoQueue[Lane]:
         """The lanes of a size, on the first way that works; those before it are given up."""
-        errors: list[Exception] = []
-        for number, way in enumerate(self._ways):
+        errors: list[str] = []  # no exceptions: they would keep the memory of the session that failed
+        for number, way in enumerate(self._known.ways):
             try:
                 lanes = self._lanes_on(way, shape)
             except Exception as error:  # ONNX Runtime's own kinds, ValueError of device_form
-                errors.append(error)
+                errors.append(providers.first_sentence(error))
                 continue
             if number:
-                self._given_up.append(f"no {self._ways[0]}: {providers.first_sentence(errors[0])}")
-                self._ways = self._ways[number:]
+                self._known.given_up.append(f"no {self.way}: {errors[0]}")
+                self._known.ways = self._known.ways[number:]
             return lanes
-        raise RtstyleError(providers.first_sentence(errors[0]))
+        raise RtstyleError(errors[0])
 
     def _lanes_on(self, way: Way, shape: tuple[int, ...]) -> queue.LifoQueue[Lane]:
         lanes: queue.LifoQueue[Lane] = queue.LifoQueue()
@@ -220,7 +228,8 @@ class Runner:
                 lanes.put(self._lane(shape, way))
             except Exception:
                 if not self._open:
-                    self._close(lanes)
+                    if lanes.qsize():  # no memory for another: those that there are take turns
+                        break
                     raise
                 for other in list(self._open):  # perhaps it is the memory that other sizes keep
                     self._close(self._open.pop(other))
@@ -262,10 +271,10 @@ class Runner:
             self._close(self._open.popitem()[1])
             if apart <= FAR:
                 return
-            self._given_up.append(f"no {self.way}: it paints {apart:.1f} grey levels from the CPU")
-            if len(self._ways) == 1:
+            self._known.given_up.append(f"no {self.way}: it paints {apart:.1f} grey levels from the CPU")
+            if len(self._known.ways) == 1:
                 raise RtstyleError(f"{self._device.name} paints {apart:.1f} grey levels from what the CPU paints")
-            self._ways = self._ways[1:]
+            self._known.ways = self._known.ways[1:]
 
 
 @functools.lru_cache(maxsize=4)

@@ -280,10 +280,7 @@ class _Rendering:
             return as_tensor(self.before.picture, self.device)
         start, share = as_tensor(resize(self.content, shape), self.device), self.settings.noise
         if share:
-            generator = torch.Generator().manual_seed(self.settings.seed)
-            noise = torch.randn(start.shape, generator=generator) * NOISE_DEVIATION
-            noise = (noise + torch.tensor(NOISE_MEAN).view(1, 3, 1, 1)).clamp(0, 255).to(self.device)
-            start = start + share * (noise - start)
+            start = start + share * (noise(shape, self.settings.seed).to(self.device) - start)
         return start
 
     def _objective(self, shape: tuple[int, int], side: int | None) -> Objective:
@@ -297,15 +294,8 @@ class _Rendering:
 
     def _style(self, style: StylePicture, shape: tuple[int, int]) -> StyleTensor:
         """A style picture at the size that belongs to a stage; never enlarged."""
-        rgb, long = style.rgb, max(style.rgb.shape[:2])
-        if self.settings.style_fit == "content":
-            size = shape
-        else:
-            share = min(1.0, max(shape) * self.settings.style_scale / long)
-            # narrow pictures stay wide enough for VGG
-            share = min(1.0, max(share, MIN_SIDE / min(rgb.shape[:2])))
-            size = tuple(max(MIN_SIDE, round(length * share)) for length in rgb.shape[:2])
-        rgb = resize(rgb, size)
+        rgb = fit_style(style.rgb, shape, self.settings)
+        size = rgb.shape[:2]
         if self.settings.keep_color:
             rgb = match_colors(grey(rgb), self.content)
         elif self.settings.match_color:
@@ -431,6 +421,22 @@ def resize(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if array.shape[:2] == tuple(shape):
         return array
     return np.asarray(Image.fromarray(array).resize(shape[::-1], Image.Resampling.LANCZOS))
+
+
+def fit_style(rgb: np.ndarray, shape: tuple[int, int], settings: Settings) -> np.ndarray:
+    """A style picture uint8 [H, W, 3] at the size at which it is looked at for a result of `shape`; never enlarged,
+    unless it is squeezed into the photograph's shape."""
+    if settings.style_fit == "content":
+        return resize(rgb, shape)
+    share = min(1.0, max(shape) * settings.style_scale / max(rgb.shape[:2]))
+    share = min(1.0, max(share, MIN_SIDE / min(rgb.shape[:2])))  # narrow pictures stay wide enough for VGG
+    return resize(rgb, tuple(max(MIN_SIDE, round(length * share)) for length in rgb.shape[:2]))
+
+
+def noise(shape: tuple[int, int], seed: int) -> torch.Tensor:
+    """What to start from, [1, 3, H, W] for a `shape` of (height, width), 0 to 255; the same for the same seed."""
+    found = torch.randn((1, 3, *shape), generator=torch.Generator().manual_seed(seed)) * NOISE_DEVIATION
+    return (found + torch.tensor(NOISE_MEAN).view(1, 3, 1, 1)).clamp(0, 255)
 
 
 def enlarge(picture: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:

@@ -32,6 +32,7 @@ class GatysStylizer:
     """
 
     code = work_height = None
+    resumable = False
 
     def __init__(self, picture: str | os.PathLike, settings: gatys.Settings | None = None):
         self.settings = (settings or gatys.Settings()).check()

@@ -570,7 +570,9 @@ class Live:
             return
         first, second = (self._styles[(self._at + i) % len(self._styles)].name for i in (0, 1))
         mixed = [(first, 1 - self._mix), (second, self._mix)] if self._mix else [(first, 1.0)]
-        mixed = mixed if self._at >= 0 else [(self._label, 1.0)]
+        if self._at < 0:  # as it was asked for at the start: perhaps a mix, or a file
+            asked = catalog.mixture(self._label)
+            mixed = [(Path(name).stem if ".onnx" in name else name, weight) for name, weight in asked]
         try:
             self.stills.begin(self._latest.frame, mixed, self._free_name("-gatys.png"))
         except (RtstyleError, OSError) as error:

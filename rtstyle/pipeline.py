@@ -117,14 +117,19 @@ class Loads:
 
 
 def run_stages(
-    source: Iterable, *stages: Callable | Spread | Through, depth: int = 4, loads: Loads | None = None
+    source: Iterable,
+    *stages: Callable | Spread | Through,
+    depth: int = 4,
+    loads: Loads | None = None,
+    abandon: Callable[[], object] | None = None,
 ) -> Iterator:
     """Yield `stage_n(...stage_1(item)...)` for every item of `source`, in order.
 
     The source and every stage run in threads of their own, joined by queues of at most `depth` items, so memory does
     not grow however long the source is. A stage is a function of one item, or a Spread or a Through. `loads` (with a
     name for the source and each stage) learns how busy they are. The first error anywhere stops all threads and is
-    raised here. Closing the iterator early stops them too; they have ended when that returns.
+    raised here. Closing the iterator early stops them too; they have ended when that returns. Before they are waited
+    for, `abandon` is called in all these cases: a stage that takes long may look for it.
     """
     channels = [_Channel(depth) for _ in range(len(stages) + 1)]
     errors: list[BaseException] = []
@@ -198,13 +203,17 @@ def run_stages(
             start(f"stage-{number}", spread, number, stage, out, left)
     for thread in threads:
         thread.start()
+    complete = False
     try:
         for _, item in channels[-1]:
             yield item
+        complete = True
     except _Closed:
         pass
     finally:
         stop()
+        if abandon and not complete:
+            abandon()
         for thread in threads:
             thread.join()
     if errors:

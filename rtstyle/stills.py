@@ -24,6 +24,7 @@ from rtstyle.media.images import SUFFIXES, Picture, write_image
 SIZE = 512  # long side of a still, pixels
 STEPS = 150
 NICENESS = 5  # the live picture comes first, but this must get on even if that takes all it can get
+REASON = "rtstyle: "  # how its last line begins, if something went wrong
 PATIENCE = 20.0  # seconds for an interrupted process to save what it has
 
 
@@ -110,7 +111,8 @@ class Stills:
                 try:
                     self._progress = json.loads(line)
                 except ValueError:
-                    self._told = line.strip() or self._told
+                    if line.startswith(REASON):
+                        self._told = line.removeprefix(REASON).strip()
             process.wait()
 
     def news(self) -> tuple[str, Path | None] | None:
@@ -121,7 +123,8 @@ class Stills:
         path = next((path for path in (self._out, self._kept) if path.exists()), None)
         if code == 0:
             return f"saved {path}", path
-        return self._told.removeprefix("rtstyle: ") or f"Gatys mode ended with code {code}", path
+        why = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        return self._told or f"Gatys mode {why}", path
 
     def cancel(self) -> None:
         """Ask for an end; `news` tells of it, and of the picture so far: beside the one asked for, called partial."""

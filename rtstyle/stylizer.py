@@ -115,6 +115,8 @@ class Stylizer:
         twin._session = self._session_on(self._device, twin.threads)
         return twin, workers
 
+    resumable = True  # a frame's painting depends on no other frame
+
     def abandon(self) -> None:
         """Whoever waits for a painting no longer wants it. Here that is a matter of milliseconds."""
 

@@ -283,16 +283,15 @@ class _Run:
         interrupted = False
         total = self._total()
         stages = Through(self._begin_all), self._net(), self._finish, self._write_counted
-        items = run_stages(self._frames(), *stages, depth=DEPTH, loads=self.loads)
+        items = run_stages(
+            self._frames(), *stages, depth=DEPTH, loads=self.loads, abandon=self.painter.stylizer.abandon
+        )
         try:
             try:
                 for written in items:
                     if self._progress and written:
                         seconds = time.monotonic() - self.started
                         self._progress(Progress(written, total, seconds, self.bytes(), self.loads.shares()))
-            except BaseException:
-                self.painter.stylizer.abandon()
-                raise
             finally:
                 items.close()  # the threads have ended when this returns: what was written is ours again
         except KeyboardInterrupt:
@@ -429,7 +428,10 @@ class _FileRun(_Run):
             if interrupted:
                 kept = partial_name(self.out)
                 os.replace(joined, kept)
-                again = "; --resume goes on from there" if finished else ""
+                resumable = finished and self.painter.stylizer.resumable
+                if not resumable:
+                    self.job.discard()
+                again = "; --resume goes on from there" if resumable else ""
                 raise Interrupted(f"interrupted: the first {self.done} frames are in {kept}{again}")
             os.replace(joined, self.out)
         finally:
@@ -461,9 +463,8 @@ class _FolderRun(_Run):
 
     def _end(self, interrupted: bool) -> Result:
         if interrupted:
-            raise Interrupted(
-                f"interrupted: the first {self.done} frames are in {self.writer.folder}; --resume goes on"
-            )
+            again = "; --resume goes on" if self.painter.stylizer.resumable else ""
+            raise Interrupted(f"interrupted: the first {self.done} frames are in {self.writer.folder}{again}")
         sound = (
             []
             if isinstance(self.reader, PictureSequence) or not self.reader.container.streams.audio

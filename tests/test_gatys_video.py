@@ -141,6 +141,17 @@ def test_an_abandoned_frame_ends_at_the_next_iteration(settings, painting):
     assert time.monotonic() - started < 20
 
 
+def test_an_interrupted_film_keeps_its_frames_and_promises_nothing(settings, painting, tmp_path):
+    clip, out = make_clip(tmp_path / "in.mp4", frames=4, size=(96, 64)), tmp_path / "out.mp4"
+
+    def interrupt(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(RtstyleError, match=r"frames are in .*out\.partial\.mp4$"):
+        stylize_video(clip, out, GatysStylizer(painting, settings), steady=False, progress=interrupt)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.partial.mp4", painting.name]
+
+
 def test_the_command(call, fake_vgg, painting, tmp_path, monkeypatch):
     asked = {}
 
@@ -154,7 +165,9 @@ def test_the_command(call, fake_vgg, painting, tmp_path, monkeypatch):
     flags = ("--gatys-size", 96, "--gatys-steps", 7)
     assert call("video", clip, out, "--gatys", painting, *flags)[0] == 1
     assert asked == {"picture": str(painting), "size": 96, "steps": 7}
-    for more in (("--style", "scream"), ("--resume",), ("--work-height", 32)):
+    for more in (("--style", "scream"), ("--resume",), ("--work-height", 32), ("--steady",), ("--model", "live")):
         code, _, err = call("video", clip, out, "--gatys", painting, *more)
-        assert code == 2 and "--gatys" in err, more
+        assert code == 2 and err.endswith(f"leave {more[0]} out\n"), more
+    code, _, err = call("video", clip, out, "--gatys-steps", 3)
+    assert code == 2 and "are for --gatys PICTURE" in err
     assert not out.exists()

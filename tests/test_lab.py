@@ -281,7 +281,7 @@ def test_the_noise_is_that_of_gatys(options, painted, fake_vgg, tmp_path):
 
     bench = Bench(lab.make_plan("reconstruct", options(seed=5)), tmp_path / "out", lambda *given: None)
     still = painted(noise=1.0, seed=5, optimiser="adam", learning_rate=1e-6, steps=1).astype(float)
-    noise = bench.noise()[0].permute(1, 2, 0).numpy()
+    noise = gatys.noise(bench.shape, bench.settings.seed)[0].permute(1, 2, 0).numpy()
     assert np.abs(noise - still).max() <= 0.51
 
 
@@ -308,6 +308,17 @@ def test_compare(options, painted, photo, painting, fake_vgg, tmp_path):
     np.testing.assert_array_equal(result, painted([read(other)]))
     assert float(rows[3]["total"]) < float(rows[2]["total"]) < float(rows[0]["total"])
     assert float(rows[1]["seconds"]) > 0
+    check_page(tmp_path / "out")
+
+
+def test_two_pictures_of_one_style_keep_their_pictures_apart(options, painting, tmp_path):
+    other = save_picture(photograph(6, 60, 70), tmp_path / "other.png")
+    pictures = (str(painting), str(other))
+    lab.run("compare", options(style=None, names=("scream", "scream"), pictures=pictures, steps="1"), tmp_path / "out")
+    rows = rows_of(tmp_path / "out" / "compare.csv")
+    assert list(dict.fromkeys(row["style name"] for row in rows)) == ["scream", "scream-2"]
+    found = [read(tmp_path / "out" / "pictures" / f"{name}-style.png") for name in ("scream", "scream-2")]
+    assert found[0].shape != found[1].shape or (found[0] != found[1]).any()
     check_page(tmp_path / "out")
 
 

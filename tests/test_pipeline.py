@@ -1,6 +1,7 @@
 """Threads between stages: order, bounds, errors, ends."""
 
 import itertools
+import signal
 import threading
 import time
 
@@ -64,6 +65,30 @@ def test_a_source_without_end_runs_no_further_ahead_than_the_queues():
         items.close()
     # 5 taken, 3 in each of two queues, 1 in the hands of the stage and 1 in those of the source
     assert 5 <= last <= 5 + 3 + 3 + 2
+
+
+def test_a_long_stage_is_told_that_nobody_wants_its_result_before_it_is_waited_for():
+    """As it is when Ctrl-C strikes the main thread while it waits for the next item."""
+    over, told = threading.Event(), []
+
+    def long(x):
+        assert over.wait(20)
+        return x
+
+    def abandon():
+        told.append(time.monotonic())
+        over.set()
+
+    items = run_stages([1], long, abandon=abandon)
+    threading.Timer(0.3, lambda: signal.raise_signal(signal.SIGINT)).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        next(items)
+    assert len(told) == 1 and time.monotonic() - started < 10
+    assert list(run_stages([1, 2], abs, abandon=lambda: told.append(0))) == [1, 2] and len(told) == 1
+    with pytest.raises(ZeroDivisionError):
+        list(run_stages([1], lambda x: 1 / 0, abandon=lambda: told.append(0)))
+    assert len(told) == 2
 
 
 def fail_at(number, error):

@@ -90,6 +90,14 @@ def test_what_goes_wrong_is_one_sentence(toy, tmp_path):
     assert path is None and "broken.png" in words and "\n" not in words and not words.startswith("rtstyle")
 
 
+def test_a_killed_still_says_so(toy, tmp_path):
+    each = toy(steps=100_000)
+    each.begin(photograph(1, 40, 48), [("s1", 1.0)], tmp_path / "still.png")
+    wait_until(lambda: "left" in each.status, 90)
+    each._process.kill()
+    assert ended(each) == ("Gatys mode was killed by signal 9", None)
+
+
 def test_pictures_are_found_by_the_names_of_the_styles(tmp_path):
     named, recipe = tmp_path / "Great-Wave.JPG", tmp_path / "vangogh_the_starry_night.jpg"
     for path in (named, recipe, tmp_path / "scream.txt"):
@@ -127,6 +135,17 @@ def test_the_key_paints_the_shown_photograph_in_the_style_of_now(session, texts,
     assert styles == [(names[1], 1.0)] and re.fullmatch(r"rtstyle-\d+-\d+-gatys\.png", out.name)
     s.press("x", "g")
     assert asked[-1][1] == [(names[1], 0.95), (names[2], pytest.approx(0.05))]
+    s.end()
+
+
+def test_the_key_knows_the_mix_of_the_start(session, texts, tmp_path, monkeypatch):  # noqa: F811
+    asked = []
+    monkeypatch.setattr(Stills, "begin", lambda self, *given: asked.append(given))
+    s = session(Hand(photograph(1, 24, 32)), folder=tmp_path).start()
+    s.wait(lambda: s.shown)
+    s.live._at, s.live._label = -1, "scream:0.7,some/own.onnx:0.3"
+    s.press("g")
+    assert asked[-1][1] == [("scream", 0.7), ("own", 0.3)]
     s.end()
 
 

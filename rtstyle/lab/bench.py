@@ -27,7 +27,7 @@ from rtstyle import gatys, perceptual
 from rtstyle.errors import RtstyleError
 from rtstyle.export.measures import ssim
 from rtstyle.gatys_objective import Objective, StyleTensor
-from rtstyle.gatys_settings import MIN_SIDE, Settings
+from rtstyle.gatys_settings import Settings
 from rtstyle.lab import EXPERIMENTS, Plan
 from rtstyle.lab.report import Report, Table, placard
 from rtstyle.media.images import read_image
@@ -69,7 +69,7 @@ class Bench:
         gatys.check_pictures(photograph, [gatys.StylePicture(rgb) for rgb in styles or [photograph]])
         self.shape = gatys.sizes(*photograph.shape[:2], self.settings)[-1]
         self.content = gatys.resize(photograph, self.shape)
-        self.styles = [fit_style(style, self.shape, self.settings) for style in styles]
+        self.styles = [gatys.fit_style(style, self.shape, self.settings) for style in styles]
         self.report = Report(f"rtstyle lab {plan.name}: {EXPERIMENTS[plan.name]}", "", out)
         self.report.facts = facts(plan, self.device, Path(content_file).name, [Path(f).name for f in style_files])
         self.report.facts["size"] = f"{self.shape[1]} x {self.shape[0]} pixels"
@@ -142,14 +142,16 @@ class Bench:
             self.tick(note)
 
         settings = dataclasses.replace(settings, steps=max(counts))
-        result = gatys.render(self.content, styles, settings, tell)
+        result = gatys.render(self.content, styles, settings, tell, vgg=self.vgg())
         self.done += settings.steps - result.steps
         if result.ended == "not a number" and result.steps in shots:
             # was it still numbers there, or is that where they ended? The shorter run would have known
-            shorter = gatys.render(self.content, styles, dataclasses.replace(settings, steps=result.steps))
-            if shorter.ended != DONE:
+            again = dataclasses.replace(settings, steps=result.steps)
+            shorter = gatys.render(self.content, styles, again, vgg=self.vgg())
+            if shorter.ended == "not a number":
                 del shots[result.steps]
-        self.stopped = result.ended == "interrupted"
+            self.stopped = shorter.ended == "interrupted"
+        self.stopped = self.stopped or result.ended == "interrupted"
         cells = [shots[count] for count in counts if count in shots]
         for count in [count for count in counts if count not in shots]:
             if self.stopped:
@@ -190,12 +192,6 @@ class Bench:
         with gatys.reproducible():
             return objective(picture.to(self.device), gradient=False)[0].total
 
-    def noise(self) -> torch.Tensor:
-        """[1, 3, H, W]: the noise that Gatys' method starts from."""
-        generator = torch.Generator().manual_seed(self.settings.seed)
-        noise = torch.randn((1, 3, *self.shape), generator=generator) * gatys.NOISE_DEVIATION
-        return (noise + torch.tensor(gatys.NOISE_MEAN).view(1, 3, 1, 1)).clamp(0, 255)
-
     def record(
         self, table: Table, cell: Cell, judge: Objective, settings: Settings, name: str, label: str, **row
     ) -> tuple[str, np.ndarray]:
@@ -235,15 +231,6 @@ def read_opaque(path: str | os.PathLike) -> np.ndarray:
     if picture.alpha is not None and (picture.alpha < 255).any():
         raise RtstyleError(f"{path} is transparent in places: the experiments take style pictures without alpha")
     return picture.rgb
-
-
-def fit_style(rgb: np.ndarray, shape: tuple[int, int], settings: Settings) -> np.ndarray:
-    """A style picture uint8 [H, W, 3] at the size at which rtstyle.gatys looks at it for a result of `shape`."""
-    if settings.style_fit == "content":
-        return gatys.resize(rgb, shape)
-    share = min(1.0, max(shape) * settings.style_scale / max(rgb.shape[:2]))
-    share = min(1.0, max(share, MIN_SIDE / min(rgb.shape[:2])))
-    return gatys.resize(rgb, tuple(max(MIN_SIDE, round(length * share)) for length in rgb.shape[:2]))
 
 
 def cover(rgb: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -156,8 +157,11 @@ def compare(bench: Bench) -> None:
     )
     report.picture("photograph", bench.content, "photograph")
     bench.expected = counts[-1] * len(nets)
+    names: Counter[str] = Counter()
     for (name, _), net, style in zip(bench.plan.pairs, nets, bench.styles, strict=True):
-        short = Path(name).name.replace(":", "-").replace(",", "-").replace("#", "-")
+        plain = Path(name).name.replace(":", "-").replace(",", "-").replace("#", "-")
+        names[plain] += 1
+        short = plain if names[plain] == 1 else f"{plain}-{names[plain]}"
         compare_one(bench, table, short, net, style, settings)
         bench.go_on()
 

@@ -198,7 +198,7 @@ def reconstruct_one(bench: Bench, table, strip: list, kind: str, label: str, aim
         table.add(**row)
         return
     objective = bench.judge(settings=settings)
-    start = bench.loss(bench.noise(), objective)
+    start = bench.loss(gatys.noise(bench.shape, settings.seed), objective)
     loss = bench.loss(gatys.as_tensor(picture, bench.device), objective)
     table.add(
         **row, start=start, loss=loss, left=loss / start if start else math.nan,
@@ -227,8 +227,9 @@ def augment(bench: Bench) -> None:
     sheet += [(name, cover(copy, bench.shape)) for name, copies in changed.items() for copy in copies]
     bench.expected = bench.steps * len(variants)
     plain = None
+    settings = dataclasses.replace(bench.settings, style_fit="size")  # or every copy would have the same size again
     for name, pictures in variants.items():
-        (cell, *_), _ = bench.paint(pictures, bench.settings, [bench.steps], name)
+        (cell, *_), _ = bench.paint(pictures, settings, [bench.steps], name)
         change = math.nan
         if cell.picture is not None:
             plain = cell.picture if plain is None else plain

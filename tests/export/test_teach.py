@@ -121,6 +121,33 @@ def test_ctrl_c_keeps_what_was_learned_and_resume_goes_on(teach, tmp_path):
         teach(steps=6, resume=True, full=True)
 
 
+def test_absolute_losses_are_not_balanced(toy_model):
+    """Their weights are of another scale: 1e11 for Johnson's."""
+    model = catalog.load(str(toy_model))
+    assert run.teaching_recipe(model, full=False).loss.balance == run.BALANCE
+    props = dict(properties(toy_model))
+    training = json.loads(props["rtstyle.training"])
+    training["loss"] |= {"absolute": True, "style_weight": 1e11}
+    import onnx
+
+    copy = onnx.load(str(toy_model))
+    onnx.helper.set_model_props(copy, props | {"rtstyle.training": json.dumps(training)})
+    onnx.save(copy, str(toy_model.with_name("absolute.onnx")))
+    loss = run.teaching_recipe(catalog.load(str(toy_model.with_name("absolute.onnx"))), full=False).loss
+    assert (loss.absolute, loss.balance, loss.style_weight) == (True, 0.0, 1e11)
+
+
+def test_steps_count_for_recipes_that_say_passes(photos_folder, paintings_folder, fake_vgg, tmp_path):
+    from conftest import TOY_RECIPE
+
+    recipe = tmp_path / "passes.toml"
+    recipe.write_text("passes = 5\n" + TOY_RECIPE, encoding="utf-8")
+    told = []
+    options = {"device": "cpu", "precision": "fp32", "vgg": fake_vgg, "say": told.append}
+    train_model(recipe, photos_folder, paintings_folder, tmp_path / "out.onnx", steps=2, **options)
+    assert " 2 steps on cpu" in told[0]
+
+
 def test_without_photographs_it_learns_from_bundled_ones(teach, monkeypatch):
     monkeypatch.setattr(data, "default_pictures", lambda size: data_pictures(size))
     _, told = teach(content=None, steps=1)

@@ -166,6 +166,41 @@ def test_existing_run_is_not_overwritten(trainer_in, short_recipe):
     assert trainer.checkpoint.read_bytes() == before
 
 
+def test_a_run_without_its_curves_resumes(trainer_in, short_recipe):
+    """Killed between the first checkpoint and the first curves."""
+    trainer = trainer_in("run", short_recipe)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(interrupt_after(2))
+    (trainer.run_dir / "losses.csv").unlink()
+    resumed = trainer_in("run", short_recipe, resume=True)
+    assert resumed.step == 2 and resumed.rows == []
+    resumed.run()
+
+
+def test_an_interruption_before_the_first_step_leaves_nothing_to_resume(trainer_in, short_recipe, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    trainer = trainer_in("run", short_recipe)
+    monkeypatch.setattr(trainer, "train_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert not trainer.checkpoint.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"regions": 0}, "regions out of range"),
+        ({"regions": 99}, "regions out of range"),
+        ({"balance": 5.0, "absolute": True}, "balance out of range"),
+    ],
+)
+def test_losses_out_of_range_are_refused(short_recipe, change, words):
+    with pytest.raises(RtstyleError, match=words):
+        dataclasses.replace(short_recipe, loss=dataclasses.replace(short_recipe.loss, **change)).check("it")
+
+
 def test_nothing_to_resume_is_said(trainer_in, short_recipe):
     with pytest.raises(RtstyleError, match="nothing to resume"):
         trainer_in("empty", short_recipe, resume=True)
