@@ -20,7 +20,7 @@ from rtstyle.media.images import read_image
 from rtstyle.scenes import CutDetector
 
 SHARE = 4  # later frames have so many times fewer iterations than the first of a scene
-WEIGHT = 0.05  # of the squared difference from the past, a pixel's colour
+WEIGHT = 1.0  # of the squared difference from the past, a pixel's colour: more leaves ghosts of what moved
 
 
 class GatysStylizer:
