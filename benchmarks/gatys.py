@@ -61,7 +61,7 @@ class PlainLoop:
 
     @staticmethod
     def tensor(rgb: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float()
+        return torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float().contiguous()
 
     @staticmethod
     def gram(maps: torch.Tensor) -> torch.Tensor:
@@ -113,8 +113,8 @@ class PlainLoop:
             optimiser.zero_grad()
             loss = self.total(x)
             loss.backward()
-            if float(loss) < best[0]:
-                best = float(loss), x.detach().clone()
+            if float(loss.detach()) < best[0]:
+                best = float(loss.detach()), x.detach().clone()
             return loss
 
         with contextlib.suppress(Enough):
@@ -179,6 +179,7 @@ def memory(args: argparse.Namespace) -> None:
             child = subprocess.Popen(
                 [*command, "--size", str(size), "--steps", str(args.large_steps), "--device", "cpu"],
                 stderr=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
                 text=True,
             )
             said = child.stderr.read()
