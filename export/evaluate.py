@@ -251,8 +251,8 @@ def evaluate_model(
     artworks to `style_size` (default: that of the last training stage, else 288). Ratios compare only at equal
     sizes, and a training stopped early may never have seen that one. `vgg` and `vgg_convention` as for
     `perceptual.VGG`. `clip` is a video for the warping error on real motion. `iterations` asks for the yardstick
-    after so many iterations of L-BFGS on each photograph and style, on `device` as torch names it: about a second an
-    iteration on two CPU cores at 256 px, so give a small limit too. `progress(what, done, total)` is called as it
+    after so many iterations of L-BFGS on each photograph and style, on `device` as torch names it: about half a second
+    an iteration on two CPU cores at 256 px, so give a small limit too. `progress(what, done, total)` is called as it
     goes. Features of all photographs stay in memory, about 2 MB each at 256 px.
 
     Raises RtstyleError for a file that cannot be used, a style that the recipe does not list, or a size, limit or
