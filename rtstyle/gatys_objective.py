@@ -336,8 +336,8 @@ def _correlations(features: torch.Tensor, mask: torch.Tensor | None) -> torch.Te
 
 # Bytes, measured on the CPU (benchmarks of torch 2.13, float32) and rounded up; tests/test_gatys.py checks them.
 # Python, torch (its builds for GPUs take more, used or not), VGG's weights while they are read, plots and films
-FIXED = 700e6 if torch.version.cuda is None and torch.version.hip is None else 1050e6
-BACKWARD = 3000.0  # a pixel of a tile, forward and backward through VGG
+FIXED = 800e6 if torch.version.cuda is None and torch.version.hip is None else 1150e6
+BACKWARD = 3100.0  # a pixel of a tile, forward and backward through VGG
 KEPT = 250.0  # a pixel of the picture: the picture, its gradient, copies, content features
 SMALLEST = 128  # pixels of a tile
 
