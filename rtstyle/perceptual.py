@@ -170,8 +170,7 @@ def _download(arch: str, variable: str) -> Path:
         from torchvision.models import get_model_weights
     except ImportError:
         raise RtstyleError(
-            f"the {arch} weights are needed: give a file with --vgg or {variable}, "
-            "or install torchvision to fetch them"
+            f"the {arch} weights are needed: give a file with --vgg or {variable}, or install torchvision to fetch them"
         ) from None
     entry = get_model_weights(arch).IMAGENET1K_V1
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
