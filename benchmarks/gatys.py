@@ -4,10 +4,10 @@
 
 Needs the `train` extra and VGG-19 of the Oxford group (RTSTYLE_VGG19).
 
-- loop: the losses of Gatys' released code written out below without anything of rtstyle's but the reading of weights, and
-  torch.optim.LBFGS with strong Wolfe line search and history 100 on the pixels, as anyone would write it; both from the
-  photograph, at one size. The total loss of each is that of the picture clamped to 0..255, computed by
-  the plain code, after as many evaluations of loss and gradient. Seconds are of single evaluations, by turns.
+- loop: the losses of Gatys' released code written out below without anything of rtstyle's but the reading of weights,
+  and torch.optim.LBFGS with strong Wolfe line search and history 100 on the pixels, as anyone would write it; both from
+  the photograph, at one size. The total loss of each is that of the picture clamped to 0..255, computed by the plain
+  code, after as many evaluations of loss and gradient. Seconds are of single evaluations, by turns.
 - memory: `rtstyle gatys` at large sizes in a process of its own: its peak resident memory against the need that it
   states before it starts.
 - tiles: the same few iterations whole and in tiles: mean and largest difference in grey levels.
