@@ -336,12 +336,7 @@ class Trainer:
         for code in codes:
             painted = self.net(photos.contiguous(memory_format=torch.channels_last), code).clamp(0, 255)
             found = self.style_matrices(self.vgg(painted, self.style_layers))
-            targets = self.targets[stage.style_size]
-            distances = [
-                perceptual.relative_style_loss(found[layer], targets[layer][style : style + 1])
-                for layer in self.recipe.loss.style_layers
-            ]
-            apart.append(float(torch.stack(distances).mean()))
+            apart.append(float(self.artwork_distances(found, self.targets[stage.style_size])[:, style].mean()))
         return int(np.argmin(apart))
 
     @torch.no_grad()
@@ -354,12 +349,9 @@ class Trainer:
         apart = torch.zeros(len(self.recipe.artworks), device=self.device)
         for photo in photos:
             found = self.vgg(photo[None], loss.style_layers)
-            for layer in loss.style_layers:
-                own, wanted = perceptual.gram(found[layer]), self.targets[stage.style_size][layer]
-                for row in range(len(apart)):
-                    apart[row] += perceptual.relative_style_loss(own, wanted[row : row + 1])[0]
-        apart /= BALANCED_ON * len(loss.style_layers)
-        return [min(max(loss.balance / distance, LIGHTEST), HEAVIEST) for distance in apart.tolist()]
+            matrices = {layer: perceptual.gram(found[layer]) for layer in loss.style_layers}
+            apart += self.artwork_distances(matrices, self.targets[stage.style_size])[0]
+        return [min(max(loss.balance / distance, LIGHTEST), HEAVIEST) for distance in (apart / BALANCED_ON).tolist()]
 
     def style_targets(self, size: int) -> dict[str, torch.Tensor]:
         """Gram matrices of every painting, {layer: [S, C, C]}; `size` is the paintings' short side in pixels."""
@@ -431,18 +423,24 @@ class Trainer:
         )
         return F.relu(self.recipe.loss.identity_margin + distances.diagonal()[:count] - others_only.amin(1))
 
+    def artwork_distances(self, matrices: dict, targets: dict) -> torch.Tensor:
+        """Mean over the layers of the relative Gram distance of pictures, {layer: [N, C, C]}, to every artwork of the
+        run, {layer: [S, C, C]}: [N, S]."""
+        apart, layers = 0.0, self.recipe.loss.style_layers
+        for layer in layers:
+            found, wanted = matrices[layer].flatten(1).float(), targets[layer].flatten(1).float()
+            norms = wanted.square().sum(1)
+            squares = found.square().sum(1, keepdim=True) + norms - 2 * found @ wanted.T
+            apart = apart + squares / norms / len(layers)
+        return apart
+
     def rival_loss(self, matrices: dict, styles: torch.Tensor, targets: dict) -> torch.Tensor:
         """How far each painting is from being nearest, by style distance, to its own artwork, one value a sample [N].
 
         The hinge max(0, margin + d(y, s) - min_k d(y, s_k)) over all the artworks of the run, d as in the loss of
         style; `matrices` {layer: [N, C, C]} of whole pictures. Without it, pale artworks become like each other.
         """
-        apart = 0.0
-        for layer in self.recipe.loss.style_layers:
-            found, wanted = matrices[layer].flatten(1).float(), targets[layer].flatten(1).float()
-            norms = wanted.square().sum(1)
-            squares = found.square().sum(1, keepdim=True) + norms - 2 * found @ wanted.T
-            apart = apart + squares / norms / len(self.recipe.loss.style_layers)
+        apart = self.artwork_distances(matrices, targets)
         own = apart.gather(1, styles[:, None])[:, 0]
         if apart.shape[1] == 1:
             return torch.zeros_like(own)

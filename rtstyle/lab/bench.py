@@ -59,7 +59,7 @@ class Bench:
         self.plan, self.settings, self.progress = plan, plan.settings, progress
         self.done = self.expected = 0
         self.stopped = False
-        self._networks: dict[tuple, perceptual.VGG] = {}
+        self._network: perceptual.VGG | None = None
         self.device = perceptual.pick_device(self.settings.device)
         content_file = plan.options.content or bundled_photograph()
         style_files = [plan.options.style] if plan.options.style else [picture for _, picture in plan.pairs]
@@ -99,17 +99,9 @@ class Bench:
         self.report.facts["network"] = what
 
     def vgg(self) -> perceptual.VGG:
-        settings = self.settings
-        key = settings.vgg, settings.pooling
-        if key not in self._networks:
-            self._networks[key] = perceptual.VGG(
-                settings.vgg,
-                settings.weights,
-                convention=settings.convention,
-                pooling=settings.pooling,
-                device=self.device,
-            )
-        return self._networks[key]
+        """The network of the settings, loaded once."""
+        self._network = self._network or gatys.load_vgg(self.settings)
+        return self._network
 
     def tick(self, note: str, count: int = 1) -> None:
         """Say that an iteration is done."""
