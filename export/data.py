@@ -181,6 +181,15 @@ def synthetic_motion(count: int, crop: int, generator: torch.Generator) -> torch
     return grid + swell.permute(0, 2, 3, 1)
 
 
+def whole_shifts(count: int, crop: int, generator: torch.Generator) -> torch.Tensor:
+    """The same for shifts by whole pixels, up to 8 each way: they need no interpolation, so that nothing but the net
+    can be unsteady. A net that works at half size and less paints most differently after a step of a single pixel."""
+    shift = torch.randint(-8, 9, (count, 2), generator=generator) * (2 / crop)
+    theta = torch.eye(2, 3).repeat(count, 1, 1)
+    theta[:, :, 2] = shift
+    return F.affine_grid(theta, (count, 3, crop, crop), align_corners=False)
+
+
 def warp(pictures: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     """Pictures [N, C, H, W] seen after the motion: bilinear samples at `grid`, borders reflected."""
     return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

@@ -45,7 +45,7 @@ import torch.nn.functional as F
 from rtstyle import perceptual
 from rtstyle.errors import RtstyleError
 from rtstyle.export import networks
-from rtstyle.export.data import Photos, read_picture, synthetic_motion, warp
+from rtstyle.export.data import Photos, read_picture, synthetic_motion, warp, whole_shifts
 from rtstyle.files import written_beside
 
 STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
@@ -99,12 +99,21 @@ class Loss:
 @dataclasses.dataclass
 class Stage:
     """A part of the schedule: square crops of `crop` pixels, `batch` of them a step, paintings of `style_size`
-    pixels on their short side (larger paintings teach larger strokes)."""
+    pixels on their short side (larger paintings teach larger strokes). The weights replace those of [loss] while the
+    stage lasts: a body that starts from nothing must learn to paint before it learns what not to paint over."""
 
     share: float = 1.0
     crop: int = 128
     batch: int = 4
     style_size: int = 288
+    identity_weight: float | None = None
+    rival_weight: float | None = None
+    temporal_weight: float | None = None
+
+    def loss(self, usual: Loss) -> Loss:
+        """The losses of this stage."""
+        own = {name: getattr(self, name) for name in ("identity_weight", "rival_weight", "temporal_weight")}
+        return dataclasses.replace(usual, **{name: weight for name, weight in own.items() if weight is not None})
 
 
 @dataclasses.dataclass
@@ -277,7 +286,7 @@ class Trainer:
             self.run_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RtstyleError(f"the run folder {self.run_dir} cannot be made: {error.strerror}") from None
-        self.strangers = self.stranger_features() if recipe.loss.identity_weight else {}
+        self.strangers = self.stranger_features() if self.identity_layers else {}
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.net = networks.build(recipe.body, len(recipe.artworks), recipe.config, self.generator)
         self.seed_weights()
@@ -371,7 +380,8 @@ class Trainer:
 
     @property
     def identity_layers(self) -> tuple[str, ...]:
-        return (self.recipe.loss.identity_layer,) if self.recipe.loss.identity_weight else ()
+        wanted = any(stage.loss(self.recipe.loss).identity_weight for stage in self.recipe.stage)
+        return (self.recipe.loss.identity_layer,) if wanted else ()
 
     def style_matrices(self, found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """What describes the style of pictures: Gram matrices by layer, and correlations at a distance by
@@ -383,15 +393,17 @@ class Trainer:
                 matrices[f"repeat {dy} {dx}"] = perceptual.shifted_gram(found[loss.repeat_layer], dy, dx)
         return matrices
 
-    def stranger_features(self) -> dict[int, torch.Tensor]:
-        """Features of STRANGERS fixed photographs for the identity loss, {crop: [STRANGERS, D]}."""
+    def stranger_features(self) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
+        """Features of STRANGERS fixed photographs for the identity loss, and their squared lengths,
+        {crop: ([STRANGERS, D], [STRANGERS])}."""
         features = {}
         for crop in sorted({stage.crop for stage in self.recipe.stage}):
             generator = torch.Generator().manual_seed(self.recipe.seed)
             photos = self.photos.batch(STRANGERS, crop, generator)
             layer = self.recipe.loss.identity_layer
             with torch.no_grad():
-                features[crop] = torch.cat([self.vgg(photo[None], [layer])[layer].flatten(1) for photo in photos])
+                found = torch.cat([self.vgg(photo[None], [layer])[layer].flatten(1) for photo in photos]).float()
+            features[crop] = found, found.square().sum(1)
         return features
 
     def content_distance(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -401,7 +413,7 @@ class Trainer:
 
     def style_distance(self, grams: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         if self.recipe.loss.absolute:
-            return perceptual.style_loss(grams, target) / (self.unit**4 * grams.shape[1] ** 2)
+            return perceptual.style_loss(grams, target) / (self.unit**4 * grams.shape[-1] ** 2)
         return perceptual.relative_style_loss(grams, target)
 
     def identity_loss(self, painted: torch.Tensor, own: torch.Tensor, crop: int) -> torch.Tensor:
@@ -413,14 +425,12 @@ class Trainer:
         move, as long as the photograph stays recognisable among others.
         """
         painted, own = painted.flatten(1).float(), own.flatten(1).float()
-        others = torch.cat([own, self.strangers[crop].float()])
-        distances = (
-            painted.square().sum(1, keepdim=True) + others.square().sum(1) - 2 * painted @ others.T
-        ) / own.square().sum(1, keepdim=True)
+        mine = perceptual.squared_norm(own, (1,))
+        others, theirs = self.strangers[crop]
+        squares = perceptual.squared_norm(painted, (1,))[:, None] + torch.cat([mine, theirs])
+        distances = (squares - 2 * torch.cat([painted @ own.T, painted @ others.T], dim=1)) / mine[:, None]
         count = len(painted)
-        others_only = distances.masked_fill(
-            torch.eye(count, len(others), dtype=torch.bool, device=own.device), torch.inf
-        )
+        others_only = distances.masked_fill(torch.eye(*distances.shape, dtype=torch.bool, device=own.device), torch.inf)
         return F.relu(self.recipe.loss.identity_margin + distances.diagonal()[:count] - others_only.amin(1))
 
     def artwork_distances(self, matrices: dict, targets: dict) -> torch.Tensor:
@@ -429,8 +439,8 @@ class Trainer:
         apart, layers = 0.0, self.recipe.loss.style_layers
         for layer in layers:
             found, wanted = matrices[layer].flatten(1).float(), targets[layer].flatten(1).float()
-            norms = wanted.square().sum(1)
-            squares = found.square().sum(1, keepdim=True) + norms - 2 * found @ wanted.T
+            norms = perceptual.squared_norm(wanted, (1,))
+            squares = perceptual.squared_norm(found, (1,))[:, None] + norms - 2 * found @ wanted.T
             apart = apart + squares / norms / len(layers)
         return apart
 
@@ -449,14 +459,19 @@ class Trainer:
 
     def paint(self, photos: torch.Tensor, styles: torch.Tensor) -> torch.Tensor:
         """The net in the run's precision, float32 out."""
-        mixed = self.device.type == "cuda" and self.precision == "bf16"
+        mixed = self.precision == "bf16" and (self.net.dense or self.device.type == "cuda")
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             return self.net(photos.contiguous(memory_format=torch.channels_last), self.net.codes[styles]).float()
 
     def draw_motion(self, photos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """A sampling grid, and what a camera adds to the second look: sensor noise and a change of exposure."""
+        """A sampling grid, of a free motion or of whole pixels, and what a camera adds to the second look: sensor noise
+        and a change of exposure."""
         count, _, crop, _ = photos.shape
-        grid = synthetic_motion(count, crop, self.generator)
+        grid = torch.where(
+            torch.rand(count, 1, 1, 1, generator=self.generator) < 0.5,
+            synthetic_motion(count, crop, self.generator),
+            whole_shifts(count, crop, self.generator),
+        )
         strength = torch.rand(count, 1, 1, 1, generator=self.generator) * 6
         change = torch.randn(photos.shape, generator=self.generator) * strength
         change += torch.randn(count, 1, 1, 1, generator=self.generator) * 4
@@ -470,21 +485,21 @@ class Trainer:
         apart = (again - warp(painted, grid)).div(255).square() * inside
         return apart.mean(dim=(1, 2, 3)) / inside.mean(dim=(1, 2, 3)).clamp_min(1e-3)
 
-    def losses(self, photos: torch.Tensor, styles: torch.Tensor, targets: dict[str, torch.Tensor], motion=None) -> dict:
+    def losses(
+        self, photos: torch.Tensor, styles: torch.Tensor, targets: dict[str, torch.Tensor], motion=None, loss=None
+    ) -> dict:
         """Mean losses over a batch: `total` and its parts. photos [N, 3, H, W], styles int64 [N]; `motion` as
-        `draw_motion` gives it, for the temporal loss."""
-        loss = self.recipe.loss
+        `draw_motion` gives it, for the temporal loss; `loss` has the weights, the recipe's unless given."""
+        loss = loss or self.recipe.loss
         painted = self.paint(photos, styles)
         with torch.no_grad():
             wanted = self.vgg(photos, (*loss.content_layers, *self.identity_layers))
         found = self.vgg(painted, (*loss.content_layers, *self.style_layers, *self.identity_layers))
         content = sum(self.content_distance(found[k], wanted[k]) for k in loss.content_layers)
         matrices = self.style_matrices(split(found, loss.regions))
+        matrices = {name: matrix.unflatten(0, (len(styles), -1)) for name, matrix in matrices.items()}  # [N, R^2, C, C]
         distances = {
-            name: self.style_distance(matrix, targets[name][styles].repeat_interleave(loss.regions**2, 0))
-            .view(len(styles), -1)
-            .mean(1)
-            for name, matrix in matrices.items()
+            name: self.style_distance(matrix, targets[name][styles, None]).mean(1) for name, matrix in matrices.items()
         }
         style = sum(distances[layer] for layer in loss.style_layers)
         if not loss.absolute:
@@ -496,7 +511,7 @@ class Trainer:
             identity = self.identity_loss(found[layer], wanted[layer], photos.shape[2])
         rival = torch.zeros_like(content)
         if loss.rival_weight:
-            whole = {layer: matrices[layer].unflatten(0, (-1, loss.regions**2)).mean(1) for layer in loss.style_layers}
+            whole = {layer: matrices[layer].mean(1) for layer in loss.style_layers}
             rival = self.rival_loss(whole, styles, targets)
         temporal = torch.zeros_like(content)
         if motion is not None:
@@ -534,8 +549,9 @@ class Trainer:
         photos = self.photos.batch(stage.batch, stage.crop, self.generator)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        motion = self.draw_motion(photos) if self.recipe.loss.temporal_weight else None
-        losses = self.losses(photos, styles, self.targets[stage.style_size], motion)
+        loss = stage.loss(self.recipe.loss)
+        motion = self.draw_motion(photos) if loss.temporal_weight else None
+        losses = self.losses(photos, styles, self.targets[stage.style_size], motion, loss)
         self.optimiser.zero_grad(set_to_none=True)
         losses["total"].backward()
         norm = torch.nn.utils.clip_grad_norm_(self.learning(), 10.0)

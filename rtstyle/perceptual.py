@@ -266,26 +266,47 @@ def _wide(x: torch.Tensor) -> torch.Tensor:
 
 def content_loss(features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Johnson's feature reconstruction loss (eq. 2), 1/(C H W) ||F - P||^2, one value a sample [N]."""
-    return (_wide(features) - _wide(target)).square().mean(dim=(1, 2, 3))
+    return squared_norm(_wide(features) - _wide(target), (1, 2, 3)) / target[0].numel()
 
 
 def style_loss(grams: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Squared Frobenius distance of Gram matrices (Johnson, eq. 4), one value a sample [N].
+    """Squared Frobenius distance of Gram matrices [..., C, C] (Johnson, eq. 4), one value a matrix [...].
 
     Gatys' E_l (eq. 4), 1/(4 N^2 M^2) sum (G - A)^2 over Gram matrices that are not divided by C H W (N = C
     filters, M = H W positions), is one quarter of this.
     """
-    return (grams - target).square().sum(dim=(1, 2))
+    return squared_norm(grams - target, (-2, -1))
+
+
+def squared_norm(x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
+    """Sum of squares over the dimensions `dims`, in one pass forwards and one backwards: the tensors are large."""
+    return _SquaredNorm.apply(x, dims)
+
+
+class _SquaredNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, dims):
+        ctx.save_for_backward(x)
+        ctx.dims = dims
+        return torch.linalg.vector_norm(x, dim=dims).square()
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        for dim in sorted(dim % x.dim() for dim in ctx.dims):
+            grad = grad.unsqueeze(dim)
+        return x * (2 * grad), None
 
 
 def relative_content_loss(features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """||F - P||^2 / ||P||^2, one value a sample [N]: 0 for the photograph itself, 1 for no features at all."""
-    return content_loss(features, target) / _wide(target).square().mean(dim=(1, 2, 3)).clamp_min(1e-8)
+    own = squared_norm(_wide(target), (1, 2, 3)) / target[0].numel()
+    return content_loss(features, target) / own.clamp_min(1e-8)
 
 
 def relative_style_loss(grams: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """||G - A||^2 / ||A||^2, one value a sample [N]: every layer and every painting counts alike."""
-    return style_loss(grams, target) / target.square().sum(dim=(1, 2)).clamp_min(1e-12)
+    """||G - A||^2 / ||A||^2, one value a matrix [...]: every layer and every painting counts alike."""
+    return style_loss(grams, target) / squared_norm(target, (-2, -1)).clamp_min(1e-12)
 
 
 def total_variation(x: torch.Tensor) -> torch.Tensor:

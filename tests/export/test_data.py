@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 from PIL import Image  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
-from rtstyle.export.data import Photos, list_pictures, read_picture, synthetic_motion, warp  # noqa: E402
+from rtstyle.export.data import Photos, list_pictures, read_picture, synthetic_motion, warp, whole_shifts  # noqa: E402
 
 
 def generator(seed=0):
@@ -223,6 +223,19 @@ def test_crops_reach_every_border(photos_folder):
     crops = torch.cat([photos.batch(20, 32, generator(s), grey=0) for s in range(10)])
     assert crops[:, 0].min() == 0 and crops[:, 0].max() == 39
     assert crops[:, 1].min() == 0 and crops[:, 1].max() == 35
+
+
+def test_whole_shifts_need_no_interpolation():
+    pictures = torch.rand(16, 3, 40, 40, generator=generator()) * 255
+    grid = whole_shifts(16, 40, generator())
+    moved, seen = warp(pictures, grid), set()
+    for picture, after, places in zip(pictures, moved, grid, strict=True):
+        dx, dy = ((places[20, 20] - (2 * 20 + 1) / 40 + 1) * 20).round().int().tolist()
+        assert abs(dx) <= 8 and abs(dy) <= 8
+        same = picture[:, 12 + dy : 28 + dy, 12 + dx : 28 + dx]
+        torch.testing.assert_close(after[:, 12:28, 12:28], same, rtol=0, atol=0.01)
+        seen.add((dx, dy))
+    assert len(seen) > 10
 
 
 def test_synthetic_motion_is_smooth_and_never_folds():

@@ -85,6 +85,34 @@ def test_norm_scales_and_shifts_as_the_code_says():
         torch.testing.assert_close(ops.norm(x, 4), wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("codes", (1, 3))
+@pytest.mark.parametrize("layout", (torch.contiguous_format, torch.channels_last))
+def test_instance_norm_is_that_of_torch(codes, layout):
+    """Values and gradients, one code for all pictures or one for each."""
+    generator = torch.Generator().manual_seed(1)
+    x = (40 + 3 * torch.randn(3, 4, 7, 9, generator=generator)).contiguous(memory_format=layout).requires_grad_()
+    scale, shift = (torch.randn(codes, 4, 1, 1, generator=generator, requires_grad=True) for _ in range(2))
+    got = networks.InstanceNorm.apply(x, scale, shift, 0.1)
+    wanted = F.instance_norm(x, eps=0.1) * scale + shift
+    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+    weights = torch.randn(got.shape, generator=generator)
+    ours = torch.autograd.grad((got * weights).sum(), (x, scale, shift))
+    theirs = torch.autograd.grad((wanted * weights).sum(), (x, scale, shift))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    doubled = [t.detach().double().requires_grad_() for t in (x, scale, shift)]
+    assert torch.autograd.gradcheck(lambda *t: networks.InstanceNorm.apply(*t, 0.1), doubled)
+
+
+def test_instance_norm_keeps_bf16_and_sums_in_float32():
+    x = (100 + torch.randn(1, 2, 64, 64, generator=torch.Generator().manual_seed(1))).bfloat16()
+    scale, shift = torch.ones(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = networks.InstanceNorm.apply(x, scale, shift, 1e-3)
+    wanted = F.instance_norm(x.float(), eps=1e-3)
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got.float(), wanted, rtol=0.01, atol=0.01)
+
+
 @pytest.mark.parametrize(("height", "width"), ((3, 3), (5, 8), (9, 4)))
 def test_folded_head_is_nearest_resize_then_convolution(height, width):
     generator = torch.Generator().manual_seed(2)
@@ -183,9 +211,10 @@ def test_flat_frame_stays_flat_to_its_borders(name, size, make_body):
     assert unevenness(paint_flat(make_body(name, seed=4), *size)) < 1e-6
 
 
-def test_rounding_does_not_wake_a_flat_frame(make_body, monkeypatch):
+@pytest.mark.parametrize("name", BODIES)
+def test_rounding_does_not_wake_a_flat_frame(name, make_body, monkeypatch):
     """float32 and the true epsilon: what rounding leaves of a flat frame at the stem would be a picture at the end."""
-    body = make_body("live", seed=4)
+    body = make_body(name, seed=4)
     frames = torch.stack([torch.full((75, 101, 3), level, dtype=torch.uint8) for level in (0, 37, 90, 255)])
     with torch.no_grad():
         body.codes += 0.5 * torch.randn(body.codes.shape, generator=torch.Generator().manual_seed(0))
@@ -194,9 +223,9 @@ def test_rounding_does_not_wake_a_flat_frame(make_body, monkeypatch):
         assert body.stylize(frames, body.codes[0]).float().std((1, 2)).max() > 1
 
 
-@pytest.mark.parametrize("name", BODIES)
-def test_zero_padding_would_paint_a_frame(name, make_body):
-    assert unevenness(paint_flat(make_body(name, seed=4), 96, 128, ZeroPadded)) > 1
+def test_zero_padding_would_paint_a_frame(make_body):
+    """Where what is padded is not zero on a flat frame: before the head of `live`."""
+    assert unevenness(paint_flat(make_body("live", seed=4), 96, 128, ZeroPadded)) > 1
 
 
 def nyquist_share(painted):

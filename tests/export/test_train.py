@@ -520,7 +520,7 @@ def test_identity_loss_wants_the_own_photograph_nearest(trainer_in, recipe):
     loss = dataclasses.replace(recipe.loss, identity_layer="relu2_2", identity_weight=2.0, identity_margin=0.1)
     trainer = trainer_in("run", dataclasses.replace(recipe, loss=loss))
     own = torch.tensor([[3.0, 0.0], [0.0, 2.0]])[:, :, None, None]
-    trainer.strangers = {32: torch.tensor([[-5.0, 0.0], [3.0, 4.0]])}
+    trainer.strangers = {32: (torch.tensor([[-5.0, 0.0], [3.0, 4.0]]), torch.tensor([25.0, 25.0]))}
     torch.testing.assert_close(trainer.identity_loss(own, own, 32), torch.zeros(2))
     # the first painted picture is exactly the second stranger, the second one lies half way to the first photograph
     painted = torch.tensor([[3.0, 4.0], [1.5, 1.0]])[:, :, None, None]
@@ -585,6 +585,26 @@ def test_a_temporal_run_learns_and_resumes_bit_for_bit(trainer_in, moving_recipe
     resumed = trainer_in("parts", moving_recipe, resume=True)
     resumed.run()
     assert_same_run(whole, resumed)
+
+
+def test_a_stage_may_weigh_losses_otherwise(trainer_in, recipe):
+    """Each stage has its own weights; those that it leaves open are the recipe's."""
+    usual = dataclasses.replace(recipe.loss, identity_layer="relu2_2", identity_margin=0.5, temporal_weight=50.0)
+    first = dataclasses.replace(recipe.stage[0], share=0.5, temporal_weight=0.0)
+    second = dataclasses.replace(recipe.stage[0], share=0.5, identity_weight=2.0)
+    assert first.loss(usual) == dataclasses.replace(usual, temporal_weight=0.0)
+    assert second.loss(usual) == dataclasses.replace(usual, identity_weight=2.0)
+    trainer = trainer_in("run", dataclasses.replace(recipe, loss=usual, stage=[first, second], steps=2))
+    told = []
+    trainer.run(told.append)
+    assert [p.losses["temporal"] > 0 for p in told] == [False, True]
+    photos, styles = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0)), torch.tensor([0, 1])
+    with torch.no_grad():
+        plain, strict = (
+            trainer.losses(photos, styles, trainer.targets[48], loss=stage.loss(usual)) for stage in (first, second)
+        )
+    assert plain["identity"] == strict["identity"] > 0
+    assert float(strict["total"] - plain["total"]) == pytest.approx(2 * float(plain["identity"]), rel=1e-3)
 
 
 def test_without_its_weight_there_is_no_temporal_loss(trainer_in, short_recipe):
