@@ -23,14 +23,21 @@ EPS = 5e-3  # large enough that an almost flat frame stays flat: its noise is no
 # epsilon has to follow: otherwise the noise of an almost flat frame would be blown up to full contrast.
 EPS_GREY = EPS * 127.5**2
 
+# A net can put one small patch far out in a channel, so that the normalisation after it turns everything else down; the
+# patch shows as a blot (the droplets of Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN").
+# Edges of photographs rarely reach this many standard deviations, blots go to 15 and more.
+PEAK = 6.0
+
 
 class TorchOps:
-    """The operations of `paint` on float tensors [N, C, H, W]; `code` is [K] or one row a sample [N, K]."""
+    """The operations of `paint` on float tensors [N, C, H, W]; `code` is [K] or one row a sample [N, K]. `peaks` is a
+    list to which `active` adds how far its values go beyond PEAK, one tensor [N] a layer."""
 
-    def __init__(self, code: torch.Tensor, stride: int, least: int):
+    def __init__(self, code: torch.Tensor, stride: int, least: int, peaks: list[torch.Tensor] | None = None):
         self.code = code if code.dim() == 2 else code[None]
         self.stride, self.least = stride, least
         self.at = 0
+        self.peaks = peaks
 
     def image(self, x, margin: int):
         """Reflect the borders: `margin` on every side; below and to the right also up to a multiple of the
@@ -50,7 +57,10 @@ class TorchOps:
         """relu(norm(x)) less its value where x is at its mean: zero on a flat frame, so that zeros around it are no
         border. What a channel loses everywhere, the next normalisation would take away all the same."""
         scale, shift = self._next(channels)
-        return F.relu(InstanceNorm.apply(x, scale, shift, eps)) - F.relu(shift)
+        y = InstanceNorm.apply(x, scale, shift, eps)
+        if self.peaks is not None:
+            self.peaks.append(F.relu(y.abs() - PEAK).square().mean(dim=(1, 2, 3)))
+        return F.relu(y) - F.relu(shift)
 
     def _next(self, channels: int):
         scale, shift = self.code[:, self.at : self.at + 2 * channels].unflatten(1, (2, channels, 1, 1)).unbind(1)
@@ -214,8 +224,8 @@ class Body(nn.Module):
         self.paint(spy, None)
         return spy.channels
 
-    def forward(self, x: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
-        return self.paint(TorchOps(code, self.stride, self.least), x)
+    def forward(self, x: torch.Tensor, code: torch.Tensor, peaks: list[torch.Tensor] | None = None) -> torch.Tensor:
+        return self.paint(TorchOps(code, self.stride, self.least, peaks), x)
 
     @torch.no_grad()
     def stylize(self, frames: torch.Tensor, code: torch.Tensor) -> torch.Tensor:

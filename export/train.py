@@ -10,6 +10,7 @@ relative to its target so that layers and paintings count alike):
       + w_i * identity: a painted photograph must stay nearer to its own photograph than to any other
       + w_a * rival: its style distance to its own artwork must stay below that to any other artwork, by a margin
       + w_t * temporal: the painting of the moved photograph is the moved painting (Wang et al. 2020, ReReVST)
+      + w_p * peaks: no value behind a normalisation goes far beyond the others (`networks.PEAK`), or there are blots
       + w_tv * TV(y) + out-of-range penalty
 
 With `absolute = true` in the recipe's [loss], content and style are instead those of Johnson as pytorch/examples
@@ -53,7 +54,19 @@ STRANGERS = 32
 BALANCED_ON = 16  # photographs
 LIGHTEST, HEAVIEST = 2.0, 16.0
 OXFORD_UNIT = 255 * 0.226  # grey levels in the standard deviation that torchvision's inputs are divided by
-COLUMNS = ("step", "total", "content", "identity", "style", "rival", "temporal", "tv", "learning_rate", "seconds")
+COLUMNS = (
+    "step",
+    "total",
+    "content",
+    "identity",
+    "style",
+    "rival",
+    "temporal",
+    "peak",
+    "tv",
+    "learning_rate",
+    "seconds",
+)
 
 
 @dataclasses.dataclass
@@ -93,6 +106,7 @@ class Loss:
     rival_margin: float = 0.05
     rival_weight: float = 0.0
     temporal_weight: float = 0.0
+    peak_weight: float = 0.0
     tv_weight: float = 10.0
 
 
@@ -457,11 +471,12 @@ class Trainer:
         others = apart.scatter(1, styles[:, None], torch.inf).amin(1)
         return F.relu(self.recipe.loss.rival_margin + own - others)
 
-    def paint(self, photos: torch.Tensor, styles: torch.Tensor) -> torch.Tensor:
-        """The net in the run's precision, float32 out."""
+    def paint(self, photos: torch.Tensor, styles: torch.Tensor, peaks: list | None = None) -> torch.Tensor:
+        """The net in the run's precision, float32 out; `peaks` as for `networks.TorchOps`."""
         mixed = self.precision == "bf16" and (self.net.dense or self.device.type == "cuda")
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
-            return self.net(photos.contiguous(memory_format=torch.channels_last), self.net.codes[styles]).float()
+            photos = photos.contiguous(memory_format=torch.channels_last)
+            return self.net(photos, self.net.codes[styles], peaks).float()
 
     def draw_motion(self, photos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """A sampling grid, of a free motion or of whole pixels, and what a camera adds to the second look: sensor noise
@@ -491,7 +506,8 @@ class Trainer:
         """Mean losses over a batch: `total` and its parts. photos [N, 3, H, W], styles int64 [N]; `motion` as
         `draw_motion` gives it, for the temporal loss; `loss` has the weights, the recipe's unless given."""
         loss = loss or self.recipe.loss
-        painted = self.paint(photos, styles)
+        peaks = [] if loss.peak_weight else None
+        painted = self.paint(photos, styles, peaks)
         with torch.no_grad():
             wanted = self.vgg(photos, (*loss.content_layers, *self.identity_layers))
         found = self.vgg(painted, (*loss.content_layers, *self.style_layers, *self.identity_layers))
@@ -516,12 +532,14 @@ class Trainer:
         temporal = torch.zeros_like(content)
         if motion is not None:
             temporal = self.temporal_loss(photos, painted, styles, motion)
+        peak = sum(far.float() for far in peaks) if peaks else torch.zeros_like(content)
         tv = perceptual.total_variation(painted)
         outside = (F.relu(-painted) + F.relu(painted - 255)).div(255).square().mean(dim=(1, 2, 3))
         painting = self.style_weights[styles] * (style + loss.repeat_weight * repeat)
         keeping = loss.content_weight * content + loss.identity_weight * identity
         painting = painting + loss.rival_weight * rival
-        total = keeping + painting + loss.temporal_weight * temporal + loss.tv_weight * tv + 10 * outside
+        steadying = loss.temporal_weight * temporal + loss.peak_weight * peak + loss.tv_weight * tv
+        total = keeping + painting + steadying + 10 * outside
         parts = {
             "total": total,
             "content": content,
@@ -529,6 +547,7 @@ class Trainer:
             "style": style,
             "rival": rival,
             "temporal": temporal,
+            "peak": peak,
             "tv": tv,
         }
         return {name: values.mean() for name, values in parts.items()}

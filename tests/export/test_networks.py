@@ -113,6 +113,32 @@ def test_instance_norm_keeps_bf16_and_sums_in_float32():
     torch.testing.assert_close(got.float(), wanted, rtol=0.01, atol=0.01)
 
 
+def test_peaks_are_what_goes_far_beyond_the_rest():
+    """One pixel of 1600 that differs from all others is 40 standard deviations away; waves are not even two."""
+    calm = torch.sin(torch.arange(40.0))[:, None].expand(2, 4, 40, 40)
+    spike = torch.zeros(2, 4, 40, 40)
+    spike[1, 2, 5, 6] = 1000
+    peaks = []
+    code = networks.pack([(torch.ones(4), torch.zeros(4))] * 2)
+    ops = networks.TorchOps(code, stride=8, least=24, peaks=peaks)
+    ops.active(calm.contiguous(), 4)
+    ops.active(spike, 4)
+    assert not peaks[0].any()
+    wanted = (1599**0.5 - networks.PEAK) ** 2 / (4 * 1600)
+    torch.testing.assert_close(peaks[1], torch.tensor([0.0, wanted]), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_tells_its_peaks(name, make_body):
+    body, peaks = make_body(name), []
+    x = frames_like(3, 32, 40).permute(0, 3, 1, 2).float()
+    with torch.no_grad():
+        body.codes *= 10
+        torch.testing.assert_close(body(x, body.codes[0], peaks), body(x, body.codes[0]))
+    assert len(peaks) >= len(body.norm_channels()) - 1  # `live` ends without
+    assert torch.stack(peaks).shape[1] == 3 and torch.stack(peaks).sum() > 0
+
+
 @pytest.mark.parametrize(("height", "width"), ((3, 3), (5, 8), (9, 4)))
 def test_folded_head_is_nearest_resize_then_convolution(height, width):
     generator = torch.Generator().manual_seed(2)

@@ -550,7 +550,7 @@ def moving_recipe(short_recipe):
 def test_the_temporal_loss_measures_what_the_camera_adds(trainer_in, moving_recipe):
     """A net that changes nothing is as unsteady as the noise and the exposure that were added."""
     trainer = trainer_in("run", moving_recipe)
-    trainer.paint = lambda photos, styles: photos
+    trainer.paint = lambda photos, styles, peaks=None: photos
     smooth = torch.linspace(40, 200, 32).expand(4, 3, 32, 32)
     styles = torch.zeros(4, dtype=torch.long)
     grid, change = trainer.draw_motion(smooth)
@@ -562,7 +562,7 @@ def test_the_temporal_loss_measures_what_the_camera_adds(trainer_in, moving_reci
 
 def test_what_comes_in_over_the_border_does_not_count(trainer_in, moving_recipe):
     trainer = trainer_in("run", moving_recipe)
-    trainer.paint = lambda photos, styles: torch.zeros_like(photos)
+    trainer.paint = lambda photos, styles, peaks=None: torch.zeros_like(photos)
     painted = torch.zeros(1, 3, 32, 32)
     painted[..., 16:] = 255
     still = torch.nn.functional.affine_grid(torch.eye(2, 3)[None], (1, 3, 32, 32), align_corners=False)
@@ -605,6 +605,20 @@ def test_a_stage_may_weigh_losses_otherwise(trainer_in, recipe):
         )
     assert plain["identity"] == strict["identity"] > 0
     assert float(strict["total"] - plain["total"]) == pytest.approx(2 * float(plain["identity"]), rel=1e-3)
+
+
+def test_peaks_are_part_of_the_total(trainer_in, recipe):
+    totals, photos = [], None
+    for weight in (0.0, 1.0, 2.0):
+        loss = dataclasses.replace(recipe.loss, peak_weight=weight)
+        trainer = trainer_in(f"run-{weight}", dataclasses.replace(recipe, loss=loss))
+        photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0)) if photos is None else photos
+        with torch.no_grad():
+            trainer.net.codes *= 8
+            totals.append(trainer.losses(photos, torch.tensor([0, 1]), trainer.targets[48]))
+    assert totals[0]["peak"] == 0 and totals[1]["peak"] == totals[2]["peak"] > 0
+    assert float(totals[2]["total"] - totals[1]["total"]) == pytest.approx(float(totals[1]["peak"]), rel=1e-3)
+    assert float(totals[1]["total"] - totals[0]["total"]) == pytest.approx(float(totals[1]["peak"]), rel=1e-3)
 
 
 def test_without_its_weight_there_is_no_temporal_loss(trainer_in, short_recipe):
