@@ -62,6 +62,11 @@ class TorchOps:
             self.peaks.append(F.relu(y.abs() - PEAK).square().mean(dim=(1, 2, 3)))
         return F.relu(y) - F.relu(shift)
 
+    def scaled(self, x, channels: int):
+        """`active` without the normalisation: the contrast of x stays."""
+        scale, shift = self._next(channels)
+        return F.relu(x * scale + shift) - F.relu(shift)
+
     def _next(self, channels: int):
         scale, shift = self.code[:, self.at : self.at + 2 * channels].unflatten(1, (2, channels, 1, 1)).unbind(1)
         self.at += 2 * channels
@@ -256,7 +261,7 @@ class _NormSpy:
     def norm(self, x, channels, eps=EPS):
         self.channels.append(channels)
 
-    active = norm
+    active = scaled = norm
 
     def __getattr__(self, name):
         return lambda *args, **kwargs: None
@@ -361,8 +366,8 @@ class Studio(Johnson):
         for block in self.residuals:
             y = op.active(inner(op, block.conv1, x), quarter)
             x = op.add(x, op.active(inner(op, block.conv2, y), quarter))
-        x = op.active(inner(op, self.up2, op.up(x)), half)
-        x = op.active(inner(op, self.up1, op.up(x)), full)
+        x = op.scaled(inner(op, self.up2, op.up(x)), half)
+        x = op.scaled(inner(op, self.up1, op.up(x)), full)
         return op.head(self.head, op.reflect(x, 4))
 
 

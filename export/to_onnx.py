@@ -97,6 +97,14 @@ class OnnxOps:
         z = self.norm(x, channels, eps, floor=True)
         return self.node("Max", z, f"floor{len(self.floors) - 1}")
 
+    def scaled(self, x, channels: int):
+        i = len(self.floors)
+        self.floors.append(True)
+        planes = self.constant("planes", [-1, 1, 1])
+        scale, shift = (self.node("Reshape", f"{part}{i}", planes) for part in ("scale", "shift"))
+        z = self.node("Add", self.node("Mul", x, scale), shift)
+        return self.node("Max", z, f"floor{i}")
+
     def split_code(self) -> list[onnx.NodeProto]:
         """The nodes that make scale, shift and floor of every normalisation; to be called last, to stand first."""
         lengths = np.repeat(self.channels, 2)
