@@ -12,7 +12,7 @@ from media_files import damage_video_packets, make_clip, make_sound_only, make_w
 from PIL import Image
 
 from rtstyle import providers
-from rtstyle.catalog import BUNDLED, model_path
+from rtstyle.catalog import model_path
 
 pytest_plugins = ["runtime_fixtures"]
 
@@ -196,18 +196,6 @@ CASES = [
         1,
         "tensorrt is not available:.*--device cpu",
         marks=pytest.mark.skipif(providers.cuda_problem() is None, reason="CUDA is there"),
-    ),
-    *(
-        pytest.param(
-            f"video clip.mp4 out.mp4 --model {name}",
-            1,
-            f"no pretrained {name} model",
-            marks=pytest.mark.skipif(
-                model_path("live").with_name(f"{name}.onnx").exists(), reason=f"{name} is shipped"
-            ),
-        )
-        for name in BUNDLED
-        if name != "live"
     ),
 ]
 

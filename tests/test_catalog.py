@@ -24,6 +24,23 @@ def own_folder(tmp_path, monkeypatch):
     return folder
 
 
+def test_both_bundled_models_have_the_whole_gallery():
+    """The same paintings under the same names, told in the same words, whichever body paints them."""
+    live, studio = (catalog.load(name).styles for name in ("live", "studio"))
+    assert len(live) >= 16
+
+    def told(style):
+        return style.name, style.title, style.artist, style.year, style.licence
+
+    assert [told(style) for style in live] == [told(style) for style in studio]
+
+
+def test_an_installation_without_a_model_says_so(monkeypatch):
+    monkeypatch.setattr(catalog, "BUNDLED", ("live", "huge"))
+    with pytest.raises(RtstyleError, match="no pretrained huge model: use --model live"):
+        catalog.model_path("huge")
+
+
 def test_the_gallery_is_there_and_credited(own_folder):
     found = {style.name: style for style in catalog.styles()}
     assert set(NAMED) < set(found)

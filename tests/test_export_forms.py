@@ -83,31 +83,35 @@ def test_float16_halves_the_weights_and_keeps_the_gallery(gallery, tmp_path):
         export_model(tmp_path / "half.onnx", tmp_path / "again.onnx")
 
 
-def test_the_bundled_model_in_float16(tmp_path):
-    export_model("live", tmp_path / "half.onnx", half=True)
+@pytest.mark.parametrize("name", catalog.BUNDLED)
+def test_the_bundled_models_in_float16(name, tmp_path):
+    export_model(name, tmp_path / "half.onnx", half=True)
     sizes = [
         sum(len(tensor.SerializeToString()) for tensor in onnx.load(path).graph.initializer)
-        for path in (tmp_path / "half.onnx", catalog.model_path("live"))
+        for path in (tmp_path / "half.onnx", catalog.model_path(name))
     ]
     assert sizes[0] < 0.56 * sizes[1]
     # large and contrasty: sums of squares beyond float16
-    frames = np.concatenate([pictures(1, 270, 480), 255 * (pictures(1, 270, 480, seed=1) > 127).astype(np.uint8)])
-    for style in catalog.load("live").styles:
+    size = (270, 480) if name == "live" else (90, 160)  # the large body takes its time
+    frames = np.concatenate([pictures(1, *size), 255 * (pictures(1, *size, seed=1) > 127).astype(np.uint8)])
+    for style in catalog.load(name).styles:
         assert (
             apart(
                 painted(tmp_path / "half.onnx", frames, style.name),
-                painted(catalog.model_path("live"), frames, style.name),
+                painted(catalog.model_path(name), frames, style.name),
             )
             <= 2
         )
 
 
-@pytest.mark.parametrize("size", [(360, 640), (101, 75)])
-def test_the_bundled_model_paints_nothing_on_flat_frames(size):
+@pytest.mark.parametrize(
+    ("name", "size"), [("live", (360, 640)), ("live", (101, 75)), ("studio", (144, 192)), ("studio", (101, 75))]
+)
+def test_the_bundled_models_paint_nothing_on_flat_frames(name, size):
     """Black frames, test pictures, a covered lens: one colour, without patterns or a border."""
     frames = np.stack([np.full((*size, 3), level, np.uint8) for level in (0, 90, 255)])
-    for style in catalog.load("live").styles:
-        assert painted(catalog.model_path("live"), frames, style.name).std((1, 2)).max() == 0, style.name
+    for style in catalog.load(name).styles:
+        assert painted(catalog.model_path(name), frames, style.name).std((1, 2)).max() == 0, style.name
 
 
 def test_filters_too_large_for_float16_stay(make_body, tmp_path):

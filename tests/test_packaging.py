@@ -61,6 +61,7 @@ def test_the_wheel_holds_what_runs_and_no_tests(wheel):
         "rtstyle/export/recipes/live.toml",
         "rtstyle/pretrained/photographs/astronaut.jpg",
         "rtstyle/pretrained/live.onnx",
+        "rtstyle/pretrained/studio.onnx",
         "rtstyle/pretrained/sample.mp4",
     } <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
