@@ -707,7 +707,7 @@ def test_regions_punish_paint_in_one_corner(trainer_in, recipe, monkeypatch):
     style = {}
     for trainer in trainers:
         for name, picture in (("half", half), ("whole", painting)):
-            monkeypatch.setattr(trainer, "paint", lambda photos, styles, picture=picture: picture)
+            monkeypatch.setattr(trainer, "paint", lambda photos, styles, peaks=None, picture=picture: picture)
             with torch.no_grad():
                 losses = trainer.losses(photos, torch.tensor([0]), trainer.targets[48])
             style[trainer.recipe.loss.regions, name] = float(losses["style"])
