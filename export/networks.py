@@ -113,14 +113,12 @@ class InstanceNorm(torch.autograd.Function):
         n, c, h, w = x.shape
         wide = torch.promote_types(x.dtype, torch.float32)
         rows = x.permute(0, 2, 3, 1).reshape(n, h * w, c).to(wide)
-        with torch.autocast(x.device.type, enabled=False):
-            rows = rows - rows.mean(1, keepdim=True)
-            inverse = torch.rsqrt(rows.square().mean(1, keepdim=True) + eps)
-            rows *= inverse
-            scale, shift = scale.reshape(-1, 1, c), shift.reshape(-1, 1, c)
-            ctx.save_for_backward(rows, inverse, scale)
-            y = torch.addcmul(shift, rows, scale)
-        return y.to(x.dtype).view(n, h, w, c).permute(0, 3, 1, 2)
+        rows = rows - rows.mean(1, keepdim=True)
+        inverse = torch.rsqrt(rows.square().mean(1, keepdim=True) + eps)
+        rows *= inverse
+        scale, shift = scale.reshape(-1, 1, c), shift.reshape(-1, 1, c)
+        ctx.save_for_backward(rows, inverse, scale)
+        return torch.addcmul(shift, rows, scale).to(x.dtype).view(n, h, w, c).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx, grad):
@@ -196,7 +194,6 @@ class Residual(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.conv1, self.conv2 = conv(width, width, 3), conv(width, width, 3)
-        self.width = width
 
 
 class Body(nn.Module):
