@@ -245,15 +245,15 @@ def evaluate_model(
 ) -> Evaluation:
     """Measure a model of the contract on the photographs of a folder (which training must not have seen).
 
-    `model` is a path, `live` or `studio`. `pictures` is the folder of the artworks; which file belongs to
-    which style is read from `recipe`, by default the packaged one of the model's body. `limit` takes that
-    many photographs, evenly from the sorted list; their short side is scaled to `size` pixels, that of the
-    artworks to `style_size` (default: that of the last training stage, else 288). Ratios compare only at equal
-    sizes, and a training stopped early may never have seen that one. `vgg` and `vgg_convention` as for
-    `perceptual.VGG`. `clip` is a video for the warping error on real motion. `iterations` asks for the yardstick
-    after so many iterations of L-BFGS on each photograph and style, on `device` as torch names it: about half a second
-    an iteration on two CPU cores at 256 px, so give a small limit too. `progress(what, done, total)` is called as it
-    goes. Features of all photographs stay in memory, about 2 MB each at 256 px.
+    `model` is a path, `live` or `studio`. `pictures` is the folder of the artworks; which file belongs to which style
+    is read from `recipe`, by default the packaged one of the model's body. `limit` takes that many photographs, evenly
+    from the sorted list; their short side is scaled to `size` pixels, that of the artworks to `style_size` (default:
+    that of the last training stage, the largest of several, else 288). Ratios compare only at equal sizes, and a
+    training stopped early may never have seen that one. `vgg` and `vgg_convention` as for `perceptual.VGG`. `clip` is a
+    video for the warping error on real motion. `iterations` asks for the yardstick after so many iterations of L-BFGS
+    on each photograph and style, on `device` as torch names it: about half a second an iteration on two CPU cores at
+    256 px, so give a small limit too. `progress(what, done, total)` is called as it goes. Features of all photographs
+    stay in memory, about 2 MB each at 256 px.
 
     Raises RtstyleError for a file that cannot be used, a style that the recipe does not list, or a size, limit or
     number of iterations out of range.
@@ -270,7 +270,8 @@ def evaluate_model(
     if style_size is None:
         stages = training.get("stages") or [{}]
         earlier = training.get("loss", {}).get("style_size", STYLE_SIZE)  # where recipes had one size for all
-        style_size = stages[-1].get("style_size", earlier)
+        told = stages[-1].get("style_size", earlier)
+        style_size = max(told) if isinstance(told, list) else told
     files = artwork_files(loaded, pictures, recipe)
     artworks = [as_frame(read_picture(path, style_size)) for path in files]
     loss = yardstick.loss_of(training) if iterations else None  # refused now, not after an hour

@@ -10,6 +10,7 @@ relative to its target so that layers and paintings count alike):
       + w_i * identity: a painted photograph must stay nearer to its own photograph than to any other
       + w_a * rival: its style distance to its own artwork must stay below that to any other artwork, by a margin
       + w_t * temporal: the painting of the moved photograph is the moved painting (Wang et al. 2020, ReReVST)
+      + w_l * teacher: the features of another net's painting, relative like content (with [teacher] in the recipe)
       + w_p * peaks: no value behind a normalisation goes far beyond the others (`networks.PEAK`), or there are blots
       + w_tv * TV(y) + out-of-range penalty
 
@@ -43,7 +44,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from rtstyle import perceptual
+from rtstyle import catalog, perceptual
 from rtstyle.errors import RtstyleError
 from rtstyle.export import networks
 from rtstyle.export.data import Photos, read_picture, synthetic_motion, warp, whole_shifts
@@ -62,6 +63,7 @@ COLUMNS = (
     "style",
     "rival",
     "temporal",
+    "teacher",
     "peak",
     "tv",
     "learning_rate",
@@ -113,21 +115,36 @@ class Loss:
 @dataclasses.dataclass
 class Stage:
     """A part of the schedule: square crops of `crop` pixels, `batch` of them a step, paintings of `style_size`
-    pixels on their short side (larger paintings teach larger strokes). The weights replace those of [loss] while the
-    stage lasts: a body that starts from nothing must learn to paint before it learns what not to paint over."""
+    pixels on their short side (larger paintings teach larger strokes), or of several sizes, whose Gram matrices are
+    averaged. The weights replace those of [loss] while the stage lasts: a body that starts from nothing must learn to
+    paint before it learns what not to paint over."""
 
     share: float = 1.0
     crop: int = 128
     batch: int = 4
-    style_size: int = 288
+    style_size: int | list[int] = 288
     identity_weight: float | None = None
     rival_weight: float | None = None
     temporal_weight: float | None = None
+
+    @property
+    def style_sizes(self) -> tuple[int, ...]:
+        return tuple(self.style_size) if isinstance(self.style_size, list) else (self.style_size,)
 
     def loss(self, usual: Loss) -> Loss:
         """The losses of this stage."""
         own = {name: getattr(self, name) for name in ("identity_weight", "rival_weight", "temporal_weight")}
         return dataclasses.replace(usual, **{name: weight for name, weight in own.items() if weight is not None})
+
+
+@dataclasses.dataclass
+class Teacher:
+    """Another model, by name or file, whose paintings the net is drawn to in its styles of the same name (distillation:
+    Hinton, Vinyals and Dean 2015, here by features, as Romero et al. 2015 hint)."""
+
+    model: str
+    weight: float = 1.0
+    layers: tuple[str, ...] = ("relu2_2", "relu3_3")
 
 
 @dataclasses.dataclass
@@ -143,6 +160,7 @@ class Recipe:
     average: float = 0.999
     reference_height: int = 360
     loss: Loss = dataclasses.field(default_factory=Loss)
+    teacher: Teacher | None = None
     stage: list[Stage] = dataclasses.field(default_factory=lambda: [Stage()])
     style: list[Style] = dataclasses.field(default_factory=list)
     practice: list[Style] = dataclasses.field(default_factory=list)
@@ -160,6 +178,8 @@ class Recipe:
         try:
             if "loss" in data:
                 data["loss"] = Loss(**data["loss"])
+            if "teacher" in data:
+                data["teacher"] = Teacher(**data["teacher"])
             if "stage" in data:
                 data["stage"] = [Stage(**item) for item in data["stage"]]
             for key in ("style", "practice"):
@@ -195,11 +215,14 @@ class Recipe:
                 f"the recipe {path} has regions out of range: from 1 to {max(1, smallest)} for its crops"
             )
         for stage in self.stage:
-            if min(stage.crop, stage.style_size) < 32 or stage.crop % 8 or stage.batch < 1 or stage.share <= 0:
+            sizes = stage.style_sizes or (0,)
+            if min(stage.crop, *sizes) < 32 or stage.crop % 8 or stage.batch < 1 or stage.share <= 0:
                 raise RtstyleError(
                     f"the recipe {path} has a [[stage]] out of range: share above 0, crop a multiple of 8 from 32, "
                     "batch from 1, style_size from 32"
                 )
+        if self.teacher and (self.teacher.weight <= 0 or not self.teacher.layers):
+            raise RtstyleError(f"the recipe {path} has a [teacher] out of range: weight above 0, at least one layer")
 
     @property
     def artworks(self) -> list[Style]:
@@ -208,7 +231,8 @@ class Recipe:
 
     def digest(self) -> str:
         """SHA-256 of the recipe's content; comments and order of keys do not matter."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+        told = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def stage_at(self, step: int) -> Stage:
         """The stage that a step (from 0) belongs to."""
@@ -284,7 +308,7 @@ class Trainer:
         self.vgg = perceptual.VGG(recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=self.dtype)
         self.unit = OXFORD_UNIT if self.vgg.convention == "oxford" else 1.0
         self.style_files = [Path(pictures) / style.file for style in recipe.artworks]
-        self.targets = {size: self.style_targets(size) for size in sorted({s.style_size for s in recipe.stage})}
+        self.targets = {sizes: self.style_targets(sizes) for sizes in sorted({s.style_sizes for s in recipe.stage})}
         largest = max(stage.crop for stage in recipe.stage)
         self.photos = Photos(content, max(256, largest + largest // 8), self.device)
         usual = self.balanced_weights() if recipe.loss.balance else [recipe.loss.style_weight] * len(recipe.artworks)
@@ -301,6 +325,7 @@ class Trainer:
         except OSError as error:
             raise RtstyleError(f"the run folder {self.run_dir} cannot be made: {error.strerror}") from None
         self.strangers = self.stranger_features() if self.identity_layers else {}
+        self.teacher = self.called_teacher() if recipe.teacher else None
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.net = networks.build(recipe.body, len(recipe.artworks), recipe.config, self.generator)
         self.seed_weights()
@@ -350,6 +375,19 @@ class Trainer:
                 at = known[style.name] if style.name in known else self.nearest(other.codes.to(self.device), row)
                 self.net.codes[row] = other.codes[at]
 
+    def called_teacher(self) -> tuple[networks.Body, torch.Tensor]:
+        """The teacher's net, and the row of its code for each artwork, -1 for those that it does not know."""
+        from rtstyle.export.to_onnx import from_onnx
+
+        name = self.recipe.teacher.model
+        net, cards = from_onnx(catalog.model_path(name))
+        known = {card["name"]: row for row, card in enumerate(cards)}
+        rows = [known.get(style.name, -1) for style in self.recipe.artworks]
+        if max(rows) < 0:
+            raise RtstyleError(f"the teacher {name} has none of the recipe's styles: it has {', '.join(known)}")
+        net = net.to(self.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+        return net, torch.tensor(rows, device=self.device)
+
     @torch.no_grad()
     def nearest(self, codes: torch.Tensor, style: int) -> int:
         """Which of `codes` [S, K] paints photographs nearest to a style of the recipe, by Gram distance."""
@@ -359,7 +397,7 @@ class Trainer:
         for code in codes:
             painted = self.net(photos.contiguous(memory_format=torch.channels_last), code).clamp(0, 255)
             found = self.style_matrices(self.vgg(painted, self.style_layers))
-            apart.append(float(self.artwork_distances(found, self.targets[stage.style_size])[:, style].mean()))
+            apart.append(float(self.artwork_distances(found, self.targets[stage.style_sizes])[:, style].mean()))
         return int(np.argmin(apart))
 
     @torch.no_grad()
@@ -373,18 +411,23 @@ class Trainer:
         for photo in photos:
             found = self.vgg(photo[None], loss.style_layers)
             matrices = {layer: perceptual.gram(found[layer]) for layer in loss.style_layers}
-            apart += self.artwork_distances(matrices, self.targets[stage.style_size])[0]
+            apart += self.artwork_distances(matrices, self.targets[stage.style_sizes])[0]
         return [min(max(loss.balance / distance, LIGHTEST), HEAVIEST) for distance in (apart / BALANCED_ON).tolist()]
 
-    def style_targets(self, size: int) -> dict[str, torch.Tensor]:
-        """Gram matrices of every painting, {layer: [S, C, C]}; `size` is the paintings' short side in pixels."""
+    def style_targets(self, sizes: tuple[int, ...]) -> dict[str, torch.Tensor]:
+        """Gram matrices of every painting, {layer: [S, C, C]}, means over `sizes`, the paintings' short sides in
+        pixels."""
         rows: dict[str, list[torch.Tensor]] = {}
         for file in self.style_files:
-            picture = read_picture(file, size).float()[None].to(self.device)
-            with torch.no_grad():
-                found = self.vgg(picture, self.style_layers)
-                for name, matrix in self.style_matrices(found).items():
-                    rows.setdefault(name, []).append(matrix[0])
+            parts: dict[str, list[torch.Tensor]] = {}
+            for size in sizes:
+                picture = read_picture(file, size).float()[None].to(self.device)
+                with torch.no_grad():
+                    found = self.vgg(picture, self.style_layers)
+                    for name, matrix in self.style_matrices(found).items():
+                        parts.setdefault(name, []).append(matrix[0])
+            for name, matrices in parts.items():
+                rows.setdefault(name, []).append(torch.stack(matrices).mean(0))
         return {name: torch.stack(matrices) for name, matrices in rows.items()}
 
     @property
@@ -471,12 +514,27 @@ class Trainer:
         others = apart.scatter(1, styles[:, None], torch.inf).amin(1)
         return F.relu(self.recipe.loss.rival_margin + own - others)
 
-    def paint(self, photos: torch.Tensor, styles: torch.Tensor, peaks: list | None = None) -> torch.Tensor:
-        """The net in the run's precision, float32 out; `peaks` as for `networks.TorchOps`."""
-        mixed = self.precision == "bf16" and (self.net.dense or self.device.type == "cuda")
+    def paint(
+        self, photos: torch.Tensor, styles: torch.Tensor, peaks: list | None = None, net: networks.Body | None = None
+    ) -> torch.Tensor:
+        """The run's net, unless another is given, in the run's precision, float32 out; `peaks` as for
+        `networks.TorchOps`."""
+        net = net or self.net
+        mixed = self.precision == "bf16" and (net.dense or self.device.type == "cuda")
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             photos = photos.contiguous(memory_format=torch.channels_last)
-            return self.net(photos, self.net.codes[styles], peaks).float()
+            return net(photos, net.codes[styles], peaks).float()
+
+    def teacher_loss(self, photos: torch.Tensor, found: dict[str, torch.Tensor], styles: torch.Tensor) -> torch.Tensor:
+        """mean_l ||F_l(y) - F_l(t)||^2 / ||F_l(t)||^2 with t the teacher's painting of the same photograph, [N]; 0 for
+        styles that the teacher does not know. `found` has the features of y."""
+        (net, rows), layers = self.teacher, self.recipe.teacher.layers
+        codes = rows[styles]
+        with torch.no_grad():
+            shown = self.paint(photos, codes.clamp_min(0), net=net).clamp(0, 255)
+            wanted = self.vgg(shown, layers)
+        apart = sum(perceptual.relative_content_loss(found[k], wanted[k]) for k in layers) / len(layers)
+        return apart * (codes >= 0)
 
     def draw_motion(self, photos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """A sampling grid, of a free motion or of whole pixels, and what a camera adds to the second look: sensor noise
@@ -510,7 +568,8 @@ class Trainer:
         painted = self.paint(photos, styles, peaks)
         with torch.no_grad():
             wanted = self.vgg(photos, (*loss.content_layers, *self.identity_layers))
-        found = self.vgg(painted, (*loss.content_layers, *self.style_layers, *self.identity_layers))
+        taught = self.recipe.teacher.layers if self.teacher else ()
+        found = self.vgg(painted, (*loss.content_layers, *self.style_layers, *self.identity_layers, *taught))
         content = sum(self.content_distance(found[k], wanted[k]) for k in loss.content_layers)
         matrices = self.style_matrices(split(found, loss.regions))
         matrices = {name: matrix.unflatten(0, (len(styles), -1)) for name, matrix in matrices.items()}  # [N, R^2, C, C]
@@ -532,6 +591,9 @@ class Trainer:
         temporal = torch.zeros_like(content)
         if motion is not None:
             temporal = self.temporal_loss(photos, painted, styles, motion)
+        teacher = torch.zeros_like(content)
+        if self.teacher:
+            teacher = self.teacher_loss(photos, found, styles)
         peak = sum(far.float() for far in peaks) if peaks else torch.zeros_like(content)
         tv = perceptual.total_variation(painted)
         outside = (F.relu(-painted) + F.relu(painted - 255)).div(255).square().mean(dim=(1, 2, 3))
@@ -540,6 +602,8 @@ class Trainer:
         painting = painting + loss.rival_weight * rival
         steadying = loss.temporal_weight * temporal + loss.peak_weight * peak + loss.tv_weight * tv
         total = keeping + painting + steadying + 10 * outside
+        if self.teacher:
+            total = total + self.recipe.teacher.weight * teacher
         parts = {
             "total": total,
             "content": content,
@@ -547,6 +611,7 @@ class Trainer:
             "style": style,
             "rival": rival,
             "temporal": temporal,
+            "teacher": teacher,
             "peak": peak,
             "tv": tv,
         }
@@ -570,7 +635,7 @@ class Trainer:
             group["lr"] = rate
         loss = stage.loss(self.recipe.loss)
         motion = self.draw_motion(photos) if loss.temporal_weight else None
-        losses = self.losses(photos, styles, self.targets[stage.style_size], motion, loss)
+        losses = self.losses(photos, styles, self.targets[stage.style_sizes], motion, loss)
         self.optimiser.zero_grad(set_to_none=True)
         losses["total"].backward()
         norm = torch.nn.utils.clip_grad_norm_(self.learning(), 10.0)
@@ -681,6 +746,7 @@ class Trainer:
                 "seed": self.recipe.seed,
                 "steps": self.step,
                 "loss": loss,
+                "teacher": self.recipe.teacher and dataclasses.asdict(self.recipe.teacher),
                 "style_weights": dict(
                     zip((s.name for s in self.recipe.style), self.style_weights.tolist(), strict=False)
                 ),

@@ -255,6 +255,7 @@ def test_a_one_style_model_takes_no_code(run, make_body, tmp_path):
     "training, wanted",
     [
         ({"stages": [{"style_size": 96}, {"style_size": 80}]}, 80),
+        ({"stages": [{"style_size": 96}, {"style_size": [72, 80]}]}, 80),
         ({"stages": [{"crop": 32}], "loss": {"style_size": 72}}, 72),
         ({}, 288),
     ],

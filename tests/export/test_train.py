@@ -13,7 +13,7 @@ from PIL import Image  # noqa: E402
 from rtstyle import perceptual  # noqa: E402
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import networks, train  # noqa: E402
-from rtstyle.export.to_onnx import export_checkpoint, from_onnx  # noqa: E402
+from rtstyle.export.to_onnx import export_checkpoint, from_onnx, write_onnx  # noqa: E402
 from rtstyle.export.train import COLUMNS, Recipe, Trainer, load_checkpoint  # noqa: E402
 
 SHORT = 6  # steps where the result does not matter; the toy recipe's second stage starts half-way
@@ -275,7 +275,7 @@ def test_weights_are_balanced_by_how_unlike_photographs_the_artworks_are(trainer
     trainer = trainer_in("run", dataclasses.replace(recipe, loss=loss))
     photos = trainer.photos.batch(train.BALANCED_ON, recipe.stage[0].crop, torch.Generator().manual_seed(recipe.seed))
     found = trainer.vgg(photos, loss.style_layers)
-    wanted = trainer.targets[recipe.stage[0].style_size]
+    wanted = trainer.targets[recipe.stage[0].style_sizes]
     distances = [
         perceptual.relative_style_loss(perceptual.gram(found[layer]), wanted[layer][:1]).mean()
         for layer in loss.style_layers
@@ -293,7 +293,7 @@ def test_style_weight_of_one_style_counts(trainer_in, recipe):
     trainer = trainer_in("run", recipe)
     assert trainer.style_weights.tolist() == [3.0, 5.0]
     photos = trainer.photos.batch(1, 32, torch.Generator().manual_seed(0))
-    targets = trainer.targets[recipe.stage[0].style_size]
+    targets = trainer.targets[recipe.stage[0].style_sizes]
     style = torch.tensor([1])
     with torch.no_grad():
         heavy = trainer.losses(photos, style, targets)["total"].item()
@@ -310,7 +310,7 @@ def test_total_is_the_weighted_sum(trainer_in, recipe):
     trainer = trainer_in("run", plain)
     photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        losses = trainer.losses(photos, torch.tensor([0, 0]), trainer.targets[48])
+        losses = trainer.losses(photos, torch.tensor([0, 0]), trainer.targets[(48,)])
         painted = trainer.net(photos, trainer.net.codes[[0, 0]])
         beyond = (painted.clamp(0, 255) - painted).div(255).square().mean()
     wanted = losses["content"] + 3.0 * losses["style"] + 7.0 * losses["tv"] + 10 * beyond
@@ -320,20 +320,20 @@ def test_total_is_the_weighted_sum(trainer_in, recipe):
 def test_only_the_drawn_style_learns(trainer_in, recipe):
     trainer = trainer_in("run", recipe)
     photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0))
-    trainer.losses(photos, torch.tensor([1, 1]), trainer.targets[48])["total"].backward()
+    trainer.losses(photos, torch.tensor([1, 1]), trainer.targets[(48,)])["total"].backward()
     assert trainer.net.codes.grad[0].abs().sum() == 0 < trainer.net.codes.grad[1].abs().sum()
     assert trainer.net.stem.weight.grad.abs().sum() > 0
 
 
 def test_repeat_loss_is_part_of_the_total(trainer_in, recipe):
     trainer = trainer_in("run", recipe)
-    assert set(trainer.targets[48]) == {"relu1_2", "relu2_2", "repeat 2 0", "repeat 0 2"}
+    assert set(trainer.targets[(48,)]) == {"relu1_2", "relu2_2", "repeat 2 0", "repeat 0 2"}
     photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0))
     totals = []
     for weight in (0.0, 1.0, 2.0):
         trainer.recipe = dataclasses.replace(recipe, loss=dataclasses.replace(recipe.loss, repeat_weight=weight))
         with torch.no_grad():
-            totals.append(trainer.losses(photos, torch.tensor([0, 0]), trainer.targets[48])["total"].item())
+            totals.append(trainer.losses(photos, torch.tensor([0, 0]), trainer.targets[(48,)])["total"].item())
     assert totals[1] > totals[0]
     assert totals[2] - totals[1] == pytest.approx(totals[1] - totals[0], rel=1e-3)
 
@@ -444,6 +444,11 @@ def changed(old, new):
         (changed("batch = 2", "batch = 0"), "batch from 1"),
         (changed("share = 0.5", "share = 0"), "share above 0"),
         (changed("style_size = 48", "style_size = 16"), "style_size from 32"),
+        (changed("style_size = 48", "style_size = [64, 16]"), "style_size from 32"),
+        (changed("style_size = 48", "style_size = []"), "style_size from 32"),
+        (changed("style_size = 48", 'style_size = "large"'), "not understood"),
+        (changed("[[stage]]", '[teacher]\nmodel = "studio"\nweight = 0\n\n[[stage]]'), r"\[teacher\] out of range"),
+        (changed("[[stage]]", "[teacher]\nweight = 1\n\n[[stage]]"), "not understood.*model"),
         (changed("steps = 30", "steps = 0"), "needs steps"),
         (changed("learning_rate = 3e-3", "learning_rate = -1.0"), "needs steps, a learning rate"),
         (changed('body = "live"', 'body = "huge"'), "choose live or studio"),
@@ -535,7 +540,7 @@ def test_identity_loss_is_part_of_the_total(trainer_in, recipe):
         trainer = trainer_in(f"run-{weight}", dataclasses.replace(recipe, loss=loss))
         photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0)) if photos is None else photos
         with torch.no_grad():
-            losses = trainer.losses(photos, torch.tensor([0, 1]), trainer.targets[48])
+            losses = trainer.losses(photos, torch.tensor([0, 1]), trainer.targets[(48,)])
         assert losses["identity"] > 0  # an untrained net's pictures resemble nothing
         totals.append(losses["total"].item())
     assert totals[2] - totals[1] == pytest.approx(totals[1] - totals[0], rel=1e-3)
@@ -601,7 +606,7 @@ def test_a_stage_may_weigh_losses_otherwise(trainer_in, recipe):
     photos, styles = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0)), torch.tensor([0, 1])
     with torch.no_grad():
         plain, strict = (
-            trainer.losses(photos, styles, trainer.targets[48], loss=stage.loss(usual)) for stage in (first, second)
+            trainer.losses(photos, styles, trainer.targets[(48,)], loss=stage.loss(usual)) for stage in (first, second)
         )
     assert plain["identity"] == strict["identity"] > 0
     assert float(strict["total"] - plain["total"]) == pytest.approx(2 * float(plain["identity"]), rel=1e-3)
@@ -615,10 +620,72 @@ def test_peaks_are_part_of_the_total(trainer_in, recipe):
         photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0)) if photos is None else photos
         with torch.no_grad():
             trainer.net.codes *= 8
-            totals.append(trainer.losses(photos, torch.tensor([0, 1]), trainer.targets[48]))
+            totals.append(trainer.losses(photos, torch.tensor([0, 1]), trainer.targets[(48,)]))
     assert totals[0]["peak"] == 0 and totals[1]["peak"] == totals[2]["peak"] > 0
     assert float(totals[2]["total"] - totals[1]["total"]) == pytest.approx(float(totals[1]["peak"]), rel=1e-3)
     assert float(totals[1]["total"] - totals[0]["total"]) == pytest.approx(float(totals[1]["peak"]), rel=1e-3)
+
+
+@pytest.fixture
+def teacher_file(tmp_path, recipe):
+    """A studio net that knows bricks, but not waves."""
+    net = networks.build("studio", 1, {"widths": [8, 8, 16], "blocks": [1]}, torch.Generator().manual_seed(5))
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                fan_in = module.weight[0].numel()
+                module.weight.normal_(0, (2 / fan_in) ** 0.5, generator=torch.Generator().manual_seed(6))
+    cards = [train.Style("bricks", "bricks.png").card()]
+    write_onnx(net, {"styles": cards, "reference_height": 64, "training": {}}, tmp_path / "teacher.onnx")
+    return tmp_path / "teacher.onnx"
+
+
+def test_a_teacher_draws_the_paintings_in_its_styles_to_its_own(trainer_in, recipe, teacher_file):
+    """Distances of features to the teacher's painting of the same photograph, written out; none in a style that the
+    teacher does not know."""
+    taught = dataclasses.replace(recipe, teacher=train.Teacher(str(teacher_file), 3.0, ("relu1_2", "relu2_2")))
+    trainer, alone = trainer_in("run", taught), trainer_in("alone", recipe)
+    photos, styles = trainer.photos.batch(2, 40, torch.Generator().manual_seed(0)), torch.tensor([1, 1])
+    teacher, _ = from_onnx(teacher_file)
+    with torch.no_grad():
+        shown = teacher(photos, teacher.codes[0]).clamp(0, 255)
+        wanted = trainer.vgg(shown, ["relu1_2", "relu2_2"])
+        found = trainer.vgg(trainer.net(photos, trainer.net.codes[styles]), ["relu1_2", "relu2_2"])
+        apart = [(found[k] - wanted[k]).square().sum((1, 2, 3)) / wanted[k].square().sum((1, 2, 3)) for k in wanted]
+        told = trainer.losses(photos, styles, trainer.targets[(48,)])
+        untaught = alone.losses(photos, styles, alone.targets[(48,)])
+        unknown = trainer.losses(photos, torch.tensor([0, 0]), trainer.targets[(48,)])
+    expected = float(torch.stack(apart).mean())
+    assert expected > 0.1 and float(told["teacher"]) == pytest.approx(expected, rel=1e-3)
+    assert float(told["total"] - untaught["total"]) == pytest.approx(3 * expected, rel=1e-2)
+    assert unknown["teacher"] == 0 and untaught["teacher"] == 0
+    assert trainer.describe()["training"]["teacher"] == dataclasses.asdict(taught.teacher)
+
+
+def test_learning_from_a_teacher_brings_nearer_to_it(trainer_in, recipe, teacher_file):
+    only = dataclasses.replace(recipe.loss, content_weight=0.0, style_weight=1e-6, tv_weight=0.0)
+    bricks = [dataclasses.replace(style, weight=None) for style in recipe.style if style.name == "bricks"]
+    taught = train.Teacher(str(teacher_file), 5.0, ("relu1_2",))
+    plan = dataclasses.replace(recipe, loss=only, style=bricks, stage=recipe.stage[:1], teacher=taught, steps=40)
+    told = []
+    trainer_in("run", plan).run(told.append)
+    apart = [p.losses["teacher"] for p in told]
+    assert sum(apart[-5:]) < 0.7 * sum(apart[:5])
+
+
+def test_a_teacher_without_any_of_the_styles_is_refused(trainer_in, recipe, teacher_file):
+    waves = dataclasses.replace(recipe, style=recipe.style[:1], teacher=train.Teacher(str(teacher_file)))
+    with pytest.raises(RtstyleError, match="has none of the recipe's styles: it has bricks"):
+        trainer_in("run", waves)
+
+
+def test_artworks_of_several_sizes_are_averaged(trainer_in, recipe):
+    both = [dataclasses.replace(recipe.stage[0], style_size=[48, 64])]
+    trainer, parts = trainer_in("run", dataclasses.replace(recipe, stage=both)), trainer_in("parts", recipe)
+    small, large, mean = parts.targets[(48,)], parts.targets[(64,)], trainer.targets[(48, 64)]
+    assert mean.keys() == small.keys() and not torch.allclose(small["relu1_2"], large["relu1_2"], rtol=1e-2)
+    for layer, matrices in mean.items():
+        torch.testing.assert_close(matrices, (small[layer] + large[layer]) / 2)
 
 
 def test_without_its_weight_there_is_no_temporal_loss(trainer_in, short_recipe):
@@ -638,7 +705,7 @@ def test_absolute_losses_are_those_of_pytorch_examples(trainer_in, recipe):
     photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(1))
     styles = torch.tensor([0, 1])
     with torch.no_grad():
-        got = trainer.losses(photos, styles, trainer.targets[48])
+        got = trainer.losses(photos, styles, trainer.targets[(48,)])
         painted = trainer.paint(photos, styles)
         style_pictures = [train.read_picture(path, 48) for path in trainer.style_files]
 
@@ -709,7 +776,7 @@ def test_regions_punish_paint_in_one_corner(trainer_in, recipe, monkeypatch):
         for name, picture in (("half", half), ("whole", painting)):
             monkeypatch.setattr(trainer, "paint", lambda photos, styles, peaks=None, picture=picture: picture)
             with torch.no_grad():
-                losses = trainer.losses(photos, torch.tensor([0]), trainer.targets[48])
+                losses = trainer.losses(photos, torch.tensor([0]), trainer.targets[(48,)])
             style[trainer.recipe.loss.regions, name] = float(losses["style"])
     assert style[2, "half"] - style[2, "whole"] > 1.2 * (style[1, "half"] - style[1, "whole"]) > 0
 
@@ -744,7 +811,7 @@ def test_rivals_are_part_of_the_total_and_seen_whole(trainer_in, recipe):
         trainer = trainer_in(f"run-{weight}-{regions}", dataclasses.replace(recipe, loss=loss))
         photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0)) if photos is None else photos
         with torch.no_grad():
-            totals.append(trainer.losses(photos, torch.tensor([0, 1]), trainer.targets[48]))
+            totals.append(trainer.losses(photos, torch.tensor([0, 1]), trainer.targets[(48,)]))
     assert totals[0]["rival"] > 0
     assert totals[2]["total"] - totals[1]["total"] == pytest.approx(totals[0]["rival"].item(), rel=1e-3)
     assert totals[3]["rival"].item() == pytest.approx(totals[0]["rival"].item(), rel=0.02)  # borders of the regions
