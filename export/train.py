@@ -14,10 +14,13 @@ relative to its target so that layers and paintings count alike):
       + w_p * peaks: no value behind a normalisation goes far beyond the others (`networks.PEAK`), or there are blots
       + w_tv * TV(y) + out-of-range penalty
 
-With `absolute = true` in the recipe's [loss], content and style are instead those of Johnson as pytorch/examples
-weighs them: content the mean square of the difference, style the mean square of the entries of the difference of
-Gram matrices (divided by C H W), each summed over its layers, of features on the scale of torchvision's VGG (inputs
-in standard deviations; those of weights for 0 to 255 are divided by OXFORD_UNIT).
+With `symmetric = true` in the recipe's [loss], the style distances are divided by ||G_l(y)|| ||G_l(s)|| instead: what
+cannot be matched is then not made pale (`perceptual.symmetric_style_loss`).
+
+With `absolute = true`, content and style are instead those of Johnson as pytorch/examples weighs them: content the mean
+square of the difference, style the mean square of the entries of the difference of Gram matrices (divided by C H W),
+each summed over its layers, of features on the scale of torchvision's VGG (inputs in standard deviations; those of
+weights for 0 to 255 are divided by OXFORD_UNIT).
 
 Each sample of a batch gets a style of its own, drawn at random (Dumoulin et al. 2017). The artworks under
 [[practice]] take part like styles but are not exported: a body that has painted more has more to offer to a style
@@ -93,6 +96,7 @@ class Style:
 class Loss:
     vgg: str = "vgg16"
     absolute: bool = False
+    symmetric: bool = False
     content_layers: tuple[str, ...] = ("relu3_3",)
     style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
     content_weight: float = 1.0
@@ -104,6 +108,7 @@ class Loss:
     repeat_weight: float = 1.0
     identity_layer: str = "relu4_2"
     identity_margin: float = 0.1
+    identity_angle: bool = False
     identity_weight: float = 0.0
     rival_margin: float = 0.05
     rival_weight: float = 0.0
@@ -209,6 +214,8 @@ class Recipe:
             raise RtstyleError(f"the recipe {path} needs steps, a learning rate and a [[stage]]")
         if self.loss.balance < 0 or (self.loss.balance and self.loss.absolute):
             raise RtstyleError(f"the recipe {path} has a balance out of range: above 0, and for relative losses only")
+        if self.loss.absolute and self.loss.symmetric:
+            raise RtstyleError(f"the recipe {path} wants absolute and symmetric losses: choose one")
         smallest = min(stage.crop for stage in self.stage) // 8  # positions of relu4 layers
         if not 1 <= self.loss.regions <= max(1, smallest):
             raise RtstyleError(
@@ -471,21 +478,28 @@ class Trainer:
     def style_distance(self, grams: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         if self.recipe.loss.absolute:
             return perceptual.style_loss(grams, target) / (self.unit**4 * grams.shape[-1] ** 2)
+        if self.recipe.loss.symmetric:
+            return perceptual.symmetric_style_loss(grams, target)
         return perceptual.relative_style_loss(grams, target)
 
     def identity_loss(self, painted: torch.Tensor, own: torch.Tensor, crop: int) -> torch.Tensor:
         """How far each painting is from being nearest to its own photograph, one value a sample [N].
 
-        The hinge max(0, margin + d(y, c) - min_k d(y, c_k)) with d squared feature distances in units of ||F(c)||^2
-        and k over the other photographs of the batch and the strangers (triplet loss with the hardest negative,
-        Schroff et al. 2015). It lets style go further than a content loss of the same effect: the features may
-        move, as long as the photograph stays recognisable among others.
+        The hinge max(0, margin + d(y, c) - min_k d(y, c_k)) with d squared feature distances in units of ||F(c)||^2,
+        or with `identity_angle` 1 - cos(F(y), F(c)), and k over the other photographs of the batch and the strangers
+        (triplet loss with the hardest negative, Schroff et al. 2015). It lets style go further than a content loss
+        of the same effect: the features may move, as long as the photograph stays recognisable among others. The
+        angle also lets their contrast go, which an artwork has its own of.
         """
         painted, own = painted.flatten(1).float(), own.flatten(1).float()
         mine = perceptual.squared_norm(own, (1,))
         others, theirs = self.strangers[crop]
-        squares = perceptual.squared_norm(painted, (1,))[:, None] + torch.cat([mine, theirs])
-        distances = (squares - 2 * torch.cat([painted @ own.T, painted @ others.T], dim=1)) / mine[:, None]
+        squares, lengths = perceptual.squared_norm(painted, (1,))[:, None], torch.cat([mine, theirs])
+        products = torch.cat([painted @ own.T, painted @ others.T], dim=1)
+        if self.recipe.loss.identity_angle:
+            distances = 1 - products * torch.rsqrt((squares * lengths).clamp_min(1e-12))
+        else:
+            distances = (squares + lengths - 2 * products) / mine[:, None]
         count = len(painted)
         others_only = distances.masked_fill(torch.eye(*distances.shape, dtype=torch.bool, device=own.device), torch.inf)
         return F.relu(self.recipe.loss.identity_margin + distances.diagonal()[:count] - others_only.amin(1))

@@ -7,9 +7,10 @@ lie between 50 and 100. For a picture y of a photograph c in the style of an art
     total = content weight * mean_l ||F_l(y) - F_l(c)||^2 / ||F_l(c)||^2
           + style weight * mean_l ||G_l(y) - G_l(s)||^2 / ||G_l(s)||^2
 
-with the layers and weights of the model's own training, after y was clamped to 0..255. The other terms of the training
-(LEFT_OUT) are left out on both sides: they need other photographs, motion, or serve what the net's form needs. The net
-paid for them and the yardstick did not, so that the ratio errs against the net.
+with the layers and weights of the model's own training (and its denominator, if its style loss is symmetric), after y
+was clamped to 0..255. The other terms of the training (LEFT_OUT) are left out on both sides: they need other
+photographs, motion, or serve what the net's form needs. The net paid for them and the yardstick did not, so that the
+ratio errs against the net.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class Objective:
 
     def __init__(self, vgg, photo: torch.Tensor, targets: dict[str, torch.Tensor], loss: Loss, style_weight: float):
         self.vgg, self.targets, self.loss, self.style_weight = vgg, targets, loss, style_weight
+        self.style_distance = perceptual.symmetric_style_loss if loss.symmetric else perceptual.relative_style_loss
         with torch.no_grad():
             self.wanted = vgg(photo, loss.content_layers)
 
@@ -79,9 +81,7 @@ class Objective:
         layers = dict.fromkeys((*self.loss.content_layers, *self.loss.style_layers))
         found = self.vgg(picture.clamp(0, 255), layers)
         contents = [perceptual.relative_content_loss(found[k], self.wanted[k]) for k in self.loss.content_layers]
-        styles = [
-            perceptual.relative_style_loss(perceptual.gram(found[k]), self.targets[k]) for k in self.loss.style_layers
-        ]
+        styles = [self.style_distance(perceptual.gram(found[k]), self.targets[k]) for k in self.loss.style_layers]
         content, style = torch.cat(contents).mean(), torch.cat(styles).mean()
         return self.loss.content_weight * content + self.style_weight * style, content, style
 

@@ -309,6 +309,17 @@ def relative_style_loss(grams: torch.Tensor, target: torch.Tensor) -> torch.Tens
     return style_loss(grams, target) / squared_norm(target, (-2, -1)).clamp_min(1e-12)
 
 
+def symmetric_style_loss(grams: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """||G - A||^2 / (||G|| ||A||), one value a matrix [...], with ||G|| counted as at least a tenth of ||A||.
+
+    Where the angle between G and A cannot be closed, ||G - A||^2 alone is smallest for a G shorter than A: pictures
+    come out pale. With r = ||G|| / ||A|| this is r + 1/r - 2 cos(G, A), smallest at r = 1 whatever the angle.
+    """
+    wanted = squared_norm(target, (-2, -1))
+    found = torch.maximum(squared_norm(grams, (-2, -1)), wanted / 100)
+    return style_loss(grams, target) / (found * wanted).sqrt().clamp_min(1e-12)
+
+
 def total_variation(x: torch.Tensor) -> torch.Tensor:
     """Mean squared difference of neighbours in units of the full range, one value a sample [N].
 

@@ -167,10 +167,32 @@ def test_relative_losses_are_zero_for_the_target_and_one_for_nothing():
         torch.testing.assert_close(perceptual.relative_style_loss(0 * grams, scale * grams), one)
 
 
+def test_symmetric_style_loss_wants_the_artwork_s_strength_whatever_the_angle():
+    """r + 1/r - 2 cos for matrices r times as long: smallest at r = 1; the relative loss at r = cos."""
+    artwork, other = perceptual.gram(some(1, 4, 5, 6)), perceptual.gram(some(1, 4, 5, 6, seed=1))
+    other = other * artwork.norm() / other.norm()
+    cosine = float((artwork * other).sum() / artwork.square().sum())
+    assert 0.5 < cosine < 0.95
+    for ratio in (0.3, cosine, 1.0, 2.0):
+        found = float(perceptual.symmetric_style_loss(ratio * other, artwork))
+        assert found == pytest.approx(ratio + 1 / ratio - 2 * cosine, rel=1e-6)
+        grams = (ratio * other).requires_grad_()
+        perceptual.symmetric_style_loss(grams, artwork).sum().backward()
+        longer = float((grams.grad * other).sum())
+        assert longer == pytest.approx(0, abs=1e-6) if ratio == 1 else (longer > 0) == (ratio > 1)
+    assert float(perceptual.symmetric_style_loss(artwork, artwork)) == pytest.approx(0, abs=1e-12)
+    grams = (cosine * other).requires_grad_()
+    perceptual.relative_style_loss(grams, artwork).sum().backward()
+    assert float((grams.grad * other).sum()) == pytest.approx(0, abs=1e-6)
+
+
 def test_relative_losses_of_nothing_are_finite():
     empty = torch.zeros(1, 2, 3, 3)
     assert torch.isfinite(perceptual.relative_content_loss(empty + 1, empty)).all()
-    assert torch.isfinite(perceptual.relative_style_loss(perceptual.gram(empty + 1), perceptual.gram(empty))).all()
+    nothing, something = perceptual.gram(empty), perceptual.gram(empty + 1)
+    assert torch.isfinite(perceptual.relative_style_loss(something, nothing)).all()
+    assert torch.isfinite(perceptual.symmetric_style_loss(something, nothing)).all()
+    assert torch.isfinite(perceptual.symmetric_style_loss(nothing, something)).all()
 
 
 def test_narrow_features_give_float32_losses():

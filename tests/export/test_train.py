@@ -305,6 +305,25 @@ def test_style_weight_of_one_style_counts(trainer_in, recipe):
     assert half - free == pytest.approx((heavy - free) / 2, rel=1e-3)
 
 
+def test_symmetric_style_loss_divides_by_both_lengths(trainer_in, recipe):
+    plain = dataclasses.replace(recipe.loss, repeat_shifts=(), tv_weight=0.0, content_weight=0.0)
+    both = [
+        trainer_in(name, dataclasses.replace(recipe, loss=dataclasses.replace(plain, symmetric=on)))
+        for name, on in (("relative", False), ("symmetric", True))
+    ]
+    photos, styles = both[0].photos.batch(2, 32, torch.Generator().manual_seed(0)), torch.tensor([0, 1])
+    with torch.no_grad():
+        relative, symmetric = (trainer.losses(photos, styles, trainer.targets[(48,)]) for trainer in both)
+        painted = both[1].net(photos, both[1].net.codes[styles])
+        found, expected = both[1].vgg(painted, plain.style_layers), 0.0
+        for layer in plain.style_layers:
+            gram, wanted = perceptual.gram(found[layer]), both[1].targets[(48,)][layer]
+            lengths = gram.norm(dim=(1, 2)).maximum(wanted.norm(dim=(1, 2)) / 10) * wanted.norm(dim=(1, 2))
+            expected = expected + ((gram - wanted).square().sum((1, 2)) / lengths).mean() / len(plain.style_layers)
+    assert float(symmetric["style"]) == pytest.approx(float(expected), rel=1e-4)
+    assert abs(float(symmetric["style"] / relative["style"]) - 1) > 0.1
+
+
 def test_total_is_the_weighted_sum(trainer_in, recipe):
     plain = dataclasses.replace(recipe, loss=dataclasses.replace(recipe.loss, repeat_shifts=(), tv_weight=7.0))
     trainer = trainer_in("run", plain)
@@ -448,6 +467,7 @@ def changed(old, new):
         (changed("style_size = 48", "style_size = []"), "style_size from 32"),
         (changed("style_size = 48", 'style_size = "large"'), "not understood"),
         (changed("[[stage]]", '[teacher]\nmodel = "studio"\nweight = 0\n\n[[stage]]'), r"\[teacher\] out of range"),
+        (changed("[loss]", "[loss]\nabsolute = true\nsymmetric = true"), "absolute and symmetric losses: choose one"),
         (changed("[[stage]]", "[teacher]\nweight = 1\n\n[[stage]]"), "not understood.*model"),
         (changed("steps = 30", "steps = 0"), "needs steps"),
         (changed("learning_rate = 3e-3", "learning_rate = -1.0"), "needs steps, a learning rate"),

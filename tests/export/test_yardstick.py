@@ -55,6 +55,16 @@ def test_objective_is_the_training_s(objective, vgg):
     assert objective.terms(painted).total == pytest.approx(float(0.5 * content + 4 * style), rel=1e-5)
 
 
+def test_objective_is_symmetric_where_the_training_was(objective, vgg):
+    loss = dataclasses.replace(LOSS, symmetric=True)
+    photo, painted = yardstick.as_picture(PHOTO, CPU), yardstick.as_picture(255 - PHOTO, CPU)
+    found = vgg(painted, LOSS.style_layers)
+    style = [perceptual.symmetric_style_loss(perceptual.gram(found[k]), objective.targets[k]) for k in found]
+    symmetric = yardstick.Objective(vgg, photo, objective.targets, loss, 4.0).terms(painted).style
+    assert symmetric == pytest.approx(float(sum(style)) / 2, rel=1e-5)
+    assert symmetric != pytest.approx(objective.terms(painted).style, rel=0.05)
+
+
 def test_pictures_are_clamped(objective):
     inside = yardstick.as_picture(np.where(PHOTO > 128, 255, 0).astype(np.uint8), CPU)
     assert objective.terms((inside - 127.5) * 3 + 127.5) == objective.terms(inside)
