@@ -62,10 +62,12 @@ class TorchOps:
             self.peaks.append(F.relu(y.abs() - PEAK).square().mean(dim=(1, 2, 3)))
         return F.relu(y) - F.relu(shift)
 
-    def scaled(self, x, channels: int):
-        """`active` without the normalisation: the contrast of x stays."""
+    def scaled(self, x, channels: int, zero: bool = True):
+        """`active` without the normalisation: the contrast of x stays. Without `zero` a flat frame becomes relu(shift),
+        a ground of the style's own."""
         scale, shift = self._next(channels)
-        return F.relu(x * scale + shift) - F.relu(shift)
+        y = F.relu(x * scale + shift)
+        return y - F.relu(shift) if zero else y
 
     def _next(self, channels: int):
         scale, shift = self.code[:, self.at : self.at + 2 * channels].unflatten(1, (2, channels, 1, 1)).unbind(1)
@@ -176,16 +178,16 @@ def inner(op, module: nn.Conv2d, x):
 
 
 class Separable(nn.Module):
-    """Depthwise and pointwise convolution, normalised: cheap mixing of space and channels."""
+    """Depthwise and pointwise convolution: cheap mixing of space and channels."""
 
     def __init__(self, cin: int, cout: int, stride: int = 1, kernel: int = 3):
         super().__init__()
         self.depthwise = conv(cin, cin, kernel, stride, groups=cin)
         self.pointwise = conv(cin, cout, 1)
 
-    def paint(self, op, x):
+    def paint(self, op, x, normalised: bool = True):
         x = op.conv(self.pointwise, inner(op, self.depthwise, x))
-        return op.active(x, self.pointwise.out_channels)
+        return (op.active if normalised else op.scaled)(x, self.pointwise.out_channels)
 
 
 class Residual(nn.Module):
@@ -221,10 +223,17 @@ class Body(nn.Module):
         self.codes = nn.Parameter(torch.stack(rows))
 
     def norm_channels(self) -> list[int]:
-        """Channels of every normalisation, in the order in which a code lists them."""
+        """Channels of every layer with scale and shift, in the order in which a code lists them."""
+        return self._spied().channels
+
+    def normalised_layers(self) -> int:
+        """How many of those layers normalise, too."""
+        return self._spied().normalised
+
+    def _spied(self) -> _NormSpy:
         spy = _NormSpy()
         self.paint(spy, None)
-        return spy.channels
+        return spy
 
     def forward(self, x: torch.Tensor, code: torch.Tensor, peaks: list[torch.Tensor] | None = None) -> torch.Tensor:
         return self.paint(TorchOps(code, self.stride, self.least, peaks), x)
@@ -254,11 +263,16 @@ class _NormSpy:
 
     def __init__(self):
         self.channels: list[int] = []
+        self.normalised = 0
 
-    def norm(self, x, channels, eps=EPS):
+    def norm(self, x, channels, *args, **kwargs):
         self.channels.append(channels)
+        self.normalised += 1
 
-    active = scaled = norm
+    active = norm
+
+    def scaled(self, x, channels, *args, **kwargs):
+        self.channels.append(channels)
 
     def __getattr__(self, name):
         return lambda *args, **kwargs: None
@@ -269,7 +283,7 @@ class Live(Body):
 
     Almost nothing happens at full size: a strided stem goes to half size at once, the work is done by
     depthwise-separable blocks at a quarter and an eighth, and the head leaves half size for full size by
-    a folded resize-convolution.
+    a folded resize-convolution. Behind the blocks at an eighth nothing is normalised any more: see PEAK.
     """
 
     name = "live"
@@ -306,9 +320,9 @@ class Live(Body):
             c = op.add(c, block.paint(op, c))
         b = op.add(b, op.up(op.conv(self.up4, c)))
         for block in self.quarter_out:
-            b = block.paint(op, b)
+            b = block.paint(op, b, normalised=False)
         a = op.add(a, op.up(op.conv(self.up2, b)))
-        a = op.relu(op.norm(same(op, self.merge2, a), half))
+        a = op.scaled(inner(op, self.merge2, a), half, zero=False)
         return op.resize_head(self.head, op.reflect(a, 1))
 
 

@@ -15,10 +15,10 @@ from rtstyle.export.to_onnx import from_onnx, properties, write_onnx
 from rtstyle.export.train import Loss, Progress, Recipe, Stage, Style, Trainer
 from rtstyle.files import check_output
 
-TEACH_STEPS = 1500
+TEACH_STEPS = 1000
 FULL_STEPS = 6000
 BALANCE = 10.0  # what the weights of the bundled styles, found by hand, have in common (median)
-STAGES = [Stage(0.7, 128, 4, 288), Stage(0.3, 176, 4, 384)]
+STAGES = [Stage(1.0, 256, 2, 384)]
 SHOW_SECONDS = 30.0  # between previews while somebody waits for one style
 
 

@@ -97,13 +97,13 @@ class OnnxOps:
         z = self.norm(x, channels, eps, floor=True)
         return self.node("Max", z, f"floor{len(self.floors) - 1}")
 
-    def scaled(self, x, channels: int):
+    def scaled(self, x, channels: int, zero: bool = True):
         i = len(self.floors)
-        self.floors.append(True)
+        self.floors.append(zero)
         planes = self.constant("planes", [-1, 1, 1])
         scale, shift = (self.node("Reshape", f"{part}{i}", planes) for part in ("scale", "shift"))
         z = self.node("Add", self.node("Mul", x, scale), shift)
-        return self.node("Max", z, f"floor{i}")
+        return self.node("Max", z, f"floor{i}") if zero else self.relu(z)
 
     def split_code(self) -> list[onnx.NodeProto]:
         """The nodes that make scale, shift and floor of every normalisation; to be called last, to stand first."""
@@ -365,6 +365,9 @@ def from_onnx(path: str | os.PathLike) -> tuple[networks.Body, list[dict]]:
         weights = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
         state = {name: weights[name] for name in body.body_weights()} | {"codes": torch.from_numpy(codes.copy())}
         body.load_state_dict(state)
+        normalised = sum(node.op_type == "InstanceNormalization" for node in model.graph.node)
+        if normalised != body.normalised_layers():
+            raise ValueError("the same weights, put together otherwise")
     except (LookupError, ValueError, TypeError, RuntimeError):  # metadata or weights missing, broken or of other shapes
         raise RtstyleError(f"{path} is damaged, or holds a body that this version of rtstyle cannot train") from None
     if body.body_sha256() != props["rtstyle.body_sha256"]:

@@ -108,7 +108,6 @@ class Loss:
     repeat_weight: float = 1.0
     identity_layer: str = "relu4_2"
     identity_margin: float = 0.1
-    identity_angle: bool = False
     identity_weight: float = 0.0
     rival_margin: float = 0.05
     rival_weight: float = 0.0
@@ -485,21 +484,16 @@ class Trainer:
     def identity_loss(self, painted: torch.Tensor, own: torch.Tensor, crop: int) -> torch.Tensor:
         """How far each painting is from being nearest to its own photograph, one value a sample [N].
 
-        The hinge max(0, margin + d(y, c) - min_k d(y, c_k)) with d squared feature distances in units of ||F(c)||^2,
-        or with `identity_angle` 1 - cos(F(y), F(c)), and k over the other photographs of the batch and the strangers
-        (triplet loss with the hardest negative, Schroff et al. 2015). It lets style go further than a content loss
-        of the same effect: the features may move, as long as the photograph stays recognisable among others. The
-        angle also lets their contrast go, which an artwork has its own of.
+        The hinge max(0, margin + d(y, c) - min_k d(y, c_k)) with d squared feature distances in units of ||F(c)||^2
+        and k over the other photographs of the batch and the strangers (triplet loss with the hardest negative,
+        Schroff et al. 2015). It lets style go further than a content loss of the same effect: the features may
+        move, as long as the photograph stays recognisable among others.
         """
         painted, own = painted.flatten(1).float(), own.flatten(1).float()
         mine = perceptual.squared_norm(own, (1,))
         others, theirs = self.strangers[crop]
-        squares, lengths = perceptual.squared_norm(painted, (1,))[:, None], torch.cat([mine, theirs])
-        products = torch.cat([painted @ own.T, painted @ others.T], dim=1)
-        if self.recipe.loss.identity_angle:
-            distances = 1 - products * torch.rsqrt((squares * lengths).clamp_min(1e-12))
-        else:
-            distances = (squares + lengths - 2 * products) / mine[:, None]
+        squares = perceptual.squared_norm(painted, (1,))[:, None] + torch.cat([mine, theirs])
+        distances = (squares - 2 * torch.cat([painted @ own.T, painted @ others.T], dim=1)) / mine[:, None]
         count = len(painted)
         others_only = distances.masked_fill(torch.eye(*distances.shape, dtype=torch.bool, device=own.device), torch.inf)
         return F.relu(self.recipe.loss.identity_margin + distances.diagonal()[:count] - others_only.amin(1))

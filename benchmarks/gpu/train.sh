@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 mkdir -p "$out"
 for body in studio live; do
     # the recipes are made for two cores: four times the batch here
-    sed 's/^batch = 4/batch = 16/' "export/recipes/$body.toml" > "$out/$body.toml"
+    sed 's/^batch = 4/batch = 16/; s/^batch = 2/batch = 8/' "export/recipes/$body.toml" > "$out/$body.toml"
     timeout --signal=INT "${minutes}m" python -m rtstyle train --recipe "$out/$body.toml" \
         --content .gpu/content --pictures .gpu/style --vgg .gpu/vgg16.safetensors \
         --run-dir "$out/$body.run" -o "$out/$body.onnx" ${steps:+--steps "$steps"} ${DEVICE:+--device "$DEVICE"} --quiet

@@ -128,6 +128,18 @@ def test_peaks_are_what_goes_far_beyond_the_rest():
     torch.testing.assert_close(peaks[1], torch.tensor([0.0, wanted]), rtol=1e-3, atol=1e-6)
 
 
+def test_scaling_keeps_the_contrast_and_gives_a_flat_frame_nothing_or_the_ground_of_the_style():
+    code = torch.tensor([2.0, 0.5, 0.3, -0.2])
+    x = torch.randn(1, 2, 5, 6, generator=torch.Generator().manual_seed(0))
+    wanted = F.relu(x * code[:2, None, None] + code[2:, None, None])
+    ground = F.relu(code[2:])[:, None, None]
+    for zero in (True, False):
+        found = networks.TorchOps(code, 8, 8).scaled(x, 2, zero=zero)
+        torch.testing.assert_close(found, wanted - ground if zero else wanted)
+        flat = networks.TorchOps(code, 8, 8).scaled(0 * x, 2, zero=zero)
+        torch.testing.assert_close(flat, torch.zeros_like(x) if zero else ground.expand_as(x))
+
+
 @pytest.mark.parametrize("name", BODIES)
 def test_a_body_tells_its_peaks(name, make_body):
     body, peaks = make_body(name), []
@@ -135,7 +147,7 @@ def test_a_body_tells_its_peaks(name, make_body):
     with torch.no_grad():
         body.codes *= 10
         torch.testing.assert_close(body(x, body.codes[0], peaks), body(x, body.codes[0]))
-    assert len(peaks) >= len(body.norm_channels()) - 2  # the last ones are without
+    assert len(peaks) == body.normalised_layers() > 0
     assert torch.stack(peaks).shape[1] == 3 and torch.stack(peaks).sum() > 0
 
 

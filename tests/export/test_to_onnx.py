@@ -341,6 +341,12 @@ def change_config(model, props):
     props["rtstyle.body_config"].value = '{"widths": [8, 16, 24], "blocks": [1]}'
 
 
+def normalise_once_more(model, props):
+    """As an earlier form of the body did."""
+    node = next(node for node in model.graph.node if node.op_type == "InstanceNormalization")
+    model.graph.node.append(onnx.helper.make_node("InstanceNormalization", node.input, ["again"]))
+
+
 def foreign_format(model, props):
     props["rtstyle.format"].value = "99"
 
@@ -358,6 +364,7 @@ def no_metadata(model, props):
         (shorten_codes, "is damaged"),
         (break_styles, "is damaged"),
         (change_config, "is damaged"),
+        (normalise_once_more, "is damaged, or holds a body"),
         (foreign_format, "was not written by rtstyle"),
         (no_metadata, "was not written by rtstyle"),
     ),
