@@ -140,6 +140,13 @@ def test_scaling_keeps_the_contrast_and_gives_a_flat_frame_nothing_or_the_ground
         torch.testing.assert_close(flat, torch.zeros_like(x) if zero else ground.expand_as(x))
 
 
+@pytest.mark.parametrize(("name", "last"), (("live", 3), ("studio", 2), ("johnson", 0)))
+def test_the_layers_behind_the_innermost_blocks_keep_their_contrast(name, last):
+    """Normalised there, one patch far out turned everything else down: blots in smooth skies."""
+    body = networks.build(name)
+    assert body.normalised_layers() == len(body.norm_channels()) - last
+
+
 @pytest.mark.parametrize("name", BODIES)
 def test_a_body_tells_its_peaks(name, make_body):
     body, peaks = make_body(name), []
