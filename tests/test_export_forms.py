@@ -60,7 +60,7 @@ def test_one_style_of_a_model(gallery, tmp_path, half):
     assert [value.name for value in model.graph.input] == ["frames"]
     frames = pictures(2, 37, 53)
     levels = apart(painted(tmp_path / "one.onnx", frames), painted(gallery, frames, "bricks"))
-    assert levels <= (2 if half else 0)
+    assert levels <= (2 if half else 1)  # runtimes fold constant scales into filters, which rounds otherwise
     assert apart(painted(tmp_path / "one.onnx", frames), painted(gallery, frames, "waves")) > 10
     was, now = props_of(gallery), props_of(tmp_path / "one.onnx")
     (card,) = json.loads(now["rtstyle.styles"])
