@@ -639,7 +639,8 @@ def test_peaks_are_part_of_the_total(trainer_in, recipe):
         trainer = trainer_in(f"run-{weight}", dataclasses.replace(recipe, loss=loss))
         photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0)) if photos is None else photos
         with torch.no_grad():
-            trainer.net.codes *= 8
+            normalised = 2 * sum(trainer.net.norm_channels()[: trainer.net.normalised_layers()])
+            trainer.net.codes[:, :normalised] *= 8
             totals.append(trainer.losses(photos, torch.tensor([0, 1]), trainer.targets[(48,)]))
     assert totals[0]["peak"] == 0 and totals[1]["peak"] == totals[2]["peak"] > 0
     assert float(totals[2]["total"] - totals[1]["total"]) == pytest.approx(float(totals[1]["peak"]), rel=1e-3)
