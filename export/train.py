@@ -115,6 +115,11 @@ class Loss:
     peak_weight: float = 0.0
     tv_weight: float = 10.0
 
+    @property
+    def style_distance(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """What compares Gram matrices with an artwork's, unless the losses are absolute."""
+        return perceptual.symmetric_style_loss if self.symmetric else perceptual.relative_style_loss
+
 
 @dataclasses.dataclass
 class Stage:
@@ -314,7 +319,8 @@ class Trainer:
         self.vgg = perceptual.VGG(recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=self.dtype)
         self.unit = OXFORD_UNIT if self.vgg.convention == "oxford" else 1.0
         self.style_files = [Path(pictures) / style.file for style in recipe.artworks]
-        self.targets = {sizes: self.style_targets(sizes) for sizes in sorted({s.style_sizes for s in recipe.stage})}
+        targets = {size: self.style_targets(size) for size in sorted({n for s in recipe.stage for n in s.style_sizes})}
+        self.targets = {stage.style_sizes: mean_of([targets[n] for n in stage.style_sizes]) for stage in recipe.stage}
         largest = max(stage.crop for stage in recipe.stage)
         self.photos = Photos(content, max(256, largest + largest // 8), self.device)
         usual = self.balanced_weights() if recipe.loss.balance else [recipe.loss.style_weight] * len(recipe.artworks)
@@ -420,20 +426,15 @@ class Trainer:
             apart += self.artwork_distances(matrices, self.targets[stage.style_sizes])[0]
         return [min(max(loss.balance / distance, LIGHTEST), HEAVIEST) for distance in (apart / BALANCED_ON).tolist()]
 
-    def style_targets(self, sizes: tuple[int, ...]) -> dict[str, torch.Tensor]:
-        """Gram matrices of every painting, {layer: [S, C, C]}, means over `sizes`, the paintings' short sides in
-        pixels."""
+    def style_targets(self, size: int) -> dict[str, torch.Tensor]:
+        """Gram matrices of every painting, {layer: [S, C, C]}; `size` is the paintings' short side in pixels."""
         rows: dict[str, list[torch.Tensor]] = {}
         for file in self.style_files:
-            parts: dict[str, list[torch.Tensor]] = {}
-            for size in sizes:
-                picture = read_picture(file, size).float()[None].to(self.device)
-                with torch.no_grad():
-                    found = self.vgg(picture, self.style_layers)
-                    for name, matrix in self.style_matrices(found).items():
-                        parts.setdefault(name, []).append(matrix[0])
-            for name, matrices in parts.items():
-                rows.setdefault(name, []).append(torch.stack(matrices).mean(0))
+            picture = read_picture(file, size).float()[None].to(self.device)
+            with torch.no_grad():
+                found = self.vgg(picture, self.style_layers)
+                for name, matrix in self.style_matrices(found).items():
+                    rows.setdefault(name, []).append(matrix[0])
         return {name: torch.stack(matrices) for name, matrices in rows.items()}
 
     @property
@@ -477,9 +478,7 @@ class Trainer:
     def style_distance(self, grams: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         if self.recipe.loss.absolute:
             return perceptual.style_loss(grams, target) / (self.unit**4 * grams.shape[-1] ** 2)
-        if self.recipe.loss.symmetric:
-            return perceptual.symmetric_style_loss(grams, target)
-        return perceptual.relative_style_loss(grams, target)
+        return self.recipe.loss.style_distance(grams, target)
 
     def identity_loss(self, painted: torch.Tensor, own: torch.Tensor, crop: int) -> torch.Tensor:
         """How far each painting is from being nearest to its own photograph, one value a sample [N].
@@ -599,9 +598,6 @@ class Trainer:
         temporal = torch.zeros_like(content)
         if motion is not None:
             temporal = self.temporal_loss(photos, painted, styles, motion)
-        teacher = torch.zeros_like(content)
-        if self.teacher:
-            teacher = self.teacher_loss(photos, found, styles)
         peak = sum(far.float() for far in peaks) if peaks else torch.zeros_like(content)
         tv = perceptual.total_variation(painted)
         outside = (F.relu(-painted) + F.relu(painted - 255)).div(255).square().mean(dim=(1, 2, 3))
@@ -610,7 +606,9 @@ class Trainer:
         painting = painting + loss.rival_weight * rival
         steadying = loss.temporal_weight * temporal + loss.peak_weight * peak + loss.tv_weight * tv
         total = keeping + painting + steadying + 10 * outside
+        teacher = torch.zeros_like(content)
         if self.teacher:
+            teacher = self.teacher_loss(photos, found, styles)
             total = total + self.recipe.teacher.weight * teacher
         parts = {
             "total": total,
@@ -787,6 +785,11 @@ class Trainer:
             painted = net.stylize(frame.expand(len(net.codes), -1, -1, -1).contiguous(), net.codes)
             rows.append([frame.numpy(), *painted.numpy()])
         draw_grid(rows, ["photograph", *(style.name for style in self.recipe.style)], self.run_dir / "preview.png")
+
+
+def mean_of(targets: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Means over dictionaries of matrices under the same names."""
+    return {name: torch.stack([matrices[name] for matrices in targets]).mean(0) for name in targets[0]}
 
 
 def split(found: dict[str, torch.Tensor], regions: int) -> dict[str, torch.Tensor]:

@@ -72,7 +72,6 @@ class Objective:
 
     def __init__(self, vgg, photo: torch.Tensor, targets: dict[str, torch.Tensor], loss: Loss, style_weight: float):
         self.vgg, self.targets, self.loss, self.style_weight = vgg, targets, loss, style_weight
-        self.style_distance = perceptual.symmetric_style_loss if loss.symmetric else perceptual.relative_style_loss
         with torch.no_grad():
             self.wanted = vgg(photo, loss.content_layers)
 
@@ -81,7 +80,7 @@ class Objective:
         layers = dict.fromkeys((*self.loss.content_layers, *self.loss.style_layers))
         found = self.vgg(picture.clamp(0, 255), layers)
         contents = [perceptual.relative_content_loss(found[k], self.wanted[k]) for k in self.loss.content_layers]
-        styles = [self.style_distance(perceptual.gram(found[k]), self.targets[k]) for k in self.loss.style_layers]
+        styles = [self.loss.style_distance(perceptual.gram(found[k]), self.targets[k]) for k in self.loss.style_layers]
         content, style = torch.cat(contents).mean(), torch.cat(styles).mean()
         return self.loss.content_weight * content + self.style_weight * style, content, style
 
