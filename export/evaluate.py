@@ -4,6 +4,8 @@ For a photograph c painted as y in the style of an artwork s, with VGG-16 featur
 
     style distance   d(y, s) = mean_l ||G_l(y) - G_l(s)||^2 / ||G_l(s)||^2     l: relu1_2, relu2_2, relu3_3, relu4_3
     ratio            mean_c d(y, s) / mean_c d(c, s)          0: the artwork's statistics; 1: nothing was painted
+    palette          mean_c w(y, s) / mean_c w(c, s), with w the sliced Wasserstein distance of the colours
+                     (`perceptual.palette_loss`)   0: the artwork's colours in the artwork's shares
     content          mean_c ||F(y) - F(c)||^2 / ||F(c)||^2    at relu3_3
     survival         share of the y whose nearest photograph, by Euclidean distance of relu4_2 features, is their c
     cosine survival  the same by the angle between features
@@ -75,6 +77,7 @@ class Score:
     ratio_unsquared: float  # the same with ||G - A|| / ||A|| per layer: always nearer to 1
     style_distance: float  # mean_c d(y, s)
     photo_distance: float  # mean_c d(c, s)
+    palette: float  # of mean sliced Wasserstein distances of colours, painted to photograph
     content: float
     survival: float | None
     survival_cosine: float | None
@@ -151,12 +154,25 @@ class Evaluation:
             title=f"{self.model}{steps}: {self.photographs} photographs at {self.size} px, artworks at "
             f"{self.style_size} px",
             caption=f"ratio: style distance left, of the photograph's own, goal {GOAL:.2f}; in brackets unsquared\n"
+            "palette: distance left between the colours and the artwork's, of the photograph's own\n"
             "survival: nearest photograph is its own, by Euclidean distance, then by cosine\n"
             f"warp, flicker: grey levels, under motion and standing still, with sensor noise of {self.noise['warp']:g} "
             f"and {self.noise['flicker']:g}",
         )
         table.add_column("style", no_wrap=True)
-        for name in ("ratio", "", "content", "SSIM", "survival", "cosine", "artwork", "warp", "flicker", "ms"):
+        for name in (
+            "ratio",
+            "",
+            "palette",
+            "content",
+            "SSIM",
+            "survival",
+            "cosine",
+            "artwork",
+            "warp",
+            "flicker",
+            "ms",
+        ):
             table.add_column(name, justify="right", no_wrap=True)
         for score in self.scores:
             table.add_row(score.name, *_cells(dataclasses.asdict(score)))
@@ -205,6 +221,7 @@ def _cells(values: dict) -> list[str]:
     return [
         f"[{colour}]{values['ratio']:.3f}[/]",
         f"({values['ratio_unsquared']:.2f})",
+        f"{values['palette']:.2f}",
         f"{values['content']:.2f}",
         f"{values['ssim']:.2f}",
         *shares,
@@ -424,6 +441,7 @@ class Judge:
         self.side = min(min(photo.shape[:2]) for photo in photos) // 8
         grams = [self.grams(features(vgg, artwork[None], STYLE_LAYERS)) for artwork in artworks]
         self.targets = {layer: torch.cat([g[layer] for g in grams]) for layer in STYLE_LAYERS}
+        self.palettes = torch.cat([palettes(artwork[None]) for artwork in artworks])
         layers, centres = [], []
         for p, photo in enumerate(photos):
             found = features(vgg, photo[None], LAYERS)
@@ -453,12 +471,15 @@ class Judge:
             parts.append((layers, content, apart, nearest(middle, self.centres), aligned(middle, self.centres)))
         layers, content, apart, close, alike = (torch.cat(part) for part in zip(*parts, strict=True))
         own = torch.arange(len(painted))
+        photo_palette = perceptual.palette_loss(palettes(self.photos[p][None]), self.palettes)
         painting, photo_layers = layers[own, :, own], self.layers[:, p].T  # [S, L]
         return {
             "style_distance": painting.mean(1).numpy(),
             "style_unsquared": painting.sqrt().mean(1).numpy(),
             "photo_distance": photo_layers.mean(1).numpy(),
             "photo_unsquared": photo_layers.sqrt().mean(1).numpy(),
+            "palette": perceptual.palette_loss(palettes(painted), self.palettes).numpy(),
+            "photo_palette": photo_palette.numpy(),
             "style_layers": painting.numpy(),
             "photo_layers": photo_layers.numpy(),
             "content": content.numpy(),
@@ -490,6 +511,7 @@ def summarise(styles: Sequence[catalog.Style], found: list[dict[str, np.ndarray]
                 ratio_unsquared=mean["style_unsquared"] / max(mean["photo_unsquared"], 1e-12),
                 style_distance=mean["style_distance"],
                 photo_distance=mean["photo_distance"],
+                palette=mean["palette"] / max(mean["photo_palette"], 1e-12),
                 content=mean["content"],
                 survival=mean["survival"] if len(found) > 1 else None,
                 survival_cosine=mean["survival_cosine"] if len(found) > 1 else None,
@@ -506,7 +528,18 @@ def summarise(styles: Sequence[catalog.Style], found: list[dict[str, np.ndarray]
 @torch.inference_mode()
 def features(vgg: perceptual.VGG, frames: np.ndarray, layers: Sequence[str]) -> Features:
     """VGG features of uint8 frames [N, H, W, 3], {layer: [N, C, H_l, W_l]}."""
-    return vgg(torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float(), layers)
+    return vgg(as_batch(frames), layers)
+
+
+@torch.inference_mode()
+def palettes(frames: np.ndarray) -> torch.Tensor:
+    """`perceptual.palette` of uint8 frames [N, H, W, 3]."""
+    return perceptual.palette(as_batch(frames))
+
+
+def as_batch(frames: np.ndarray) -> torch.Tensor:
+    """uint8 frames [N, H, W, 3] as float32 [N, 3, H, W]."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
 
 
 @torch.inference_mode()

@@ -230,6 +230,10 @@ class Body(nn.Module):
         """How many of those layers normalise, too."""
         return self._spied().normalised
 
+    def floored_layers(self) -> int:
+        """How many of those layers turn into nothing on a flat frame: the rest end in a ground of the style's own."""
+        return self._spied().floored
+
     def _spied(self) -> _NormSpy:
         spy = _NormSpy()
         self.paint(spy, None)
@@ -263,16 +267,19 @@ class _NormSpy:
 
     def __init__(self):
         self.channels: list[int] = []
-        self.normalised = 0
+        self.normalised = self.floored = 0
 
     def norm(self, x, channels, *args, **kwargs):
         self.channels.append(channels)
         self.normalised += 1
 
-    active = norm
+    def active(self, x, channels, *args, **kwargs):
+        self.norm(x, channels)
+        self.floored += 1
 
-    def scaled(self, x, channels, *args, **kwargs):
+    def scaled(self, x, channels, zero: bool = True):
         self.channels.append(channels)
+        self.floored += zero
 
     def __getattr__(self, name):
         return lambda *args, **kwargs: None
@@ -378,7 +385,7 @@ class Studio(Johnson):
             y = op.active(inner(op, block.conv1, x), quarter)
             x = op.add(x, op.active(inner(op, block.conv2, y), quarter))
         x = op.scaled(inner(op, self.up2, op.up(x)), half)
-        x = op.scaled(inner(op, self.up1, op.up(x)), full)
+        x = op.scaled(inner(op, self.up1, op.up(x)), full, zero=False)
         return op.head(self.head, op.reflect(x, 4))
 
 

@@ -366,7 +366,8 @@ def from_onnx(path: str | os.PathLike) -> tuple[networks.Body, list[dict]]:
         state = {name: weights[name] for name in body.body_weights()} | {"codes": torch.from_numpy(codes.copy())}
         body.load_state_dict(state)
         normalised = sum(node.op_type == "InstanceNormalization" for node in model.graph.node)
-        if normalised != body.normalised_layers():
+        floored = sum(node.op_type == "Max" and node.input[1].startswith("floor") for node in model.graph.node)
+        if (normalised, floored) != (body.normalised_layers(), body.floored_layers()):
             raise ValueError("the same weights, put together otherwise")
     except (LookupError, ValueError, TypeError, RuntimeError):  # metadata or weights missing, broken or of other shapes
         raise RtstyleError(f"{path} is damaged, or holds a body that this version of rtstyle cannot train") from None

@@ -9,6 +9,7 @@ relative to its target so that layers and paintings count alike):
         (with `regions` = R, each of R x R parts of the picture by itself, so that the paint goes everywhere)
       + w_i * identity: a painted photograph must stay nearer to its own photograph than to any other
       + w_a * rival: its style distance to its own artwork must stay below that to any other artwork, by a margin
+      + w_k * palette: the colours of y have the distribution of those of s (`perceptual.palette_loss`)
       + w_t * temporal: the painting of the moved photograph is the moved painting (Wang et al. 2020, ReReVST)
       + w_l * teacher: the features of another net's painting, relative like content (with [teacher] in the recipe)
       + w_p * peaks: no value behind a normalisation goes far beyond the others (`networks.PEAK`), or there are blots
@@ -54,10 +55,11 @@ from rtstyle.export.data import Photos, read_picture, synthetic_motion, warp, wh
 from rtstyle.files import written_beside
 
 STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
-STRANGERS = 32
+STRANGERS = 64
 BALANCED_ON = 16  # photographs
 LIGHTEST, HEAVIEST = 2.0, 16.0
 OXFORD_UNIT = 255 * 0.226  # grey levels in the standard deviation that torchvision's inputs are divided by
+PALETTE = "palette"  # among the Gram matrices of the artworks
 COLUMNS = (
     "step",
     "total",
@@ -65,6 +67,7 @@ COLUMNS = (
     "identity",
     "style",
     "rival",
+    "palette",
     "temporal",
     "teacher",
     "peak",
@@ -111,6 +114,7 @@ class Loss:
     identity_weight: float = 0.0
     rival_margin: float = 0.05
     rival_weight: float = 0.0
+    palette_weight: float = 0.0
     temporal_weight: float = 0.0
     peak_weight: float = 0.0
     tv_weight: float = 10.0
@@ -427,7 +431,8 @@ class Trainer:
         return [min(max(loss.balance / distance, LIGHTEST), HEAVIEST) for distance in (apart / BALANCED_ON).tolist()]
 
     def style_targets(self, size: int) -> dict[str, torch.Tensor]:
-        """Gram matrices of every painting, {layer: [S, C, C]}; `size` is the paintings' short side in pixels."""
+        """Gram matrices of every painting, {layer: [S, C, C]}, and its palette; `size` is the paintings' short side in
+        pixels."""
         rows: dict[str, list[torch.Tensor]] = {}
         for file in self.style_files:
             picture = read_picture(file, size).float()[None].to(self.device)
@@ -435,6 +440,7 @@ class Trainer:
                 found = self.vgg(picture, self.style_layers)
                 for name, matrix in self.style_matrices(found).items():
                     rows.setdefault(name, []).append(matrix[0])
+                rows.setdefault(PALETTE, []).append(perceptual.palette(picture)[0])
         return {name: torch.stack(matrices) for name, matrices in rows.items()}
 
     @property
@@ -595,6 +601,9 @@ class Trainer:
         if loss.rival_weight:
             whole = {layer: matrices[layer].mean(1) for layer in loss.style_layers}
             rival = self.rival_loss(whole, styles, targets)
+        palette = torch.zeros_like(content)
+        if loss.palette_weight:
+            palette = perceptual.palette_loss(perceptual.palette(painted), targets[PALETTE][styles])
         temporal = torch.zeros_like(content)
         if motion is not None:
             temporal = self.temporal_loss(photos, painted, styles, motion)
@@ -603,7 +612,7 @@ class Trainer:
         outside = (F.relu(-painted) + F.relu(painted - 255)).div(255).square().mean(dim=(1, 2, 3))
         painting = self.style_weights[styles] * (style + loss.repeat_weight * repeat)
         keeping = loss.content_weight * content + loss.identity_weight * identity
-        painting = painting + loss.rival_weight * rival
+        painting = painting + loss.rival_weight * rival + loss.palette_weight * palette
         steadying = loss.temporal_weight * temporal + loss.peak_weight * peak + loss.tv_weight * tv
         total = keeping + painting + steadying + 10 * outside
         teacher = torch.zeros_like(content)
@@ -616,6 +625,7 @@ class Trainer:
             "identity": identity,
             "style": style,
             "rival": rival,
+            "palette": palette,
             "temporal": temporal,
             "teacher": teacher,
             "peak": peak,

@@ -28,7 +28,7 @@ from rtstyle import perceptual
 from rtstyle.errors import RtstyleError
 from rtstyle.export.train import Loss
 
-LEFT_OUT = ("identity", "rival", "repeat", "temporal", "tv", "out of range")
+LEFT_OUT = ("identity", "rival", "repeat", "palette", "temporal", "tv", "out of range")
 HISTORY = 100
 
 

@@ -320,6 +320,39 @@ def symmetric_style_loss(grams: torch.Tensor, target: torch.Tensor) -> torch.Ten
     return style_loss(grams, target) / (found * wanted).sqrt().clamp_min(1e-12)
 
 
+PALETTE_PIXELS = 4  # colours are means of so many pixels across: what the eye sees as a stroke's, not of its grain
+PALETTE_SHARES = 1024
+PALETTE_CHROMA = 2.0  # what distances from the grey axis count: hues tell paintings apart, and vary less than lightness
+_AXES = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+_EDGES = ((1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1))
+_CORNERS = ((1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1))
+_DIRECTIONS = F.normalize(torch.tensor(_AXES + _EDGES + _CORNERS, dtype=torch.float32), dim=1)  # [13, 3]
+
+
+def palette(pictures: torch.Tensor) -> torch.Tensor:
+    """Which colours pictures [N, 3, H, W] (grey levels, RGB) have, and how much of each: float32 [N, 13, 1024].
+
+    Colours, averaged over squares of 4 pixels and with twice their distance from the grey axis, are projected on the
+    13 directions of the RGB cube (its edges and diagonals, as unit vectors), sorted along each, and averaged in 1,024
+    equal shares: the quantile functions of 13 one-dimensional distributions. H and W are at least 4; what is left over
+    after whole squares is left out.
+    """
+    colours = F.avg_pool2d(pictures.float(), PALETTE_PIXELS).flatten(2)
+    grey = colours.mean(1, keepdim=True)
+    colours = grey + PALETTE_CHROMA * (colours - grey)
+    return F.adaptive_avg_pool1d((_DIRECTIONS.to(colours.device) @ colours).sort(dim=-1).values, PALETTE_SHARES)
+
+
+def palette_loss(palettes: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Sliced Wasserstein distance, squared, of `palette` [N, 13, 1024] to `target` (the same, or one for all), in units
+    of the full range: one value a sample [N].
+
+    0 only if every direction has the same distribution of colours (Rabin, Peyre, Delon and Bernot, SSVM 2011, eq. 4;
+    as a loss of style on features: Heitz et al., CVPR 2021). Gram matrices of relu1_2 and deeper hold colours loosely.
+    """
+    return (palettes - target).div(255).square().mean(dim=(1, 2))
+
+
 def total_variation(x: torch.Tensor) -> torch.Tensor:
     """Mean squared difference of neighbours in units of the full range, one value a sample [N].
 

@@ -195,6 +195,45 @@ def test_relative_losses_of_nothing_are_finite():
     assert torch.isfinite(perceptual.symmetric_style_loss(nothing, something)).all()
 
 
+def test_palette_counts_colours_not_places_nor_grain():
+    picture = 255 * some(1, 3, 32, 48).abs().clamp(0, 1)
+    squares = picture.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3)  # [1, 3, 96, 4, 4]
+    turned = squares[:, :, torch.randperm(96, generator=torch.Generator().manual_seed(0))].unflatten(2, (8, 12))
+    turned = turned.permute(0, 1, 2, 4, 3, 5).reshape(picture.shape)
+    wanted = perceptual.palette(picture)
+    assert wanted.shape == (1, 13, 1024)
+    assert float(perceptual.palette_loss(perceptual.palette(turned), wanted)) == pytest.approx(0, abs=1e-9)
+    checks = 40 * (-1.0) ** torch.arange(48)
+    assert float(perceptual.palette_loss(perceptual.palette(picture + checks), wanted)) == pytest.approx(0, abs=1e-9)
+    larger = picture.repeat_interleave(2, 2).repeat_interleave(2, 3)  # the same shares of the same colours
+    flat = F.avg_pool2d(picture, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    assert float(perceptual.palette_loss(perceptual.palette(flat), wanted)) == pytest.approx(0, abs=1e-9)
+    assert float(perceptual.palette_loss(perceptual.palette(larger), wanted)) > 1e-5  # means of half as much
+
+
+@pytest.mark.parametrize(
+    ("change", "chroma"), [((30.0, 30.0, 30.0), 1), ((30.0, -30.0, 0.0), 2), ((20.0, -10.0, -10.0), 2)]
+)
+def test_palette_loss_of_one_colour_moved_is_its_length(change, chroma):
+    """13 directions see a third of a vector's squared length in the mean, as the three axes do; hues count twice."""
+    moved = torch.tensor(change)[None, :, None, None]
+    picture = 255 * some(1, 3, 16, 16).abs().clamp(0, 1)
+    found = float(perceptual.palette_loss(perceptual.palette(picture + moved), perceptual.palette(picture)))
+    assert found == pytest.approx((chroma * moved / 255).square().sum().item() / 3, rel=1e-4)
+
+
+def test_palette_loss_draws_colours_to_the_artwork_s():
+    artwork = torch.tensor([200.0, 150.0, 30.0])[None, :, None, None].expand(1, 3, 16, 16)
+    wanted = perceptual.palette(artwork)
+    picture = torch.full((2, 3, 16, 24), 90.0, requires_grad=True)
+    loss = perceptual.palette_loss(perceptual.palette(picture), wanted)
+    assert loss.shape == (2,)
+    loss.sum().backward()
+    assert (picture.grad[:, 0] < 0).all() and (picture.grad[:, 2] > 0).all()  # redder, less blue
+    with torch.no_grad():
+        assert perceptual.palette_loss(perceptual.palette(picture - 1e5 * picture.grad), wanted).max() < loss.max()
+
+
 def test_narrow_features_give_float32_losses():
     features = some(1, 4, 8, 8).to(torch.bfloat16)
     assert perceptual.gram(features).dtype == perceptual.shifted_gram(features, 1, 0).dtype == torch.float32

@@ -84,6 +84,7 @@ def test_unpainted_photographs_have_ratio_one_and_survive(judge, photos):
     for score in evaluate.summarise(styles("waves", "bricks"), found):
         assert score.ratio == pytest.approx(1, rel=1e-3)
         assert score.ratio_unsquared == pytest.approx(1, rel=1e-3)
+        assert score.palette == pytest.approx(1, rel=1e-5)
         assert score.content == pytest.approx(0, abs=1e-6)
         assert score.perceptual == pytest.approx(0, abs=1e-4)
         assert score.style_layers == pytest.approx(score.photo_layers, rel=1e-3)
@@ -106,6 +107,7 @@ def test_artworks_painted_over_the_photograph_lose_it(judge, photos, artworks):
     painted = [judge.measure(p, crops) for p, photo in enumerate(photos) if photo.shape == photos[0].shape]
     assert all((m["artwork"] == 1).all() for m in painted)
     assert all((m["style_distance"] < m["photo_distance"] / 2).all() for m in painted)
+    assert all((m["palette"] < m["photo_palette"] / 2).all() for m in painted)
     assert all((m["content"] > 0.1).all() and (m["ssim"] < 0.6).all() for m in painted)
 
 
@@ -144,11 +146,13 @@ def test_summary_is_a_ratio_of_means_not_a_mean_of_ratios():
         dict.fromkeys((*keys, "perceptual"), np.ones(1))
         | layers
         | {"style_distance": np.array([y]), "photo_distance": np.array([c])}
+        | {"palette": np.array([y / 2]), "photo_palette": np.array([c])}
         for y, c in ((1.0, 1.0), (1.0, 9.0))
     ]
     rows = [row | {"milliseconds": np.array([ms])} for row, ms in zip(rows, (2.0, 4.0), strict=True)]
     (score,) = evaluate.summarise(styles("only"), rows)
     assert score.ratio == pytest.approx(2 / 10)
+    assert score.palette == pytest.approx(1 / 10)
     assert score.milliseconds == 3
     assert score.survival == 1 and score.artwork is None  # one style: nothing to choose from
     (alone,) = evaluate.summarise(styles("only"), rows[:1])

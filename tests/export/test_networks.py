@@ -145,6 +145,8 @@ def test_the_layers_behind_the_innermost_blocks_keep_their_contrast(name, last):
     """Normalised there, one patch far out turned everything else down: blots in smooth skies."""
     body = networks.build(name)
     assert body.normalised_layers() == len(body.norm_channels()) - last
+    ground = {"live": 1, "studio": 1, "johnson": len(body.norm_channels())}  # how many are not: the last, or all
+    assert body.floored_layers() == len(body.norm_channels()) - ground[name]
 
 
 @pytest.mark.parametrize("name", BODIES)

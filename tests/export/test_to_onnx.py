@@ -347,6 +347,12 @@ def normalise_once_more(model, props):
     model.graph.node.append(onnx.helper.make_node("InstanceNormalization", node.input, ["again"]))
 
 
+def take_a_ground_away(model, props):
+    """As another earlier form did: a layer that keeps its ground loses it."""
+    node = next(node for node in model.graph.node if "floor0" in node.input)
+    model.graph.node.append(onnx.helper.make_node("Max", [node.input[0], "floor0"], ["again"]))
+
+
 def foreign_format(model, props):
     props["rtstyle.format"].value = "99"
 
@@ -365,6 +371,7 @@ def no_metadata(model, props):
         (break_styles, "is damaged"),
         (change_config, "is damaged"),
         (normalise_once_more, "is damaged, or holds a body"),
+        (take_a_ground_away, "is damaged, or holds a body"),
         (foreign_format, "was not written by rtstyle"),
         (no_metadata, "was not written by rtstyle"),
     ),

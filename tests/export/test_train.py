@@ -13,6 +13,7 @@ from PIL import Image  # noqa: E402
 from rtstyle import perceptual  # noqa: E402
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import networks, train  # noqa: E402
+from rtstyle.export.data import read_picture  # noqa: E402
 from rtstyle.export.to_onnx import export_checkpoint, from_onnx, write_onnx  # noqa: E402
 from rtstyle.export.train import COLUMNS, Recipe, Trainer, load_checkpoint  # noqa: E402
 
@@ -336,6 +337,30 @@ def test_total_is_the_weighted_sum(trainer_in, recipe):
     assert losses["total"].item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
+def test_palette_loss_of_each_sample_s_own_artwork(trainer_in, recipe, paintings_folder):
+    coloured = dataclasses.replace(recipe, loss=dataclasses.replace(recipe.loss, palette_weight=50.0))
+    plain, coloured = trainer_in("plain", recipe), trainer_in("coloured", coloured)
+    photos, styles = plain.photos.batch(2, 32, torch.Generator().manual_seed(0)), torch.tensor([1, 0])
+    with torch.no_grad():
+        before, after = (trainer.losses(photos, styles, trainer.targets[(48,)]) for trainer in (plain, coloured))
+        painted = perceptual.palette(coloured.net(photos, coloured.net.codes[styles]))
+        files = [paintings_folder / coloured.recipe.style[style].file for style in styles]
+        artworks = torch.cat([perceptual.palette(read_picture(file, 48)[None]) for file in files])
+        wanted = perceptual.palette_loss(painted, artworks).mean()
+    assert float(before["palette"]) == 0 < float(after["palette"])
+    assert float(after["palette"]) == pytest.approx(float(wanted), rel=1e-5)
+    assert float(after["total"] - before["total"]) == pytest.approx(50 * float(wanted), rel=1e-4)
+
+
+def test_palette_loss_brings_the_artworks_colours(trainer_in, recipe):
+    loss = dataclasses.replace(recipe.loss, palette_weight=100.0, content_weight=0.0, tv_weight=0.0, repeat_shifts=())
+    styles = [dataclasses.replace(style, weight=1e-6) for style in recipe.style]
+    trainer = trainer_in("run", dataclasses.replace(recipe, loss=loss, style=styles, steps=60, learning_rate=5e-3))
+    trainer.run()
+    apart = [row[COLUMNS.index("palette")] for row in trainer.rows]
+    assert sum(apart[-10:]) < 0.6 * sum(apart[:10])
+
+
 def test_only_the_drawn_style_learns(trainer_in, recipe):
     trainer = trainer_in("run", recipe)
     photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0))
@@ -346,7 +371,7 @@ def test_only_the_drawn_style_learns(trainer_in, recipe):
 
 def test_repeat_loss_is_part_of_the_total(trainer_in, recipe):
     trainer = trainer_in("run", recipe)
-    assert set(trainer.targets[(48,)]) == {"relu1_2", "relu2_2", "repeat 2 0", "repeat 0 2"}
+    assert set(trainer.targets[(48,)]) == {"relu1_2", "relu2_2", "repeat 2 0", "repeat 0 2", "palette"}
     photos = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0))
     totals = []
     for weight in (0.0, 1.0, 2.0):
