@@ -9,6 +9,7 @@ relative to its target so that layers and paintings count alike):
         (with `regions` = R, each of R x R parts of the picture by itself, so that the paint goes everywhere)
       + w_i * identity: a painted photograph must stay nearer to its own photograph than to any other
       + w_a * rival: its style distance to its own artwork must stay below that to any other artwork, by a margin
+        (with `survival_goal`, `artwork_goal`: w_i and w_a of every style grow or shrink until that share holds)
       + w_k * palette: the colours of y have the distribution of those of s (`perceptual.palette_loss`)
       + w_t * temporal: the painting of the moved photograph is the moved painting (Wang et al. 2020, ReReVST)
       + w_l * teacher: the features of another net's painting, relative like content (with [teacher] in the recipe)
@@ -59,6 +60,8 @@ STRANGERS = 64
 BALANCED_ON = 16  # photographs
 LIGHTEST, HEAVIEST = 2.0, 16.0
 OXFORD_UNIT = 255 * 0.226  # grey levels in the standard deviation that torchvision's inputs are divided by
+GOAL_RATE = 0.05  # how fast weights with a goal follow it: the part by which one miss raises them
+GOAL_RANGE = 0.25, 8.0  # what such a weight is multiplied by, at least and at most
 PALETTE = "palette"  # among the Gram matrices of the artworks
 COLUMNS = (
     "step",
@@ -112,12 +115,24 @@ class Loss:
     identity_layer: str = "relu4_2"
     identity_margin: float = 0.1
     identity_weight: float = 0.0
+    survival_goal: float = 0.0  # above 0: share of a style's pictures that shall be nearest to their own photograph
     rival_margin: float = 0.05
     rival_weight: float = 0.0
+    artwork_goal: float = 0.0  # above 0: share of a style's pictures that shall be nearest to its own artwork
     palette_weight: float = 0.0
     temporal_weight: float = 0.0
     peak_weight: float = 0.0
     tv_weight: float = 10.0
+
+    @property
+    def goals(self) -> dict[str, tuple[float, float]]:
+        """The parts whose weight follows a goal, style by style: (the goal, the margin below which a sample reaches
+        it)."""
+        goals = {
+            "identity": (self.survival_goal, self.identity_margin),
+            "rival": (self.artwork_goal, self.rival_margin),
+        }
+        return {name: goal for name, goal in goals.items() if goal[0]}
 
     @property
     def style_distance(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
@@ -129,8 +144,8 @@ class Loss:
 class Stage:
     """A part of the schedule: square crops of `crop` pixels, `batch` of them a step, paintings of `style_size`
     pixels on their short side (larger paintings teach larger strokes), or of several sizes, whose Gram matrices are
-    averaged. The weights replace those of [loss] while the stage lasts: a body that starts from nothing must learn to
-    paint before it learns what not to paint over."""
+    averaged. The weights and goals replace those of [loss] while the stage lasts: a body that starts from nothing must
+    learn to paint before it learns what not to paint over."""
 
     share: float = 1.0
     crop: int = 128
@@ -139,6 +154,8 @@ class Stage:
     identity_weight: float | None = None
     rival_weight: float | None = None
     temporal_weight: float | None = None
+    survival_goal: float | None = None
+    artwork_goal: float | None = None
 
     @property
     def style_sizes(self) -> tuple[int, ...]:
@@ -146,8 +163,8 @@ class Stage:
 
     def loss(self, usual: Loss) -> Loss:
         """The losses of this stage."""
-        own = {name: getattr(self, name) for name in ("identity_weight", "rival_weight", "temporal_weight")}
-        return dataclasses.replace(usual, **{name: weight for name, weight in own.items() if weight is not None})
+        own = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.default is None}
+        return dataclasses.replace(usual, **{name: value for name, value in own.items() if value is not None})
 
 
 @dataclasses.dataclass
@@ -230,6 +247,13 @@ class Recipe:
                 f"the recipe {path} has regions out of range: from 1 to {max(1, smallest)} for its crops"
             )
         for stage in self.stage:
+            loss = stage.loss(self.loss)
+            for part, goal in (("identity", loss.survival_goal), ("rival", loss.artwork_goal)):
+                if not 0 <= goal < 1 or (goal and not getattr(loss, f"{part}_weight")):
+                    raise RtstyleError(
+                        f"the recipe {path} has a survival_goal or artwork_goal out of range: from 0 to below 1, and "
+                        f"none without {part}_weight"
+                    )
             sizes = stage.style_sizes or (0,)
             if min(stage.crop, *sizes) < 32 or stage.crop % 8 or stage.batch < 1 or stage.share <= 0:
                 raise RtstyleError(
@@ -332,6 +356,8 @@ class Trainer:
             [weight if s.weight is None else s.weight for s, weight in zip(recipe.artworks, usual, strict=True)],
             device=self.device,
         )
+        goals = {name for stage in recipe.stage for name in stage.loss(recipe.loss).goals}
+        self.pressure = {name: torch.ones_like(self.style_weights) for name in sorted(goals)}
         if recipe.passes:
             steps = math.ceil(recipe.passes * len(self.photos) / recipe.stage[0].batch)
             self.recipe = recipe = dataclasses.replace(recipe, steps=steps)
@@ -442,6 +468,18 @@ class Trainer:
                     rows.setdefault(name, []).append(matrix[0])
                 rows.setdefault(PALETTE, []).append(perceptual.palette(picture)[0])
         return {name: torch.stack(matrices) for name, matrices in rows.items()}
+
+    @torch.no_grad()
+    def follow_goals(self, found: dict[str, torch.Tensor], styles: torch.Tensor, loss: Loss) -> None:
+        """After a step: raise the weights of styles whose samples missed a goal and lower the others, so that they rest
+        where the goal's share of samples reaches it (dual ascent on a constraint for each style). What is only
+        practised on has no goals. `found` as `sample_losses` returns it."""
+        least, most = map(math.log, GOAL_RANGE)
+        shown = styles < len(self.recipe.style)
+        for name, (goal, margin) in loss.goals.items():
+            reached = (found[name] < margin).float()
+            logs = self.pressure[name].log().index_add(0, styles, GOAL_RATE * (goal - reached) * shown)
+            self.pressure[name] = logs.clamp(least, most).exp()
 
     @property
     def style_layers(self) -> list[str]:
@@ -571,11 +609,15 @@ class Trainer:
         apart = (again - warp(painted, grid)).div(255).square() * inside
         return apart.mean(dim=(1, 2, 3)) / inside.mean(dim=(1, 2, 3)).clamp_min(1e-3)
 
-    def losses(
+    def losses(self, *args, **options) -> dict[str, torch.Tensor]:
+        """`sample_losses`, their means over the batch."""
+        return {name: values.mean() for name, values in self.sample_losses(*args, **options).items()}
+
+    def sample_losses(
         self, photos: torch.Tensor, styles: torch.Tensor, targets: dict[str, torch.Tensor], motion=None, loss=None
-    ) -> dict:
-        """Mean losses over a batch: `total` and its parts. photos [N, 3, H, W], styles int64 [N]; `motion` as
-        `draw_motion` gives it, for the temporal loss; `loss` has the weights, the recipe's unless given."""
+    ) -> dict[str, torch.Tensor]:
+        """Losses of every sample of a batch, each [N]: `total` and its parts. photos [N, 3, H, W], styles int64 [N];
+        `motion` as `draw_motion` gives it, for the temporal loss; `loss` has the weights, the recipe's unless given."""
         loss = loss or self.recipe.loss
         peaks = [] if loss.peak_weight else None
         painted = self.paint(photos, styles, peaks)
@@ -611,15 +653,17 @@ class Trainer:
         tv = perceptual.total_variation(painted)
         outside = (F.relu(-painted) + F.relu(painted - 255)).div(255).square().mean(dim=(1, 2, 3))
         painting = self.style_weights[styles] * (style + loss.repeat_weight * repeat)
-        keeping = loss.content_weight * content + loss.identity_weight * identity
-        painting = painting + loss.rival_weight * rival + loss.palette_weight * palette
+        weights = {"identity": loss.identity_weight, "rival": loss.rival_weight}
+        weights |= {name: weights[name] * pressure[styles] for name, pressure in self.pressure.items()}
+        keeping = loss.content_weight * content + weights["identity"] * identity
+        painting = painting + weights["rival"] * rival + loss.palette_weight * palette
         steadying = loss.temporal_weight * temporal + loss.peak_weight * peak + loss.tv_weight * tv
         total = keeping + painting + steadying + 10 * outside
         teacher = torch.zeros_like(content)
         if self.teacher:
             teacher = self.teacher_loss(photos, found, styles)
             total = total + self.recipe.teacher.weight * teacher
-        parts = {
+        return {
             "total": total,
             "content": content,
             "identity": identity,
@@ -631,7 +675,6 @@ class Trainer:
             "peak": peak,
             "tv": tv,
         }
-        return {name: values.mean() for name, values in parts.items()}
 
     def draw_styles(self, count: int) -> torch.Tensor:
         """int64 [count]: which artwork each sample of a batch is painted after."""
@@ -651,7 +694,8 @@ class Trainer:
             group["lr"] = rate
         loss = stage.loss(self.recipe.loss)
         motion = self.draw_motion(photos) if loss.temporal_weight else None
-        losses = self.losses(photos, styles, self.targets[stage.style_sizes], motion, loss)
+        found = self.sample_losses(photos, styles, self.targets[stage.style_sizes], motion, loss)
+        losses = {name: values.mean() for name, values in found.items()}
         self.optimiser.zero_grad(set_to_none=True)
         losses["total"].backward()
         norm = torch.nn.utils.clip_grad_norm_(self.learning(), 10.0)
@@ -661,6 +705,7 @@ class Trainer:
                 f"the loss is no longer a number at step {self.step}: lower learning_rate in the recipe{kept}"
             )
         self.optimiser.step()
+        self.follow_goals(found, styles, loss)
         self.step += 1
         with torch.no_grad():
             decay = min(self.recipe.average, self.step / (self.step + 10))
@@ -716,6 +761,7 @@ class Trainer:
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.get_state(),
+            "pressure": self.pressure,
             "description": self.describe(),
         }
         torch.save(state, packed := io.BytesIO())  # torch's own writing turns a full disk into a riddle
@@ -740,6 +786,7 @@ class Trainer:
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
+        self.pressure = {name: state["pressure"][name].to(self.device) for name in self.pressure}
         self.step, self.seconds = state["step"], state["seconds"]
         self.started_from = state["description"]["training"]["init"]
         rows = []
@@ -766,6 +813,10 @@ class Trainer:
                 "style_weights": dict(
                     zip((s.name for s in self.recipe.style), self.style_weights.tolist(), strict=False)
                 ),
+                "pressure": {
+                    name: dict(zip((s.name for s in self.recipe.style), factors.tolist(), strict=False))
+                    for name, factors in self.pressure.items()
+                },
                 "stages": [dataclasses.asdict(stage) for stage in self.recipe.stage],
                 "learning_rate": self.recipe.learning_rate,
                 "photographs": len(self.photos),

@@ -492,6 +492,10 @@ def changed(old, new):
         (changed("style_size = 48", "style_size = []"), "style_size from 32"),
         (changed("style_size = 48", 'style_size = "large"'), "not understood"),
         (changed("[[stage]]", '[teacher]\nmodel = "studio"\nweight = 0\n\n[[stage]]'), r"\[teacher\] out of range"),
+        (changed("[loss]", "[loss]\nidentity_weight = 1.0\nsurvival_goal = 1.0"), "survival_goal.* below 1"),
+        (changed("[loss]", "[loss]\nsurvival_goal = 0.9"), "survival_goal.* none without identity_weight"),
+        (changed("[loss]", "[loss]\nartwork_goal = 0.9"), "artwork_goal.* none without rival_weight"),
+        (changed("crop = 32", "crop = 32\nartwork_goal = -0.1"), "artwork_goal out of range"),
         (changed("[loss]", "[loss]\nabsolute = true\nsymmetric = true"), "absolute and symmetric losses: choose one"),
         (changed("[[stage]]", "[teacher]\nweight = 1\n\n[[stage]]"), "not understood.*model"),
         (changed("steps = 30", "steps = 0"), "needs steps"),
@@ -655,6 +659,64 @@ def test_a_stage_may_weigh_losses_otherwise(trainer_in, recipe):
         )
     assert plain["identity"] == strict["identity"] > 0
     assert float(strict["total"] - plain["total"]) == pytest.approx(2 * float(plain["identity"]), rel=1e-3)
+
+
+@pytest.fixture
+def recipe_with_goals(short_recipe):
+    loss = dataclasses.replace(
+        short_recipe.loss,
+        identity_layer="relu2_2",
+        identity_weight=1.0,
+        survival_goal=0.75,
+        rival_weight=2.0,
+        rival_margin=0.5,
+        artwork_goal=0.9,
+    )
+    return dataclasses.replace(short_recipe, loss=loss)
+
+
+def test_weights_follow_their_goals(trainer_in, recipe_with_goals):
+    """A sample beyond the margin counts as missed. By hand: a factor of e^(rate (goal - reached)) a sample, style by
+    style, within bounds; nothing for what is only practised on; and the total is weighed by it."""
+    practice = [dataclasses.replace(recipe_with_goals.style[0], name="practised")]
+    trainer = trainer_in("run", dataclasses.replace(recipe_with_goals, practice=practice))
+    loss = trainer.recipe.loss
+    found = {"identity": torch.tensor([0.3, 0.05, 0.05, 0.3]), "rival": torch.tensor([0.0, 0.49, 0.51, 9.0])}
+    trainer.follow_goals(found, torch.tensor([0, 0, 1, 2]), loss)
+    rate = train.GOAL_RATE
+    torch.testing.assert_close(
+        trainer.pressure["identity"], torch.tensor([rate * (0.75 + 0.75 - 1), rate * (0.75 - 1), 0.0]).exp()
+    )
+    torch.testing.assert_close(trainer.pressure["rival"], torch.tensor([rate * (0.9 - 1) * 2, rate * 0.9, 0.0]).exp())
+    for _ in range(200):
+        trainer.follow_goals(found, torch.tensor([0, 0, 1, 2]), dataclasses.replace(loss, survival_goal=0.0))
+    assert trainer.pressure["rival"].tolist() == pytest.approx([train.GOAL_RANGE[0], train.GOAL_RANGE[1], 1.0])
+    assert trainer.pressure["identity"][1] == pytest.approx(math.exp(rate * (0.75 - 1)))  # no goal, no change
+
+    photos, styles = trainer.photos.batch(2, 32, torch.Generator().manual_seed(0)), torch.tensor([0, 1])
+    with torch.no_grad():
+        before = trainer.sample_losses(photos, styles, trainer.targets[(48,)])
+        trainer.pressure["identity"][1] += 3.0
+        trainer.pressure["rival"][0] += 5.0
+        after = trainer.sample_losses(photos, styles, trainer.targets[(48,)])
+    assert before["identity"][1] > 0 and before["rival"][0] > 0
+    wanted = torch.stack([2.0 * 5.0 * before["rival"][0], 1.0 * 3.0 * before["identity"][1]])
+    torch.testing.assert_close(after["total"] - before["total"], wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_a_run_with_goals_resumes_bit_for_bit(trainer_in, recipe_with_goals):
+    whole = trainer_in("whole", recipe_with_goals)
+    whole.run()
+    assert any(factor != 1 for factors in whole.pressure.values() for factor in factors.tolist())
+    resumed = trainer_in("parts", recipe_with_goals)
+    with pytest.raises(KeyboardInterrupt):
+        resumed.run(interrupt_after(SHORT // 2))
+    resumed = trainer_in("parts", recipe_with_goals, resume=True)
+    resumed.run()
+    assert_same_run(whole, resumed)
+    told = whole.describe()["training"]["pressure"]
+    assert told == resumed.describe()["training"]["pressure"]
+    assert set(told["rival"]) == {style.name for style in recipe_with_goals.style}
 
 
 def test_peaks_are_part_of_the_total(trainer_in, recipe):
