@@ -132,7 +132,8 @@ def test_a_server_that_comes_back_is_painted_again(server, painter):
 
 
 def test_switching_styles_costs_nothing(painter):
-    """Frame times while styles are switched all the time and while they are not, alternating; no memory is kept."""
+    """Frame times while styles are switched all the time and while they are not, alternating, the best round of each,
+    because other work on the machine only adds to them; no memory is kept."""
     frame = np.random.default_rng(0).integers(0, 255, (96, 160, 3), np.uint8)
 
     class Still:
@@ -155,6 +156,6 @@ def test_switching_styles_costs_nothing(painter):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         live.run(frames=150)
         grown.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-        times[switching] += np.diff(stamps[10:]).tolist()
-    assert np.percentile(times[True], 90) < 1.5 * np.percentile(times[False], 90)
+        times[switching].append(np.percentile(np.diff(stamps[10:]), 90))
+    assert min(times[True]) < 1.5 * min(times[False])
     assert sum(grown[2:]) < 8 * 1024, "kilobytes kept"
