@@ -57,10 +57,11 @@ from rtstyle.files import written_beside
 
 STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
 STRANGERS = 64
+LINED_UP = 256  # photographs that the weaker half of the strangers is chosen from
 BALANCED_ON = 16  # photographs
 LIGHTEST, HEAVIEST = 2.0, 16.0
 OXFORD_UNIT = 255 * 0.226  # grey levels in the standard deviation that torchvision's inputs are divided by
-GOAL_RATE = 0.05  # how fast weights with a goal follow it: the part by which one miss raises them
+GOAL_RATE = 0.1  # how fast weights with a goal follow it: the part by which one miss raises them
 GOAL_RANGE = 0.25, 8.0  # what such a weight is multiplied by, at least and at most
 PALETTE = "palette"  # among the Gram matrices of the artworks
 COLUMNS = (
@@ -503,15 +504,23 @@ class Trainer:
 
     def stranger_features(self) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
         """Features of STRANGERS fixed photographs for the identity loss, and their squared lengths,
-        {crop: ([STRANGERS, D], [STRANGERS])}."""
+        {crop: ([STRANGERS, D], [STRANGERS])}.
+
+        Half are any photographs, half the weakest of LINED_UP others: photographs of weak features are the nearest to
+        whatever lies far from everything (hubs; Radovanovic et al., JMLR 2010), as strong paintings do.
+        """
         features = {}
+        layer = self.recipe.loss.identity_layer
         for crop in sorted({stage.crop for stage in self.recipe.stage}):
             generator = torch.Generator().manual_seed(self.recipe.seed)
-            photos = self.photos.batch(STRANGERS, crop, generator)
-            layer = self.recipe.loss.identity_layer
-            with torch.no_grad():
-                found = torch.cat([self.vgg(photo[None], [layer])[layer].flatten(1) for photo in photos]).float()
-            features[crop] = found, found.square().sum(1)
+            found: list[tuple[float, torch.Tensor]] = []
+            for place in range(STRANGERS // 2 + LINED_UP):
+                with torch.no_grad():
+                    one = self.vgg(self.photos.batch(1, crop, generator), [layer])[layer].flatten(1).float()
+                found.append((float(one.square().sum()), one))
+                if place >= STRANGERS:
+                    found.pop(max(range(STRANGERS // 2, len(found)), key=lambda k: found[k][0]))
+            features[crop] = torch.cat([one for _, one in found]), torch.tensor([n for n, _ in found]).to(self.device)
         return features
 
     def content_distance(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

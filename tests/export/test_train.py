@@ -582,6 +582,22 @@ def test_identity_loss_wants_the_own_photograph_nearest(trainer_in, recipe):
     torch.testing.assert_close(trainer.identity_loss(painted, own, 32), wanted)
 
 
+def test_half_of_the_strangers_are_the_weakest_of_many(trainer_in, recipe, monkeypatch):
+    monkeypatch.setattr(train, "STRANGERS", 4)
+    monkeypatch.setattr(train, "LINED_UP", 10)
+    loss = dataclasses.replace(recipe.loss, identity_layer="relu2_2", identity_weight=2.0)
+    trainer = trainer_in("run", dataclasses.replace(recipe, loss=loss))
+    generator = torch.Generator().manual_seed(recipe.seed)
+    with torch.no_grad():
+        drawn = [trainer.vgg(trainer.photos.batch(1, 32, generator), ["relu2_2"])["relu2_2"] for _ in range(12)]
+    squares = torch.stack([one.float().square().sum() for one in drawn])
+    features, found = trainer.strangers[32]
+    assert features.shape == (4, drawn[0].numel())
+    torch.testing.assert_close(found[:2], squares[:2])
+    torch.testing.assert_close(found[2:].sort().values, squares[2:].sort().values[:2])
+    torch.testing.assert_close(features.square().sum(1), found)
+
+
 def test_identity_loss_is_part_of_the_total(trainer_in, recipe):
     photos, totals = None, []
     for weight in (1.0, 2.0, 3.0):
