@@ -116,24 +116,21 @@ class Loss:
     identity_layer: str = "relu4_2"
     identity_margin: float = 0.1
     identity_weight: float = 0.0
-    survival_goal: float = 0.0  # above 0: share of a style's pictures that shall be nearest to their own photograph
+    survival_goal: float = 0.0  # above 0: share of a style's pictures that shall keep the margin
     rival_margin: float = 0.05
     rival_weight: float = 0.0
-    artwork_goal: float = 0.0  # above 0: share of a style's pictures that shall be nearest to its own artwork
+    artwork_goal: float = 0.0  # above 0: share of a style's pictures that shall keep the margin
     palette_weight: float = 0.0
     temporal_weight: float = 0.0
     peak_weight: float = 0.0
     tv_weight: float = 10.0
 
     @property
-    def goals(self) -> dict[str, tuple[float, float]]:
-        """The parts whose weight follows a goal, style by style: (the goal, the margin below which a sample reaches
-        it)."""
-        goals = {
-            "identity": (self.survival_goal, self.identity_margin),
-            "rival": (self.artwork_goal, self.rival_margin),
-        }
-        return {name: goal for name, goal in goals.items() if goal[0]}
+    def goals(self) -> dict[str, float]:
+        """The parts of the loss whose weight follows a goal, style by style: the share of samples where the part shall
+        be zero."""
+        goals = {"identity": self.survival_goal, "rival": self.artwork_goal}
+        return {name: goal for name, goal in goals.items() if goal}
 
     @property
     def style_distance(self) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
@@ -477,8 +474,8 @@ class Trainer:
         practised on has no goals. `found` as `sample_losses` returns it."""
         least, most = map(math.log, GOAL_RANGE)
         shown = styles < len(self.recipe.style)
-        for name, (goal, margin) in loss.goals.items():
-            reached = (found[name] < margin).float()
+        for name, goal in loss.goals.items():
+            reached = (found[name] <= 0).float()
             logs = self.pressure[name].log().index_add(0, styles, GOAL_RATE * (goal - reached) * shown)
             self.pressure[name] = logs.clamp(least, most).exp()
 
