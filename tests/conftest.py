@@ -12,9 +12,11 @@ from PIL import Image
 # Background jobs of a shell ignore Ctrl-C, and so would every program that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# These look at clocks while real servers, windows and threads run. On a machine that is busy with other work one may
-# come late once; a fault comes every time.
-REAL_TIME = {f"test_{name}" for name in ("camera", "live", "outputs", "pipeline", "stills", "stream", "window")}
+# These look at clocks while real nets, servers, windows and threads run. On a machine that is busy with other work one
+# may come late once; a fault comes every time.
+REAL_TIME = {
+    f"test_{name}" for name in ("bench", "camera", "live", "outputs", "pipeline", "stills", "stream", "window")
+}
 
 
 def pytest_collection_modifyitems(items):

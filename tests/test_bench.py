@@ -458,7 +458,7 @@ def test_frames_abreast_are_the_same_frames_and_timed_by_the_frame(peers, tmp_pa
 
 def test_the_roofline_of_a_small_frame():
     script = Path(__file__).resolve().parent.parent / "benchmarks" / "roofline.py"
-    done = run_python(script, "--size", "96x64", "--runs", 3, "--seconds", 0.1, "--threads", 1)
+    done = run_python(script, "--size", "96x64", "--runs", 3, "--seconds", 0.5, "--threads", 1)
     assert done.returncode == 0, done.stderr
     rows = {cells[1]: cells[2:-1] for line in done.stdout.splitlines() if (cells := line.split("|"))[1:]}
     rows = {name.strip(): [cell.strip(" *") for cell in cells] for name, cells in rows.items()}
