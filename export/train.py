@@ -816,13 +816,8 @@ class Trainer:
                 "steps": self.step,
                 "loss": loss,
                 "teacher": self.recipe.teacher and dataclasses.asdict(self.recipe.teacher),
-                "style_weights": dict(
-                    zip((s.name for s in self.recipe.style), self.style_weights.tolist(), strict=False)
-                ),
-                "pressure": {
-                    name: dict(zip((s.name for s in self.recipe.style), factors.tolist(), strict=False))
-                    for name, factors in self.pressure.items()
-                },
+                "style_weights": self.by_style(self.style_weights),
+                "pressure": {name: self.by_style(factors) for name, factors in self.pressure.items()},
                 "stages": [dataclasses.asdict(stage) for stage in self.recipe.stage],
                 "learning_rate": self.recipe.learning_rate,
                 "photographs": len(self.photos),
@@ -833,6 +828,10 @@ class Trainer:
                 "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
             },
         }
+
+    def by_style(self, values: torch.Tensor) -> dict[str, float]:
+        """Numbers of the artworks [S] under the names of those that are shown."""
+        return dict(zip((style.name for style in self.recipe.style), values.tolist(), strict=False))
 
     def averaged_net(self) -> networks.Body:
         """The net with the averaged weights and the styles that are shown, on the CPU: what is exported."""

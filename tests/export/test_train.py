@@ -49,6 +49,15 @@ def interrupt_after(steps):
     return callback
 
 
+def interrupted_and_resumed(trainer_in, recipe):
+    """The trainer of a run that was stopped half-way and went on to its end."""
+    with pytest.raises(KeyboardInterrupt):
+        trainer_in("parts", recipe).run(interrupt_after(SHORT // 2))
+    resumed = trainer_in("parts", recipe, resume=True)
+    resumed.run()
+    return resumed
+
+
 def read_losses(folder):
     with open(folder / "losses.csv", newline="") as file:
         return list(csv.reader(file))
@@ -649,11 +658,7 @@ def test_a_temporal_run_learns_and_resumes_bit_for_bit(trainer_in, moving_recipe
     told = []
     whole.run(told.append)
     assert all(p.losses["temporal"] > 0 for p in told)
-    resumed = trainer_in("parts", moving_recipe)
-    with pytest.raises(KeyboardInterrupt):
-        resumed.run(interrupt_after(SHORT // 2))
-    resumed = trainer_in("parts", moving_recipe, resume=True)
-    resumed.run()
+    resumed = interrupted_and_resumed(trainer_in, moving_recipe)
     assert_same_run(whole, resumed)
 
 
@@ -724,11 +729,7 @@ def test_a_run_with_goals_resumes_bit_for_bit(trainer_in, recipe_with_goals):
     whole = trainer_in("whole", recipe_with_goals)
     whole.run()
     assert any(factor != 1 for factors in whole.pressure.values() for factor in factors.tolist())
-    resumed = trainer_in("parts", recipe_with_goals)
-    with pytest.raises(KeyboardInterrupt):
-        resumed.run(interrupt_after(SHORT // 2))
-    resumed = trainer_in("parts", recipe_with_goals, resume=True)
-    resumed.run()
+    resumed = interrupted_and_resumed(trainer_in, recipe_with_goals)
     assert_same_run(whole, resumed)
     told = whole.describe()["training"]["pressure"]
     assert told == resumed.describe()["training"]["pressure"]
