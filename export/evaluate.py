@@ -46,7 +46,7 @@ from rtstyle import catalog, perceptual, providers
 from rtstyle.errors import RtstyleError, UsageError
 from rtstyle.export import measures, yardstick
 from rtstyle.export.data import list_pictures, read_picture
-from rtstyle.export.train import Recipe, Style
+from rtstyle.export.recipe import Recipe, Style
 from rtstyle.files import written_beside
 from rtstyle.sheet import draw_grid
 

@@ -8,6 +8,8 @@ Dumoulin, Shlens and Kudlur, "A Learned Representation For Artistic Style", ICLR
 
 Each body describes itself once, in `paint`, in terms of a few operations. `TorchOps` below carries them
 out for training; `rtstyle.export.to_onnx.OnnxOps` writes them down as an ONNX graph.
+
+Borders are reflected in every layer, because zeros would paint a frame around the picture.
 """
 
 from __future__ import annotations
@@ -27,17 +29,26 @@ EPS_GREY = EPS * 127.5**2
 # patch shows as a blot (the droplets of Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN").
 # Edges of photographs rarely reach this many standard deviations, blots go to 15 and more.
 PEAK = 6.0
+CANVAS_SIDE = 128  # positions at a quarter of the picture's size, after which the canvas repeats
 
 
 class TorchOps:
     """The operations of `paint` on float tensors [N, C, H, W]; `code` is [K] or one row a sample [N, K]. `peaks` is a
-    list to which `active` adds how far its values go beyond PEAK, one tensor [N] a layer."""
+    list to which `active` adds how far its values go beyond PEAK, one tensor [N] a layer. `offsets` are the (row,
+    column) of the canvas that each sample gets in its corner, (0, 0) by default."""
 
-    def __init__(self, code: torch.Tensor, stride: int, least: int, peaks: list[torch.Tensor] | None = None):
+    def __init__(
+        self,
+        code: torch.Tensor,
+        stride: int,
+        least: int,
+        peaks: list[torch.Tensor] | None = None,
+        offsets: torch.Tensor | None = None,
+    ):
         self.code = code if code.dim() == 2 else code[None]
         self.stride, self.least = stride, least
         self.at = 0
-        self.peaks = peaks
+        self.peaks, self.offsets = peaks, offsets
 
     def image(self, x, margin: int):
         """Reflect the borders: `margin` on every side; below and to the right also up to a multiple of the
@@ -45,29 +56,24 @@ class TorchOps:
         below, right = (margin + max(-size % self.stride, self.least - size) for size in x.shape[2:])
         return F.pad(x, [margin, right, margin, below], mode="reflect")
 
-    def conv(self, module: nn.Conv2d, x, zeros: int = 0):
-        """`zeros` many of them on every side first."""
-        return F.conv2d(x, module.weight, module.bias, module.stride, zeros, groups=module.groups)
+    def conv(self, module: nn.Conv2d, x):
+        return F.conv2d(x, module.weight, module.bias, module.stride, dilation=module.dilation)
+
+    def centered(self, module: nn.Conv2d, x):
+        """The convolution of x - 127.5, for grey levels. The middle is taken off within the convolution, so that its
+        sums are small before they are rounded."""
+        return F.conv2d(x, module.weight, -127.5 * module.weight.sum((1, 2, 3)), module.stride)
 
     def norm(self, x, channels: int, eps: float = EPS):
         scale, shift = self._next(channels)
         return InstanceNorm.apply(x, scale, shift, eps)
 
     def active(self, x, channels: int, eps: float = EPS):
-        """relu(norm(x)) less its value where x is at its mean: zero on a flat frame, so that zeros around it are no
-        border. What a channel loses everywhere, the next normalisation would take away all the same."""
-        scale, shift = self._next(channels)
-        y = InstanceNorm.apply(x, scale, shift, eps)
+        """relu(norm(x))"""
+        y = self.norm(x, channels, eps)
         if self.peaks is not None:
             self.peaks.append(F.relu(y.abs() - PEAK).square().mean(dim=(1, 2, 3)))
-        return F.relu(y) - F.relu(shift)
-
-    def scaled(self, x, channels: int, zero: bool = True):
-        """`active` without the normalisation: the contrast of x stays. Without `zero` a flat frame becomes relu(shift),
-        a ground of the style's own."""
-        scale, shift = self._next(channels)
-        y = F.relu(x * scale + shift)
-        return y - F.relu(shift) if zero else y
+        return F.relu(y)
 
     def _next(self, channels: int):
         scale, shift = self.code[:, self.at : self.at + 2 * channels].unflatten(1, (2, channels, 1, 1)).unbind(1)
@@ -87,22 +93,32 @@ class TorchOps:
         """Every pixel twice in each direction."""
         return F.interpolate(x, scale_factor=2, mode="nearest")
 
-    def from_first(self, x):
-        """Less its first pixel: nothing to a normalised convolution, but a flat frame is then zero exactly, and stays
-        so. Rounding would leave traces of it that a dozen normalisations blow up to a picture."""
-        return x - x[:, :, :1, :1]
-
     def reflect(self, x, pad: int):
         return F.pad(x, [pad] * 4, mode="reflect")
+
+    def canvas(self, canvas: Canvas, x, channels: int):
+        """x plus the tile, normalised over itself, scaled and shifted by the code, where the gate is open."""
+        scale, shift = self._next(channels)
+        ground = F.instance_norm(F.conv2d(canvas.tile.to(x.dtype), canvas.mix.weight.to(x.dtype)).float(), eps=EPS)[0]
+        side, (height, width) = ground.shape[-1], x.shape[2:]
+        starts = [(0, 0)] if self.offsets is None else self.offsets.tolist()
+        parts = []
+        for top, left in starts:
+            rows = (torch.arange(height, device=x.device) + top) % side
+            columns = (torch.arange(width, device=x.device) + left) % side
+            parts.append(ground[:, rows][:, :, columns])
+        gate = torch.sigmoid(self.conv(canvas.gate, x))
+        return x + ((torch.stack(parts) * scale + shift) * gate).to(x.dtype)
 
     def head(self, module: nn.Conv2d, x):
         """The last convolution: colours in grey levels, not yet clamped."""
         return self.conv(module, x) * 127.5 + 127.5
 
     def resize_head(self, module: nn.Conv2d, x):
-        """Nearest-resize by 2, then a 5x5 convolution, as one 3x3 convolution and a pixel shuffle."""
-        weight, bias = fold_resize(module.weight), module.bias.repeat_interleave(4)
-        return F.pixel_shuffle(F.conv2d(x, weight, bias), 2) * 127.5 + 127.5
+        """Nearest-resize by 2, then a 5x5 convolution, as one 3x3 convolution and a pixel shuffle; then the colours
+        are normalised, so that the code sets their mean and contrast."""
+        y = F.pixel_shuffle(F.conv2d(x, fold_resize(module.weight)), 2).float()
+        return self.norm(y, module.out_channels) * 127.5 + 127.5
 
 
 class InstanceNorm(torch.autograd.Function):
@@ -161,33 +177,14 @@ def fold_resize(weight: torch.Tensor) -> torch.Tensor:
     return folded.reshape(out, channels, 4, 3, 3).transpose(1, 2).reshape(out * 4, channels, 3, 3)
 
 
-def conv(cin: int, cout: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False) -> nn.Conv2d:
-    return nn.Conv2d(cin, cout, kernel, stride, groups=groups, bias=bias)
+def conv(cin: int, cout: int, kernel: int, stride: int = 1, dilation: int = 1, bias: bool = False) -> nn.Conv2d:
+    return nn.Conv2d(cin, cout, kernel, stride, dilation=dilation, bias=bias)
 
 
 def same(op, module: nn.Conv2d, x):
     """A convolution that keeps the size (or halves it): its borders are reflected, because zeros there show up
     as a painted frame around the picture."""
-    return op.conv(module, op.reflect(x, module.kernel_size[0] // 2))
-
-
-def inner(op, module: nn.Conv2d, x):
-    """The same with zeros around, for what `active` gives: runtimes pad with zeros inside the convolution, and
-    reflecting costs a copy."""
-    return op.conv(module, x, zeros=module.kernel_size[0] // 2)
-
-
-class Separable(nn.Module):
-    """Depthwise and pointwise convolution: cheap mixing of space and channels."""
-
-    def __init__(self, cin: int, cout: int, stride: int = 1, kernel: int = 3):
-        super().__init__()
-        self.depthwise = conv(cin, cin, kernel, stride, groups=cin)
-        self.pointwise = conv(cin, cout, 1)
-
-    def paint(self, op, x, normalised: bool = True):
-        x = op.conv(self.pointwise, inner(op, self.depthwise, x))
-        return (op.active if normalised else op.scaled)(x, self.pointwise.out_channels)
+    return op.conv(module, op.reflect(x, module.kernel_size[0] // 2 * module.dilation[0]))
 
 
 class Residual(nn.Module):
@@ -196,6 +193,38 @@ class Residual(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.conv1, self.conv2 = conv(width, width, 3), conv(width, width, 3)
+
+
+class Canvas(nn.Module):
+    """Something to paint on where the photograph is empty: a tile of features, added to those of the photograph.
+
+    Convolutions have nothing to work on in a flat wall but its noise, which they amplify to the same wave everywhere
+    and to another one in the next frame. The tile is learned from smooth noise of several scales on; the style code
+    says how much of each of its features a style wants; the gate, which sees the photograph's features, closes over
+    detail. It repeats after CANVAS_SIDE positions.
+    """
+
+    def __init__(self, width: int, depth: int = 16, generator: torch.Generator | None = None):
+        super().__init__()
+        self.tile = nn.Parameter(smooth_noise(depth, CANVAS_SIDE, generator))
+        self.mix = conv(depth, width, 1)
+        self.gate = conv(width, 1, 1, bias=True)
+
+
+def smooth_noise(depth: int, side: int, generator: torch.Generator | None = None) -> torch.Tensor:
+    """[1, depth, side, side]: the sum of Gaussian noise smoothed over 2, 4, 8 and 16 positions, each with deviation 1.
+    It continues over its borders."""
+    total = torch.zeros(1, depth, side, side)
+    for scale in (2, 4, 8, 16):
+        noise = torch.randn(1, depth, side, side, generator=generator)
+        reach = 2 * scale
+        line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / (scale / 2)) ** 2)
+        for shape in ((-1, 1), (1, -1)):
+            kernel = line.view(1, 1, *shape).expand(depth, 1, -1, -1)
+            pad = [reach, reach, 0, 0] if shape[0] == 1 else [0, 0, reach, reach]
+            noise = F.conv2d(F.pad(noise, pad, mode="circular"), kernel, groups=depth)
+        total += noise / noise.std((2, 3), keepdim=True)
+    return total / 2
 
 
 class Body(nn.Module):
@@ -207,7 +236,6 @@ class Body(nn.Module):
 
     stride: int
     least: int  # sides that the innermost reflection needs, in pixels
-    dense: bool  # made of full convolutions, which gain by bf16 on a CPU too; depthwise ones do not
     config: dict
 
     def start_codes(self, styles: int, generator: torch.Generator | None = None) -> None:
@@ -222,25 +250,24 @@ class Body(nn.Module):
             rows.append(torch.cat(parts))
         self.codes = nn.Parameter(torch.stack(rows))
 
+    def start_colors(self, means: torch.Tensor, deviations: torch.Tensor) -> None:
+        """Begin with these colours of the styles, [S, 3] each, in grey levels; nothing where a body does not normalise
+        its colours."""
+
     def norm_channels(self) -> list[int]:
         """Channels of every layer with scale and shift, in the order in which a code lists them."""
-        return self._spied().channels
-
-    def normalised_layers(self) -> int:
-        """How many of those layers normalise, too."""
-        return self._spied().normalised
-
-    def floored_layers(self) -> int:
-        """How many of those layers turn into nothing on a flat frame: the rest end in a ground of the style's own."""
-        return self._spied().floored
-
-    def _spied(self) -> _NormSpy:
         spy = _NormSpy()
         self.paint(spy, None)
-        return spy
+        return spy.channels
 
-    def forward(self, x: torch.Tensor, code: torch.Tensor, peaks: list[torch.Tensor] | None = None) -> torch.Tensor:
-        return self.paint(TorchOps(code, self.stride, self.least, peaks), x)
+    def forward(
+        self,
+        x: torch.Tensor,
+        code: torch.Tensor,
+        peaks: list[torch.Tensor] | None = None,
+        offsets: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        return self.paint(TorchOps(code, self.stride, self.least, peaks, offsets), x)
 
     @torch.no_grad()
     def stylize(self, frames: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
@@ -267,70 +294,78 @@ class _NormSpy:
 
     def __init__(self):
         self.channels: list[int] = []
-        self.normalised = self.floored = 0
 
-    def norm(self, x, channels, *args, **kwargs):
+    def norm(self, x, channels, *args):
         self.channels.append(channels)
-        self.normalised += 1
 
-    def active(self, x, channels, *args, **kwargs):
-        self.norm(x, channels)
-        self.floored += 1
+    active = norm
 
-    def scaled(self, x, channels, zero: bool = True):
+    def canvas(self, canvas, x, channels):
         self.channels.append(channels)
-        self.floored += zero
+
+    def resize_head(self, module, x):
+        self.channels.append(module.out_channels)
 
     def __getattr__(self, name):
         return lambda *args, **kwargs: None
 
 
 class Live(Body):
-    """The small body for CPUs, laptops and browsers: about 0.1 M parameters.
+    """The small body for CPUs, laptops and browsers: about 0.1 M parameters, and the canvas.
 
-    Almost nothing happens at full size: a strided stem goes to half size at once, the work is done by
-    depthwise-separable blocks at a quarter and an eighth, and the head leaves half size for full size by
-    a folded resize-convolution. Behind the blocks at an eighth nothing is normalised any more: see PEAK.
+    Nothing happens at full size: a strided stem goes to half size at once, the work is done by residual 3x3
+    convolutions at a quarter, and the head leaves half size for full size by a folded resize-convolution. No skips
+    from before the blocks to behind them: they let the photograph through, and the net then only hatches it. The
+    blocks are dilated by turns, for long strokes; 1, 2, 3 leave no gaps (Wang et al. 2018, "Understanding Convolution
+    for Semantic Segmentation"). Every layer is normalised, the three output channels too, which gives each style its
+    palette and contrast.
     """
 
     name = "live"
-    stride = 8
-    least = 24  # three positions at an eighth, for 5x5 filters
-    dense = False
+    stride = 4
 
-    def __init__(self, styles: int = 1, widths=(16, 48, 112), blocks=(1, 5, 2), generator=None):
+    def __init__(self, styles: int = 1, widths=(16, 32), dilations=(1, 2, 3, 1, 2, 3), generator=None):
         super().__init__()
-        self.config = {"widths": list(widths), "blocks": list(blocks)}
-        half, quarter, eighth = widths
-        self.widths = tuple(widths)
+        self.config = {"widths": list(widths), "dilations": list(dilations)}
+        half, quarter = self.widths = tuple(widths)
+        self.least = 4 * (max(dilations) + 1)  # positions at a quarter that the innermost reflection needs
         self.stem = conv(3, half, 6, 2)
         self.down4 = conv(half, quarter, 3, 2)
-        self.quarter_in = nn.ModuleList(Separable(quarter, quarter) for _ in range(blocks[0]))
-        self.down8 = Separable(quarter, eighth, 2)
-        # 3x3 filters amplify the shortest wave of their grid most of all, which paints wallpaper; 5x5 ones need not
-        self.eighth = nn.ModuleList(Separable(eighth, eighth, kernel=5) for _ in range(blocks[1]))
-        self.up4 = conv(eighth, quarter, 1)
-        self.quarter_out = nn.ModuleList(Separable(quarter, quarter) for _ in range(blocks[2]))
-        self.up2 = conv(quarter, half, 1)
-        self.merge2 = conv(half, half, 3)
-        self.head = conv(half, 3, 5, bias=True)
+        self.canvas = Canvas(quarter, generator=generator)
+        self.blocks = nn.ModuleList(conv(quarter, quarter, 3, dilation=d) for d in dilations)
+        self.narrow = conv(quarter, half, 3)
+        self.up2 = conv(half, half, 3)
+        self.head = conv(half, 3, 5)
         self.start_codes(styles, generator)
+        with torch.no_grad():
+            at = 2 * (half + quarter)
+            self.codes[:, at : at + quarter] *= 0.3  # the canvas: a hint of it
+
+    @torch.no_grad()
+    def start_colors(self, means, deviations):
+        self.codes[:, -6:-3] = deviations / 127.5
+        self.codes[:, -3:] = means / 127.5 - 1
 
     def paint(self, op, x):
-        half, quarter, _ = self.widths
-        a = op.active(op.conv(self.stem, op.from_first(op.image(x, 2))), half, EPS_GREY)
-        b = op.active(inner(op, self.down4, a), quarter)
-        for block in self.quarter_in:
-            b = op.add(b, block.paint(op, b))
-        c = self.down8.paint(op, b)
-        for block in self.eighth:
-            c = op.add(c, block.paint(op, c))
-        b = op.add(b, op.up(op.conv(self.up4, c)))
-        for block in self.quarter_out:
-            b = block.paint(op, b, normalised=False)
-        a = op.add(a, op.up(op.conv(self.up2, b)))
-        a = op.scaled(inner(op, self.merge2, a), half, zero=False)
-        return op.resize_head(self.head, op.reflect(a, 1))
+        half, quarter = self.widths
+        # Borders are reflected where that is cheapest: what each convolution eats was put around the layer before
+        x = op.active(op.centered(self.stem, op.image(x, 4)), half, EPS_GREY)
+        x = op.active(op.conv(self.down4, x), quarter)
+        x = op.canvas(self.canvas, x, quarter)
+        for block in self.blocks:
+            x = op.add(x, op.active(same(op, block, x), quarter))
+        x = op.active(same(op, self.narrow, x), half)
+        x = op.active(op.conv(self.up2, op.up(op.reflect(x, 1))), half)
+        return op.resize_head(self.head, x)
+
+
+class Studio(Live):
+    """The same with more of everything, for stills and GPUs."""
+
+    name = "studio"
+
+    def __init__(self, styles: int = 1, widths=(32, 80), dilations=(1, 2, 3, 1, 2, 3, 1, 2, 3, 1), generator=None):
+        super().__init__(styles, widths, dilations, generator)
 
 
 class Johnson(Body):
@@ -341,7 +376,6 @@ class Johnson(Body):
     name = "johnson"
     stride = 4
     least = 16
-    dense = True
     eps = 1e-5
 
     def __init__(self, styles: int = 1, widths=(32, 64, 128), blocks=(5,), generator=None):
@@ -352,7 +386,8 @@ class Johnson(Body):
         self.conv2 = conv(full, half, 3, 2)
         self.conv3 = conv(half, quarter, 3, 2)
         self.residuals = nn.ModuleList(Residual(quarter) for _ in range(blocks[0]))
-        self.up2 = conv(quarter, half, 3)
+        self.narrow = conv(quarter, half, 3)
+        self.up2 = conv(half, half, 3)
         self.up1 = conv(half, full, 3)
         self.head = conv(full, 3, 9, bias=True)
         self.start_codes(styles, generator)
@@ -370,30 +405,11 @@ class Johnson(Body):
         return op.head(self.head, op.reflect(x, 4))
 
 
-class Studio(Johnson):
-    """Johnson's net, built like `Live`: a flat frame is zero throughout, so that it stays flat and zeros do for
-    borders, and it grows smoothly."""
-
-    name = "studio"
-
-    def paint(self, op, x):
-        full, half, quarter = self.widths
-        x = op.active(op.conv(self.conv1, op.from_first(op.image(x, 4))), full, EPS_GREY)
-        x = op.active(inner(op, self.conv2, x), half)
-        x = op.active(inner(op, self.conv3, x), quarter)
-        for block in self.residuals:
-            y = op.active(inner(op, block.conv1, x), quarter)
-            x = op.add(x, op.active(inner(op, block.conv2, y), quarter))
-        x = op.scaled(inner(op, self.up2, op.up(x)), half)
-        x = op.scaled(inner(op, self.up1, op.up(x)), full, zero=False)
-        return op.head(self.head, op.reflect(x, 4))
-
-
 BODIES = {"live": Live, "studio": Studio, "johnson": Johnson}
 
 
 def build(name: str, styles: int = 1, config: dict | None = None, generator=None) -> Body:
-    """A body by name with fresh weights; `config` may change `widths` and `blocks`."""
+    """A body by name with fresh weights; `config` may change its widths and its blocks."""
     if name not in BODIES:
         raise ValueError(f"unknown body {name!r}: choose {' or '.join(BODIES)}")
     return BODIES[name](styles, generator=generator, **(config or {}))
@@ -402,14 +418,3 @@ def build(name: str, styles: int = 1, config: dict | None = None, generator=None
 def pack(layers: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
     """(scale [C], shift [C]) of every normalisation to one code [K]."""
     return torch.cat([part for layer in layers for part in layer])
-
-
-def unpack(body: Body, code: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """One code [K] to (scale [C], shift [C]) of every normalisation. Raises ValueError on a wrong length."""
-    if code.shape != (body.code_length,):
-        raise ValueError(f"a code of {body.name} has {body.code_length} numbers, this one {tuple(code.shape)}")
-    layers, at = [], 0
-    for c in body.norm_channels():
-        layers.append((code[at : at + c], code[at + c : at + 2 * c]))
-        at += 2 * c
-    return layers

@@ -11,8 +11,9 @@ from pathlib import Path
 from rtstyle import catalog
 from rtstyle.errors import Interrupted, RtstyleError, UsageError
 from rtstyle.export.evaluate import read_training
+from rtstyle.export.recipe import Loss, Recipe, Stage, Style
 from rtstyle.export.to_onnx import from_onnx, properties, write_onnx
-from rtstyle.export.train import Loss, Progress, Recipe, Stage, Style, Trainer
+from rtstyle.export.train import Progress, Trainer
 from rtstyle.files import check_output
 
 TEACH_STEPS = 1000

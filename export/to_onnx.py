@@ -39,13 +39,11 @@ class OnnxOps:
 
     def __init__(self, body: networks.Body, code: np.ndarray | None):
         self.names = {module: name for name, module in body.named_modules()}
-        self.channels = body.norm_channels()
         self.stride, self.least = body.stride, body.least
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
-        self.margin = 0
         self.code = code
-        self.floors: list[bool] = []  # of every normalisation so far: whether it is an `active`
+        self.at = 0  # in the code
 
     def constant(self, name: str, values) -> str:
         array = np.asarray(values)
@@ -69,75 +67,65 @@ class OnnxOps:
         stride = self.constant("stride", [self.stride])
         extra = self.node("Mod", self.node("Neg", self.size), stride)
         extra = self.node("Max", extra, self.node("Sub", self.constant("least", [self.least]), self.size))
-        self.margin = margin
         after = self.node("Add", extra, self.constant("margin", [margin]))
         before = self.constant("pads_before", [0, margin, margin, 0, 0])
         pads = self.node("Concat", before, after, self.constant("zero", [0]), axis=0)
         padded = self.node("Pad", "frames", pads, mode="reflect")
         return self.node("Cast", self.node("Transpose", padded, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
 
-    def conv(self, module, x, zeros: int = 0):
+    def conv(self, module, x):
         inputs = [x, self.weight(module, "weight")]
         if module.bias is not None:
             inputs.append(self.weight(module, "bias"))
-        return self.node("Conv", *inputs, **self._geometry(module, zeros))
+        return self.node("Conv", *inputs, **self._geometry(module))
 
     @staticmethod
-    def _geometry(module, zeros: int = 0):
+    def _geometry(module):
         shape = {"kernel_shape": list(module.kernel_size), "strides": list(module.stride), "group": module.groups}
-        return shape | ({"pads": [zeros] * 4} if zeros else {})
+        return shape | ({"dilations": list(module.dilation)} if max(module.dilation) > 1 else {})
 
-    def norm(self, x, channels: int, eps: float = networks.EPS, floor: bool = False):
-        i = len(self.floors)
-        self.floors.append(floor)
-        return self.node("InstanceNormalization", x, f"scale{i}", f"shift{i}", epsilon=eps)
+    def centered(self, module, x):
+        weight = self.weight(module, "weight")
+        sums = self.node("ReduceSum", weight, self.constant("filter_axes", [1, 2, 3]), keepdims=0)
+        bias = self.node("Mul", sums, self.constant("minus_middle", -127.5))
+        return self.node("Conv", x, weight, bias, **self._geometry(module))
+
+    def norm(self, x, channels: int, eps: float = networks.EPS):
+        return self.node("InstanceNormalization", x, *self._next(channels), epsilon=eps)
 
     def active(self, x, channels: int, eps: float = networks.EPS):
-        """relu(z + shift) - relu(shift) = max(z + min(shift, 0), -relu(shift)): one operation, as relu is."""
-        z = self.norm(x, channels, eps, floor=True)
-        return self.node("Max", z, f"floor{len(self.floors) - 1}")
+        return self.relu(self.norm(x, channels, eps))
 
-    def scaled(self, x, channels: int, zero: bool = True):
-        i = len(self.floors)
-        self.floors.append(zero)
+    def _next(self, channels: int) -> list[str]:
+        """Scale and shift of the next layer. They are cut out by slices: a Split with more than nine outputs does not
+        run on WebGPU."""
+        names = []
+        for _ in ("scale", "shift"):
+            start, end = self.at, self.at + channels
+            if self.code is None:
+                bounds = (self.constant(f"code_{k}", [k]) for k in (start, end))
+                names.append(self.node("Slice", "code", *bounds))
+            else:  # one style: its code becomes part of the graph
+                names.append(self.constant(f"code_{start}_{end}", self.code[start:end]))
+            self.at = end
+        return names
+
+    def canvas(self, canvas, x, channels: int):
+        """What is made of the tile alone is constant: runtimes calculate it at load. The tile is repeated until it
+        covers the features."""
+        tile = self.constant(f"{self.names[canvas]}.tile", canvas.tile.detach().cpu().numpy())
+        ones, zeros = (self.constant(f"canvas_{k}", np.full(channels, k, np.float32)) for k in (1, 0))
+        ground = self.node("InstanceNormalization", self.conv(canvas.mix, tile), ones, zeros, epsilon=networks.EPS)
+        size = self.node("Slice", self.node("Shape", x), self.constant("two", [2]), self.constant("four", [4]))
+        covered = self.node("Add", size, self.constant("canvas_rest", [networks.CANVAS_SIDE - 1]))
+        times = self.node("Div", covered, self.constant("canvas_side", [networks.CANVAS_SIDE]))
+        ground = self.node("Tile", ground, self.node("Concat", self.constant("one_one", [1, 1]), times, axis=0))
+        corner, axes = self.constant("corner", [0, 0]), self.constant("rows_columns_of_planes", [2, 3])
+        ground = self.node("Slice", ground, corner, size, axes)
         planes = self.constant("planes", [-1, 1, 1])
-        scale, shift = (self.node("Reshape", f"{part}{i}", planes) for part in ("scale", "shift"))
-        z = self.node("Add", self.node("Mul", x, scale), shift)
-        return self.node("Max", z, f"floor{i}") if zero else self.relu(z)
-
-    def split_code(self) -> list[onnx.NodeProto]:
-        """The nodes that make scale, shift and floor of every normalisation; to be called last, to stand first."""
-        lengths = np.repeat(self.channels, 2)
-        parts = [f"{part}{i}" for i in range(len(self.channels)) for part in ("scale", "shift")]
-        floored = np.repeat([on for floor in self.floors for on in (False, floor)], lengths).astype(np.float32)
-        floors = [f"floor{i}" if floor else "" for i, floor in enumerate(self.floors)]
-        if self.code is not None:  # one style: its code becomes part of the graph
-            lost = np.maximum(self.code, 0) * floored
-            at = np.cumsum(lengths)[:-1]
-            for name, values in zip(parts, np.split(self.code - lost, at), strict=True):
-                self.constant(name, values)
-            for name, values in zip(floors, np.split(-lost, at)[1::2], strict=True):
-                if name:
-                    self.constant(name, values.reshape(-1, 1, 1))
-            return []
-        body, self.nodes = self.nodes, []
-        sizes = self.constant("code_lengths", lengths)
-        rest = "code"
-        if any(floors):
-            lost = self.node("Mul", self.node("Relu", "code"), self.constant("floored", floored))
-            rest = self.node("Sub", "code", lost)
-            lost = self.node("Reshape", self.node("Neg", lost), self.constant("planes", [-1, 1, 1]))
-            # An output that nobody wants needs a name all the same: ONNX Runtime 1.31 crashes on a Split without
-            names = [name or f"unused{i}" for i, name in enumerate(name for floor in floors for name in ("", floor))]
-            self.nodes.append(helper.make_node("Split", [lost, sizes], names, "split_floors", axis=0))
-        self.nodes.append(helper.make_node("Split", [rest, sizes], parts, "split_code", axis=0))
-        nodes, self.nodes = self.nodes, body
-        return nodes
-
-    def from_first(self, x):
-        corner, next_to_it = self.constant("corner", [0, 0]), self.constant("next_to_corner", [1, 1])
-        first = self.node("Slice", x, corner, next_to_it, self.constant("rows_columns_of_planes", [2, 3]))
-        return self.node("Sub", x, first)
+        scale, shift = (self.node("Reshape", part, planes) for part in self._next(channels))
+        ground = self.node("Add", self.node("Mul", ground, scale), shift)
+        return self.node("Add", x, self.node("Mul", ground, self.node("Sigmoid", self.conv(canvas.gate, x))))
 
     def relu(self, x):
         return self.node("Relu", x)
@@ -165,21 +153,28 @@ class OnnxOps:
 
     def resize_head(self, module, x):
         """The folding of the 5x5 filter is written as nodes on constants, which every runtime folds at load:
-        so the file holds the torch weight and the runtime sees one 3x3 convolution, whose channels are the colours
-        of four pixels: left and right above, left and right below."""
+        so the file holds the torch weight and the runtime sees one 3x3 convolution. Its channels are the colours of
+        four pixels (left and right above, left and right below), normalised by colour."""
         out, channels = module.weight.shape[:2]
         flat = self.node("Reshape", self.weight(module, "weight"), self.constant("filters", [out * channels, 25]))
-        fold = self.constant("fold_resize", networks.fold_matrix().numpy() * 127.5)
-        folded = self.node("MatMul", flat, fold)
+        folded = self.node("MatMul", flat, self.constant("fold_resize", networks.fold_matrix().numpy()))
         folded = self.node("Reshape", folded, self.constant("phases", [out, channels, 4, 3, 3]))
-        folded = self.node("Transpose", folded, perm=[2, 0, 1, 3, 4])
+        folded = self.node("Transpose", folded, perm=[0, 2, 1, 3, 4])
         folded = self.node("Reshape", folded, self.constant("folded", [4 * out, channels, 3, 3]))
-        bias = self.node("Expand", self._grey_bias(module), self.constant("four_phases", [4, out]))
-        bias = self.node("Reshape", bias, self.constant("flat", [-1]))
-        y = self._levels(self.node("Conv", x, folded, bias, kernel_shape=[3, 3], pads=[0, 0, 0, 0]))
+        y = self.node("Conv", x, folded, kernel_shape=[3, 3])
+        small = self.node("Slice", self.node("Shape", y), self.constant("two", [2]), self.constant("four", [4]))
+        # In grey levels at once, and half a level more so that the truncation of the last cast rounds
+        scale, shift = self._next(out)
+        scale = self.node("Mul", scale, self.constant("grey", 127.5))
+        shift = self.node("Add", self.node("Mul", shift, self.constant("grey", 127.5)), self.constant("middle", 128.0))
+        y = self.node("Reshape", y, self.constant("colors", [0, out, -1]))
+        y = self.node("InstanceNormalization", y, scale, shift, epsilon=networks.EPS)
         # Four pixels at a place become two rows of pixels: split and put together row by row, which takes a third of
         # the time of DepthToSpace or a transposition on bytes.
-        small = self.node("Slice", self.node("Shape", y), self.constant("one", [1]), self.constant("three", [3]))
+        y = self.node("Reshape", y, self.constant("colors_phases", [0, out, 4, -1]))
+        y = self.node("Transpose", y, perm=[0, 2, 1, 3])
+        shape = self.node("Concat", self.constant("zero", [0]), self.constant("all", [4 * out]), small, axis=0)
+        y = self._levels(self.node("Reshape", y, shape))
         size = self.node("Mul", small, self.constant("twice", [2, 2]))
         rows = [f"row{i}" for i in (0, 1)]
         self.nodes.append(helper.make_node("Split", [y, self.constant("pairs", [2 * out] * 2)], rows, "rows", axis=3))
@@ -209,7 +204,6 @@ def to_model(body: networks.Body, code: np.ndarray | None = None) -> onnx.ModelP
     """The ONNX graph of a body; with `code` [K] a one-style model without the code input. No metadata yet."""
     ops = OnnxOps(body, code)
     body.paint(ops, "frames")
-    ops.nodes = ops.split_code() + ops.nodes
     frames = ["N", "H", "W", 3]
     inputs = [helper.make_tensor_value_info("frames", TensorProto.UINT8, frames)]
     if code is None:
@@ -365,10 +359,6 @@ def from_onnx(path: str | os.PathLike) -> tuple[networks.Body, list[dict]]:
         weights = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
         state = {name: weights[name] for name in body.body_weights()} | {"codes": torch.from_numpy(codes.copy())}
         body.load_state_dict(state)
-        normalised = sum(node.op_type == "InstanceNormalization" for node in model.graph.node)
-        floored = sum(node.op_type == "Max" and node.input[1].startswith("floor") for node in model.graph.node)
-        if (normalised, floored) != (body.normalised_layers(), body.floored_layers()):
-            raise ValueError("the same weights, put together otherwise")
     except (LookupError, ValueError, TypeError, RuntimeError):  # metadata or weights missing, broken or of other shapes
         raise RtstyleError(f"{path} is damaged, or holds a body that this version of rtstyle cannot train") from None
     if body.body_sha256() != props["rtstyle.body_sha256"]:
@@ -380,7 +370,7 @@ def export_checkpoint(
     checkpoint: str | os.PathLike, out: str | os.PathLike, *, style: str | None = None, half: bool = False
 ) -> None:
     """A training checkpoint to a model file; `style` and `half` as for `write_onnx`."""
-    from rtstyle.export.train import averaged, load_checkpoint
+    from rtstyle.export.checkpoint import averaged, load_checkpoint
 
     state = load_checkpoint(checkpoint)
     description = state["description"]

@@ -26,7 +26,7 @@ import torch
 
 from rtstyle import perceptual
 from rtstyle.errors import RtstyleError
-from rtstyle.export.train import Loss
+from rtstyle.export.recipe import Loss
 
 LEFT_OUT = ("identity", "rival", "repeat", "palette", "temporal", "tv", "out of range")
 HISTORY = 100

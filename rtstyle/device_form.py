@@ -17,21 +17,34 @@ from rtstyle.protobuf import field, fields
 
 FLOAT, UINT8, INT64, FLOAT16 = 1, 2, 7, 10  # TensorProto.DataType
 # What the exporter writes, now and in files of earlier versions: the output has the type of the first input.
-SAME_TYPE = (
-    *(
+SAME_TYPE = frozenset(
+    [
         "Add",
         "Clip",
         "Concat",
         "Conv",
         "DepthToSpace",
+        "Div",
         "Expand",
         "InstanceNormalization",
         "MatMul",
         "Max",
         "Mod",
         "Mul",
-    ),
-    *("Neg", "Pad", "Relu", "Reshape", "Resize", "Slice", "Split", "Sub", "Transpose", "Unsqueeze"),
+        "Neg",
+        "Pad",
+        "ReduceSum",
+        "Relu",
+        "Reshape",
+        "Resize",
+        "Sigmoid",
+        "Slice",
+        "Split",
+        "Sub",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    ]
 )
 WIDE = {("Resize", 1), ("Resize", 2)}  # inputs that are float32 whatever the picture is
 

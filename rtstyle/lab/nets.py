@@ -14,7 +14,8 @@ import numpy as np
 
 from rtstyle.errors import RtstyleError
 from rtstyle.export.plots import smooth
-from rtstyle.export.train import Loss, Recipe, Stage, Style, Trainer
+from rtstyle.export.recipe import Loss, Recipe, Stage, Style
+from rtstyle.export.train import Trainer
 from rtstyle.gatys_settings import parse_layers
 from rtstyle.lab.bench import DONE, MEASURED, MEASURES, Bench, Cell, cover, likeness, psnr, timed
 from rtstyle.lab.report import Curve, placard

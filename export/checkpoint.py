@@ -1,0 +1,41 @@
+"""Checkpoints: the state of a training on disk, and the net that it holds."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import torch
+
+from rtstyle.errors import RtstyleError
+from rtstyle.export import networks
+from rtstyle.files import written_beside
+
+
+def save_checkpoint(path: Path, state: dict) -> None:
+    """Write a checkpoint; an earlier one stays whole if that fails."""
+    torch.save(state, packed := io.BytesIO())  # torch's own writing gives no reason when the disk is full
+    with written_beside(path) as part:
+        part.write_bytes(packed.getbuffer())
+
+
+def load_checkpoint(path: str | os.PathLike) -> dict:
+    """A training checkpoint. Raises RtstyleError if it is not one."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise RtstyleError(f"the checkpoint {path} does not exist") from None
+    except Exception as error:  # torch, zipfile and pickle each raise their own
+        raise RtstyleError(f"{path} is not a readable checkpoint ({type(error).__name__})") from None
+    if not isinstance(state, dict) or not {"net", "average", "description"} <= state.keys():
+        raise RtstyleError(f"{path} is not a checkpoint of rtstyle train")
+    return state
+
+
+def averaged(average: dict[str, torch.Tensor], description: dict) -> networks.Body:
+    """The net of a run's averaged weights, without the codes of what was only practised on."""
+    styles = len(description["styles"])
+    net = networks.build(description["body"], styles, description["config"])
+    net.load_state_dict({k: v.cpu() if k != "codes" else v[:styles].cpu() for k, v in average.items()})
+    return net.eval()

@@ -1,0 +1,195 @@
+"""The loss of a painted photograph, as a table of terms.
+
+For a painting y of a content photograph c in style s, with VGG features F_l and Gram matrices G_l (Johnson, eq. 5,
+every term relative to its target so that layers and paintings count alike):
+
+    total = w_c  * content:   mean_l ||F_l(y) - F_l(c)||^2 / ||F_l(c)||^2
+          + w_s  * style:     mean_l ||G_l(y) - G_l(s)||^2 / (||G_l(y)|| ||G_l(s)||), over layers and scales
+                              (`perceptual.symmetric_style_loss`: what cannot be matched is not made pale)
+          + w_s * w_r * repeat: the same for correlations at a distance, which punish wallpaper (Berger and Memisevic
+                              2017)
+          + w_k  * palette:   the colours of y have the distribution of those of s (`perceptual.palette_loss`)
+          + w_t  * temporal:  the painting of the moved photograph is the moved painting (Wang et al. 2020, ReReVST)
+          + w_p  * peak:      no value behind a normalisation goes far beyond the others (`networks.PEAK`), or there
+                              are blots
+          + w_tv * tv, and w_o * range for values outside of 0 to 255
+
+w_s is the style's own weight. At `style_scales` beyond 1, y and s are shrunk by that factor first, so that the same
+layers see structures that many times larger.
+
+With `absolute = true`, content and style are instead those of Johnson as pytorch/examples weighs them: content the mean
+square of the difference, style the mean square of the entries of the difference of Gram matrices (divided by C H W),
+each summed over its layers, of features on the scale of torchvision's VGG (inputs in standard deviations; those of
+weights for 0 to 255 are divided by OXFORD_UNIT).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+
+from rtstyle import perceptual
+from rtstyle.export.data import warp
+from rtstyle.export.recipe import Loss
+
+OXFORD_UNIT = 255 * 0.226  # grey levels in the standard deviation that torchvision's inputs are divided by
+PALETTE = "palette"  # among the targets: what is no matrix
+
+Features = dict[str, torch.Tensor]
+Targets = dict[str, torch.Tensor]  # Gram matrices [S, C, C] of the artworks by layer and scale, and their palettes
+
+
+@dataclasses.dataclass(frozen=True)
+class Moved:
+    """A second look at the photographs, for the temporal term: what the net paints of them, float [N, 3, H, W], and
+    the sampling grid [N, H, W, 2] of the motion in between."""
+
+    painted: torch.Tensor
+    grid: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """N paintings and all that is compared with them: photographs and paintings [N, 3, H, W] in grey levels, style
+    numbers int64 [N], their VGG features, the Gram matrices of the paintings, and what goes far out in the net."""
+
+    photos: torch.Tensor
+    painted: torch.Tensor
+    styles: torch.Tensor
+    photo_features: Features
+    features: Features
+    matrices: Targets
+    targets: Targets
+    style_weights: torch.Tensor  # [N]
+    peaks: Sequence[torch.Tensor] = ()
+    moved: Moved | None = None
+
+
+class Comparison:
+    """What of the settings the terms need to compare features and Gram matrices."""
+
+    def __init__(self, loss: Loss, vgg: perceptual.VGG):
+        self.loss, self.vgg = loss, vgg
+        self.unit = OXFORD_UNIT if vgg.convention == "oxford" else 1.0
+
+    @property
+    def style_layers(self) -> list[str]:
+        repeat = (self.loss.repeat_layer,) if self.loss.repeat_shifts else ()
+        return list(dict.fromkeys((*self.loss.style_layers, *repeat)))
+
+    def matrices(self, pictures: torch.Tensor, features: Features) -> Targets:
+        """What describes the style of pictures [N, 3, H, W], whose features at full scale are at hand: matrices
+        {name: [N, C, C]} for every layer and scale, and correlations at a distance."""
+        found = {}
+        for scale in self.loss.style_scales:
+            if scale > 1:
+                features = self.vgg(F.avg_pool2d(pictures, scale), self.loss.style_layers)
+            for layer in self.loss.style_layers:
+                found[f"{layer} / {scale}"] = perceptual.gram(features[layer])
+            if scale == 1:
+                for shift in self.loss.repeat_shifts:
+                    for dy, dx in ((shift, 0), (0, shift)):
+                        maps = features[self.loss.repeat_layer]
+                        found[f"repeat {dy} {dx}"] = perceptual.shifted_gram(maps, dy, dx)
+        return found
+
+    def content(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        if self.loss.absolute:
+            return perceptual.content_loss(features, target) / self.unit**2
+        return perceptual.relative_content_loss(features, target)
+
+    def style(self, grams: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        if self.loss.absolute:
+            return perceptual.style_loss(grams, target) / (self.unit**4 * grams.shape[-1] ** 2)
+        return perceptual.symmetric_style_loss(grams, target)
+
+    def mean_or_sum(self, values: list[torch.Tensor]) -> torch.Tensor:
+        total = torch.stack(values).sum(0)
+        return total if self.loss.absolute else total / len(values)
+
+
+def content(compare: Comparison, batch: Batch) -> torch.Tensor:
+    layers = compare.loss.content_layers
+    return compare.mean_or_sum([compare.content(batch.features[k], batch.photo_features[k]) for k in layers])
+
+
+def style(compare: Comparison, batch: Batch) -> torch.Tensor:
+    return compare.mean_or_sum(_style_distances(compare, batch, repeat=False))
+
+
+def repeat(compare: Comparison, batch: Batch) -> torch.Tensor:
+    return torch.stack(_style_distances(compare, batch, repeat=True)).mean(0)
+
+
+def _style_distances(compare: Comparison, batch: Batch, *, repeat: bool) -> list[torch.Tensor]:
+    return [
+        compare.style(matrix, batch.targets[name][batch.styles])
+        for name, matrix in batch.matrices.items()
+        if name.startswith("repeat") == repeat
+    ]
+
+
+def palette(compare: Comparison, batch: Batch) -> torch.Tensor:
+    return perceptual.palette_loss(perceptual.palette(batch.painted), batch.targets[PALETTE][batch.styles])
+
+
+def temporal(compare: Comparison, batch: Batch) -> torch.Tensor:
+    """mean |paint(W(c) + change) - W(paint(c))|^2 / 255^2 where the motion brings nothing new, [N]."""
+    if batch.moved is None:
+        return torch.zeros_like(batch.style_weights)
+    inside = (batch.moved.grid.abs() < 1).all(-1)[:, None].float()
+    error = (batch.moved.painted - warp(batch.painted, batch.moved.grid)).div(255).square() * inside
+    return error.mean(dim=(1, 2, 3)) / inside.mean(dim=(1, 2, 3)).clamp_min(1e-3)
+
+
+def peak(compare: Comparison, batch: Batch) -> torch.Tensor:
+    return sum((far.float() for far in batch.peaks), torch.zeros_like(batch.style_weights))
+
+
+def tv(compare: Comparison, batch: Batch) -> torch.Tensor:
+    return perceptual.total_variation(batch.painted)
+
+
+def out_of_range(compare: Comparison, batch: Batch) -> torch.Tensor:
+    outside = F.relu(-batch.painted) + F.relu(batch.painted - 255)
+    return outside.div(255).square().mean(dim=(1, 2, 3))
+
+
+Weight = float | torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """One part of the loss: its name in curves and metadata, its weight (a number, or one a sample [N]; 0 leaves it
+    out), and its value for each sample of a batch, [N]."""
+
+    name: str
+    weight: Callable[[Loss, torch.Tensor], Weight]
+    value: Callable[[Comparison, Batch], torch.Tensor]
+
+
+TERMS = (
+    Term("content", lambda loss, style_weights: loss.content_weight, content),
+    Term("style", lambda loss, style_weights: style_weights, style),
+    Term("repeat", lambda loss, style_weights: loss.repeat_weight * style_weights if loss.repeat_shifts else 0, repeat),
+    Term("palette", lambda loss, style_weights: loss.palette_weight, palette),
+    Term("temporal", lambda loss, style_weights: loss.temporal_weight, temporal),
+    Term("peak", lambda loss, style_weights: loss.peak_weight, peak),
+    Term("tv", lambda loss, style_weights: loss.tv_weight, tv),
+    Term("range", lambda loss, style_weights: loss.range_weight, out_of_range),
+)
+
+
+def evaluate(compare: Comparison, batch: Batch) -> dict[str, torch.Tensor]:
+    """`total` and the terms without their weights, of every sample of a batch, each [N]; terms without weight are 0."""
+    zero = torch.zeros_like(batch.style_weights)
+    total, values = zero, {}
+    for term in TERMS:
+        weight = term.weight(compare.loss, batch.style_weights)
+        used = isinstance(weight, torch.Tensor) or weight != 0
+        values[term.name] = term.value(compare, batch) if used else zero
+        total = total + weight * values[term.name]
+    return {"total": total, **values}

@@ -1,0 +1,199 @@
+"""Recipes: TOML files that hold everything that makes a model again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import tomllib
+from pathlib import Path
+
+import torch
+
+from rtstyle.errors import RtstyleError
+from rtstyle.export import networks
+
+STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
+
+
+@dataclasses.dataclass
+class Style:
+    """One painting of a recipe. `weight` replaces the recipe's style weight for this style."""
+
+    name: str
+    file: str
+    title: str = ""
+    artist: str = ""
+    year: str = ""
+    licence: str = "public domain"
+    source: str = ""
+    weight: float | None = None
+
+    def info(self) -> dict[str, str]:
+        """What the model's metadata says of this style."""
+        return {field: getattr(self, field) for field in STYLE_FIELDS}
+
+
+@dataclasses.dataclass
+class Loss:
+    """What training minimises, see `rtstyle.export.losses`. A weight of 0 leaves its term out."""
+
+    vgg: str = "vgg16"
+    absolute: bool = False
+    content_layers: tuple[str, ...] = ("relu3_3",)
+    style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3")
+    style_scales: tuple[int, ...] = (1,)
+    content_weight: float = 1.0
+    style_weight: float = 8.0
+    balance: float = 0.0  # above 0: a style that gives no weight has this, divided by the photographs' distance from it
+    repeat_layer: str = "relu3_3"
+    repeat_shifts: tuple[int, ...] = ()
+    repeat_weight: float = 1.0
+    palette_weight: float = 0.0
+    temporal_weight: float = 0.0
+    peak_weight: float = 0.0
+    tv_weight: float = 10.0
+    range_weight: float = 10.0
+
+
+@dataclasses.dataclass
+class Stage:
+    """A part of the schedule: square crops of `crop` pixels, `batch` of them a step, paintings of `style_size`
+    pixels on their short side (larger paintings teach larger strokes), or of several sizes, whose Gram matrices are
+    averaged. The style weights are multiplied by `style_factor`: a body that starts from nothing and is asked for too
+    much style loses the photograph for good, one that paints already is not hurt. `temporal_weight` and
+    `learning_rate` replace the recipe's while the stage lasts."""
+
+    share: float = 1.0
+    crop: int = 128
+    batch: int = 4
+    style_size: int | list[int] = 288
+    style_factor: float = 1.0
+    temporal_weight: float | None = None
+    learning_rate: float | None = None
+
+    @property
+    def style_sizes(self) -> tuple[int, ...]:
+        return tuple(self.style_size) if isinstance(self.style_size, list) else (self.style_size,)
+
+    def loss(self, default: Loss) -> Loss:
+        """The losses of this stage."""
+        if self.temporal_weight is None:
+            return default
+        return dataclasses.replace(default, temporal_weight=self.temporal_weight)
+
+
+@dataclasses.dataclass
+class Recipe:
+    """Everything that makes a model again. Read from TOML by `Recipe.read`."""
+
+    body: str = "live"
+    config: dict = dataclasses.field(default_factory=dict)
+    seed: int = 0
+    steps: int = 10000
+    passes: float = 0.0  # over the photographs, instead of `steps`
+    learning_rate: float = 3e-3
+    average: float = 0.999
+    reference_height: int = 360
+    loss: Loss = dataclasses.field(default_factory=Loss)
+    stage: list[Stage] = dataclasses.field(default_factory=lambda: [Stage()])
+    style: list[Style] = dataclasses.field(default_factory=list)
+    practice: list[Style] = dataclasses.field(default_factory=list)
+    practice_share: float = 0.25  # of the samples, if there is any practice
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> Recipe:
+        """A recipe from a TOML file. Raises RtstyleError for unknown keys, wrong values or no styles."""
+        try:
+            data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RtstyleError(f"the recipe {path} does not exist") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise RtstyleError(f"the recipe {path} is not readable TOML: {error}") from None
+        try:
+            if "loss" in data:
+                data["loss"] = Loss(**data["loss"])
+            if "stage" in data:
+                data["stage"] = [Stage(**item) for item in data["stage"]]
+            for key in ("style", "practice"):
+                data[key] = [Style(**item) for item in data.get(key, [])]
+            recipe = cls(**data)
+            recipe.check(path)
+        except TypeError as error:
+            raise RtstyleError(f"the recipe {path} is not understood: {error}") from None
+        return recipe
+
+    def check(self, path) -> None:
+        """Raises RtstyleError for values that make no training; `path` names the recipe in its sentence."""
+        names = [style.name for style in self.artworks]
+        if not self.style:
+            raise RtstyleError(f"the recipe {path} names no [[style]]")
+        if len(set(names)) < len(names):
+            raise RtstyleError(f"the recipe {path} gives two styles the same name")
+        if self.body not in networks.BODIES:
+            raise RtstyleError(f"the recipe {path} asks for body {self.body!r}: choose live or studio")
+        try:
+            with torch.device("meta"):
+                networks.build(self.body, 1, self.config)
+        except (TypeError, ValueError, LookupError, RuntimeError) as error:
+            raise RtstyleError(f"the recipe {path} has a config that makes no {self.body} body: {error}") from None
+        if not 0 <= self.practice_share < 1:
+            raise RtstyleError(f"the recipe {path} has a practice_share out of range: from 0 to below 1")
+        if self.steps < 1 or self.passes < 0 or self.learning_rate <= 0 or not self.stage:
+            raise RtstyleError(f"the recipe {path} needs steps, a learning rate and a [[stage]]")
+        if self.loss.balance < 0 or (self.loss.balance and self.loss.absolute):
+            raise RtstyleError(f"the recipe {path} has a balance out of range: above 0, and for relative losses only")
+        scales = self.loss.style_scales or (0,)
+        if min(scales) < 1 or max(scales) * 32 > min(stage.crop for stage in self.stage):
+            raise RtstyleError(
+                f"the recipe {path} has style_scales out of range: from 1 to a 32nd of the smallest crop"
+            )
+        for stage in self.stage:
+            sizes = stage.style_sizes or (0,)
+            if min(stage.crop, *sizes) < 32 or stage.crop % 8 or stage.batch < 1 or stage.share <= 0:
+                raise RtstyleError(
+                    f"the recipe {path} has a [[stage]] out of range: share above 0, crop a multiple of 8 from 32, "
+                    "batch from 1, style_size from 32"
+                )
+            if stage.style_factor <= 0 or (stage.learning_rate is not None and stage.learning_rate <= 0):
+                raise RtstyleError(
+                    f"the recipe {path} has a [[stage]] out of range: style_factor and learning_rate above 0"
+                )
+
+    @property
+    def artworks(self) -> list[Style]:
+        """The styles, then what is only practised on."""
+        return [*self.style, *self.practice]
+
+    def digest(self) -> str:
+        """SHA-256 of the recipe's content; comments and order of keys do not matter."""
+        content = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def stage_at(self, step: int) -> Stage:
+        """The stage that a step (from 0) belongs to."""
+        return self._place(step)[0]
+
+    def _place(self, step: int) -> tuple[Stage, float]:
+        """The stage of a step, and how far it has come in it, 0 to 1."""
+        total, passed = sum(stage.share for stage in self.stage), 0.0
+        for stage in self.stage:
+            length = stage.share / total * self.steps
+            if step < passed + length - 1e-6:
+                return stage, (step - passed) / length
+            passed += length
+        return self.stage[-1], 1.0
+
+    def learning_rate_at(self, step: int) -> float:
+        """Warm-up over the first 2 % (at most 200 steps), then a cosine down to 2 % of the peak; a stage with a
+        learning rate of its own has a cosine of its own."""
+        warm = max(1, min(200, self.steps // 50))
+        stage, progress = self._place(step)
+        peak = self.learning_rate if stage.learning_rate is None else stage.learning_rate
+        if step < warm:
+            return peak * (step + 1) / warm
+        if stage.learning_rate is None:
+            progress = (step - warm) / max(1, self.steps - warm)
+        return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
