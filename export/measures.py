@@ -1,13 +1,13 @@
-"""What can be measured of a painter alone: likeness, steadiness, artefacts. No model file, no recipe.
+"""What can be measured of a painter alone: paint, likeness, steadiness, artefacts. No model file, no recipe.
 
 A *painter* is a function from a frame to its painting, both uint8 [H, W, 3], RGB. Results are in grey levels (0 to
 255) unless they are shares. Everything random is seeded: equal painters get equal numbers.
 
 Wang, Bovik, Sheikh and Simoncelli, "Image Quality Assessment: From Error Visibility to Structural Similarity", IEEE
-TIP 2004. Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018. Ruder,
-Dosovitskiy and Brox, "Artistic Style Transfer for Videos", GCPR 2016. Lai et al., "Learning Blind Video Temporal
-Consistency", ECCV 2018. Kroeger et al., "Fast Optical Flow using Dense Inverse Search" (DIS), ECCV 2016. Odena,
-Dumoulin and Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016.
+TIP 2004. Kolkin, Salavon and Shakhnarovich, "Style Transfer by Relaxed Optimal Transport and Self-Similarity"
+(STROTSS), CVPR 2019. Ruder, Dosovitskiy and Brox, "Artistic Style Transfer for Videos", GCPR 2016. Lai et al.,
+"Learning Blind Video Temporal Consistency", ECCV 2018. Kroeger et al., "Fast Optical Flow using Dense Inverse Search"
+(DIS), ECCV 2016. Odena, Dumoulin and Olah, "Deconvolution and Checkerboard Artifacts", Distill 2016.
 """
 
 from __future__ import annotations
@@ -36,26 +36,68 @@ MARGIN = 32  # what is left out at each border where the interior is meant; FLAT
 SEAM_BAND = 8
 VISIBLE = 1.0  # grey levels squared: a pattern weaker than this is not judged by its share of next to nothing
 
+DETAIL_HEIGHT = 320  # pixels at which paint is told from the photograph
+DETAIL_PATCH = 32
+SIMILARITY_SIZE = (240, 320)  # of the pictures whose self-similarity is compared ...
+SIMILARITY_GRID = (12, 16)  # ... between so many places
+
 Painter = Callable[[np.ndarray], np.ndarray]
+
+
+# Paint
+
+
+def paint_share(photo: np.ndarray, painted: np.ndarray) -> float:
+    """How much of the painted detail is paint and not the photograph, where the photograph shows something: 0 for a
+    tinted photograph, 1 where nothing of its detail is left. Frames uint8 [H, W, 3] of one size.
+
+    Detail is luminance less its Gaussian blur (sigma 1/80 of the height), at 320 pixels height. In each patch (a tenth
+    of the height, half overlapping) the painted detail is regressed on the photograph's; what is left over is paint.
+    Only the patches with at least the median detail of the photograph count, each by its painted energy.
+    """
+    before, after = _patches(photo), _patches(painted)
+    photo_energy, paint_energy = (before**2).sum(1), (after**2).sum(1)
+    explained = (before * after).sum(1) ** 2 / (photo_energy * paint_energy + 1e-6)
+    busy = photo_energy >= np.median(photo_energy)
+    return float(((1 - explained) * paint_energy)[busy].sum() / max(paint_energy[busy].sum(), 1e-6))
+
+
+def _patches(frame: np.ndarray) -> np.ndarray:
+    """Patches of the luminance detail of a frame, without their means: float64 [P, pixels]."""
+    height, width = frame.shape[:2]
+    size = max(DETAIL_PATCH, width * DETAIL_HEIGHT // height // 8 * 8), DETAIL_HEIGHT
+    grey = cv2.cvtColor(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY).astype(np.float64)
+    detail = grey - cv2.GaussianBlur(grey, (0, 0), DETAIL_HEIGHT / 80)
+    windows = np.lib.stride_tricks.sliding_window_view(detail, (DETAIL_PATCH, DETAIL_PATCH))
+    flat = windows[:: DETAIL_PATCH // 2, :: DETAIL_PATCH // 2].reshape(-1, DETAIL_PATCH**2)
+    return flat - flat.mean(1, keepdims=True)
+
+
+def busy_half(photo: np.ndarray) -> np.ndarray:
+    """Where a photograph [H, W, 3] has at least its median of luminance detail (as in `paint_share`, its energy blurred
+    by 1/20 of the height): float32 [H, W], 1 there and 0 elsewhere."""
+    grey = photo.astype(np.float32).mean(2)
+    energy = (grey - cv2.GaussianBlur(grey, (0, 0), len(grey) / 80)) ** 2
+    energy = cv2.GaussianBlur(energy, (0, 0), len(grey) / 20)
+    return (energy >= np.median(energy)).astype(np.float32)
 
 
 # Likeness
 
 
-def perceptual_distance(painted: dict[str, torch.Tensor], photo: dict[str, torch.Tensor]) -> torch.Tensor:
-    """How far N paintings look from a photograph: [N], 0 for itself, 2 at most (features are not negative).
+def self_similarity(features: torch.Tensor) -> torch.Tensor:
+    """What goes with what in pictures: the cosines of the features at any two of SIMILARITY_GRID places, standardised,
+    of VGG features [N, C, H, W] (relu4_2 of the pictures at SIMILARITY_SIZE): [N, places (places - 1) / 2].
 
-        mean_l mean_hw || F_l(y) / ||F_l(y)|| - F_l(c) / ||F_l(c)|| ||^2     norms over the channels of a position
-
-    `painted` {layer: [N, C, H, W]}, `photo` {layer: [1 or N, C, H, W]}: VGG features after their ReLU. LPIPS (Zhang et
-    al. 2018, eq. 1) without its learned channel weights and, in `rtstyle evaluate`, without relu5_3; a mean over
-    layers where LPIPS has a sum. The numbers are therefore not those of published LPIPS tables.
+    After STROTSS (Kolkin et al. 2019, eq. 2): a painting may change all features, as long as what was alike stays alike
+    and what was different stays different. The mean product of two such rows is their correlation.
     """
-    distances = [
-        (F.normalize(maps, dim=1, eps=1e-8) - F.normalize(photo[layer], dim=1, eps=1e-8)).square().sum(1).mean((1, 2))
-        for layer, maps in painted.items()
-    ]
-    return torch.stack(distances).mean(0)
+    places = F.adaptive_avg_pool2d(features.float(), SIMILARITY_GRID).flatten(2)
+    places = F.normalize(places - places.mean(2, keepdim=True), dim=1)
+    cosines = places.transpose(1, 2) @ places
+    rows, columns = torch.triu_indices(*cosines.shape[1:], offset=1)
+    pairs = cosines[:, rows, columns]
+    return (pairs - pairs.mean(1, keepdim=True)) / pairs.std(1, keepdim=True).clamp_min(1e-12)
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> torch.Tensor:

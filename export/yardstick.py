@@ -4,13 +4,11 @@ Gatys, Ecker and Bethge (CVPR 2016) start from a picture and descend with L-BFGS
 Alahi and Fei-Fei (ECCV 2016, section 4.1) measure their nets by the objective that so many iterations reach: theirs
 lie between 50 and 100. For a picture y of a photograph c in the style of an artwork s:
 
-    total = content weight * mean_l ||F_l(y) - F_l(c)||^2 / ||F_l(c)||^2
-          + style weight * mean_l ||G_l(y) - G_l(s)||^2 / ||G_l(s)||^2
+    total = content weight * content + style weight * style
 
-with the layers and weights of the model's own training (and its denominator, if its style loss is symmetric), after y
-was clamped to 0..255. The other terms of the training (LEFT_OUT) are left out on both sides: they need other
-photographs, motion, or serve what the net's form needs. The net paid for them and the yardstick did not, so that the
-ratio errs against the net.
+with the terms (`rtstyle.export.losses`), layers and weights of the model's own training, after y was clamped to 0..255.
+The other terms (LEFT_OUT) are left out on both sides: they need motion, or serve what the net's form needs. The net
+paid for them and the yardstick did not, so that the ratio errs against the net.
 """
 
 from __future__ import annotations
@@ -26,9 +24,10 @@ import torch
 
 from rtstyle import perceptual
 from rtstyle.errors import RtstyleError
+from rtstyle.export import losses
 from rtstyle.export.recipe import Loss
 
-LEFT_OUT = ("identity", "rival", "repeat", "palette", "temporal", "tv", "out of range")
+LEFT_OUT = tuple(term.name for term in losses.TERMS if term.name not in ("content", "style"))
 HISTORY = 100
 
 
@@ -67,22 +66,33 @@ class Objective:
     """Total, content and style of pictures of one photograph in one style.
 
     `vgg` computes in float32. `photo` is float [1, 3, H, W], 0 to 255, on the device of `vgg`; `targets` are the Gram
-    matrices of the artwork, {layer: [1, C, C]}.
+    matrices of the artwork as `losses.Comparison.matrices` gives them.
     """
 
-    def __init__(self, vgg, photo: torch.Tensor, targets: dict[str, torch.Tensor], loss: Loss, style_weight: float):
-        self.vgg, self.targets, self.loss, self.style_weight = vgg, targets, loss, style_weight
+    def __init__(self, vgg, photo: torch.Tensor, targets: losses.Targets, loss: Loss, style_weight: float):
+        self.compare = losses.Comparison(loss, vgg)
+        self.photo, self.targets = photo, targets
+        self.style = torch.zeros(1, dtype=torch.long, device=photo.device)
+        self.style_weight = torch.full((1,), style_weight, device=photo.device)
         with torch.no_grad():
-            self.wanted = vgg(photo, loss.content_layers)
+            self.photo_features = vgg(photo, loss.content_layers)
 
     def __call__(self, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(total, content, style), scalars with gradients, of a picture [1, 3, H, W]; clamped to 0..255 first."""
-        layers = dict.fromkeys((*self.loss.content_layers, *self.loss.style_layers))
-        found = self.vgg(picture.clamp(0, 255), layers)
-        contents = [perceptual.relative_content_loss(found[k], self.wanted[k]) for k in self.loss.content_layers]
-        styles = [self.loss.style_distance(perceptual.gram(found[k]), self.targets[k]) for k in self.loss.style_layers]
-        content, style = torch.cat(contents).mean(), torch.cat(styles).mean()
-        return self.loss.content_weight * content + self.style_weight * style, content, style
+        picture, loss = picture.clamp(0, 255), self.compare.loss
+        features = self.compare.vgg(picture, dict.fromkeys((*loss.content_layers, *loss.style_layers)))
+        batch = losses.Batch(
+            photos=self.photo,
+            painted=picture,
+            styles=self.style,
+            photo_features=self.photo_features,
+            features=features,
+            matrices=self.compare.matrices(picture, features),
+            targets=self.targets,
+            style_weights=self.style_weight,
+        )
+        content, style = losses.content(self.compare, batch)[0], losses.style(self.compare, batch)[0]
+        return loss.content_weight * content + self.style_weight[0] * style, content, style
 
     @torch.no_grad()
     def terms(self, picture: torch.Tensor) -> Terms:
@@ -143,8 +153,8 @@ def measure(
     with full_precision():
         for s, (weight, artwork, paint) in enumerate(zip(style_weights, artworks, painters, strict=True)):
             with torch.no_grad():
-                found = vgg(as_picture(artwork, device), loss.style_layers)
-                targets = {layer: perceptual.gram(maps) for layer, maps in found.items()}
+                picture = as_picture(artwork, device)
+                targets = losses.Comparison(loss, vgg).matrices(picture, vgg(picture, loss.style_layers))
             rows = []
             for p, frame in enumerate(photos):
                 photo = as_picture(frame, device)
@@ -201,4 +211,5 @@ def loss_of(training: dict) -> Loss:
     if told.get("absolute"):
         raise RtstyleError("the model was trained with absolute losses: the yardstick is for relative ones")
     known = {f.name for f in dataclasses.fields(Loss)}
-    return Loss(**{name: value for name, value in told.items() if name in known})
+    loss = Loss(**{name: value for name, value in told.items() if name in known})
+    return dataclasses.replace(loss, repeat_shifts=())

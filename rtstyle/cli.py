@@ -773,7 +773,7 @@ def read_counts(context, parameter, values):
 @click.option("--pictures", type=click.Path(), required=True, help="Folder of the artworks.")
 @click.option("--recipe", type=click.Path(), help="Which artwork belongs to which style [default: the bundled recipe].")
 @click.option("--limit", type=int, help="So many photographs, evenly chosen.")
-@click.option("--size", type=int, default=256, show_default=True, help="Short side of the photographs in pixels.")
+@click.option("--size", type=int, help="Short side of the photographs in pixels [default: as the model is meant for].")
 @click.option("--style-size", type=int, help="Short side of the artworks [default: as trained].")
 @click.option("--clip", type=click.Path(), help="A video: warping error on its first 40 frames, too.")
 @click.option(
@@ -806,7 +806,7 @@ def evaluate(
     force,
     quiet,
 ) -> None:
-    """Measure a model: style, content, survival of the photograph, similarity, steadiness, artefacts, speed."""
+    """Measure a model: paint, recognition of the photograph, style, colours, steadiness, artefacts, speed."""
     needs_training("evaluate")
     from rtstyle.export.evaluate import evaluate_model
     from rtstyle.files import check_output
