@@ -542,7 +542,6 @@ def float_johnson(weights: Path, size: tuple[int, int] | None):
     body, _ = from_fast_neural_style(torch.load(weights, weights_only=True), weights, card)
     ops = FloatOps(body, body.codes[0].detach().numpy())
     body.paint(ops, "image")
-    ops.split_code()
     shape = [1, 3, *(size[::-1] if size else ("H", "W"))]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("image", "painted")]
     graph = helper.make_graph(ops.nodes, "johnson", values[:1], values[1:], list(ops.initializers.values()))

@@ -171,10 +171,14 @@ class Term:
     value: Callable[[Comparison, Batch], torch.Tensor]
 
 
+def _repeat_weight(loss: Loss, style_weights: torch.Tensor) -> Weight:
+    return loss.repeat_weight * style_weights if loss.repeat_shifts and loss.repeat_weight else 0
+
+
 TERMS = (
     Term("content", lambda loss, style_weights: loss.content_weight, content),
     Term("style", lambda loss, style_weights: style_weights, style),
-    Term("repeat", lambda loss, style_weights: loss.repeat_weight * style_weights if loss.repeat_shifts else 0, repeat),
+    Term("repeat", _repeat_weight, repeat),
     Term("palette", lambda loss, style_weights: loss.palette_weight, palette),
     Term("temporal", lambda loss, style_weights: loss.temporal_weight, temporal),
     Term("peak", lambda loss, style_weights: loss.peak_weight, peak),

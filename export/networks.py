@@ -316,18 +316,20 @@ class Live(Body):
     Nothing happens at full size: a strided stem goes to half size at once, the work is done by residual 3x3
     convolutions at a quarter, and the head leaves half size for full size by a folded resize-convolution. No skips
     from before the blocks to behind them: they let the photograph through, and the net then only hatches it. The
-    blocks are dilated by turns, for long strokes; 1, 2, 3 leave no gaps (Wang et al. 2018, "Understanding Convolution
-    for Semantic Segmentation"). Every layer is normalised, the three output channels too, which gives each style its
+    blocks are dilated for long strokes, up and down again by ones, which leaves no gaps (Wang et al. 2018,
+    "Understanding Convolution for Semantic Segmentation"): ending with a dilated one leaves a lattice of its step. Every layer is normalised, the three output channels too, which gives each style its
     palette and contrast.
     """
 
     name = "live"
     stride = 4
 
-    def __init__(self, styles: int = 1, widths=(16, 32), dilations=(1, 2, 3, 1, 2, 3), generator=None):
+    def __init__(self, styles: int = 1, widths=(16, 32), dilations=(1, 2, 3, 3, 2, 1), generator=None):
         super().__init__()
         self.config = {"widths": list(widths), "dilations": list(dilations)}
         half, quarter = self.widths = tuple(widths)
+        if not all(isinstance(d, int) and d >= 1 for d in dilations):
+            raise ValueError(f"dilations are whole numbers from 1, not {list(dilations)}")
         self.least = 4 * (max(dilations) + 1)  # positions at a quarter that the innermost reflection needs
         self.stem = conv(3, half, 6, 2)
         self.down4 = conv(half, quarter, 3, 2)
@@ -364,7 +366,7 @@ class Studio(Live):
 
     name = "studio"
 
-    def __init__(self, styles: int = 1, widths=(32, 80), dilations=(1, 2, 3, 1, 2, 3, 1, 2, 3, 1), generator=None):
+    def __init__(self, styles: int = 1, widths=(32, 80), dilations=(1, 2, 3, 4, 4, 3, 2, 1), generator=None):
         super().__init__(styles, widths, dilations, generator)
 
 
@@ -386,8 +388,7 @@ class Johnson(Body):
         self.conv2 = conv(full, half, 3, 2)
         self.conv3 = conv(half, quarter, 3, 2)
         self.residuals = nn.ModuleList(Residual(quarter) for _ in range(blocks[0]))
-        self.narrow = conv(quarter, half, 3)
-        self.up2 = conv(half, half, 3)
+        self.up2 = conv(quarter, half, 3)
         self.up1 = conv(half, full, 3)
         self.head = conv(full, 3, 9, bias=True)
         self.start_codes(styles, generator)

@@ -145,11 +145,6 @@ class Recipe:
             raise RtstyleError(f"the recipe {path} needs steps, a learning rate and a [[stage]]")
         if self.loss.balance < 0 or (self.loss.balance and self.loss.absolute):
             raise RtstyleError(f"the recipe {path} has a balance out of range: above 0, and for relative losses only")
-        scales = self.loss.style_scales or (0,)
-        if min(scales) < 1 or max(scales) * 32 > min(stage.crop for stage in self.stage):
-            raise RtstyleError(
-                f"the recipe {path} has style_scales out of range: from 1 to a 32nd of the smallest crop"
-            )
         for stage in self.stage:
             sizes = stage.style_sizes or (0,)
             if min(stage.crop, *sizes) < 32 or stage.crop % 8 or stage.batch < 1 or stage.share <= 0:
@@ -161,6 +156,11 @@ class Recipe:
                 raise RtstyleError(
                     f"the recipe {path} has a [[stage]] out of range: style_factor and learning_rate above 0"
                 )
+        scales = self.loss.style_scales or (0,)
+        if min(scales) < 1 or max(scales) * 32 > min(stage.crop for stage in self.stage):
+            raise RtstyleError(
+                f"the recipe {path} has style_scales out of range: from 1 to a 32nd of the smallest crop"
+            )
 
     @property
     def artworks(self) -> list[Style]:

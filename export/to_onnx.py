@@ -30,8 +30,9 @@ OPSET = 17
 FORMAT = "1"
 THUMBNAIL = 128  # pixels, the longer side
 HALF_LEVELS = 2  # grey levels that rounding the weights to float16 may cost
-# Tried before a model is written: odd sizes, sizes off the stride, the smallest allowed, several batches.
-CHECKED_SHAPES = ((1, 64, 96), (1, 37, 53), (2, 61, 47), (3, 16, 16), (1, 121, 90))
+# Tried before a model is written: odd sizes, sizes off the stride, the smallest allowed, several batches, more than a
+# tile of the canvas.
+CHECKED_SHAPES = ((1, 64, 96), (1, 37, 53), (2, 61, 47), (3, 16, 16), (1, 16, 530))
 
 
 class OnnxOps:

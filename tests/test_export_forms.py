@@ -107,21 +107,22 @@ def test_the_bundled_models_in_float16(name, tmp_path):
 @pytest.mark.parametrize(
     ("name", "size"), [("live", (360, 640)), ("live", (101, 75)), ("studio", (144, 192)), ("studio", (101, 75))]
 )
-def test_the_bundled_models_paint_nothing_on_flat_frames(name, size):
-    """Black frames, test pictures, a covered lens: one colour, without patterns or a border."""
+def test_the_bundled_models_paint_the_same_on_flat_frames_of_any_grey(name, size):
+    """Black frames, test pictures, a covered lens: the texture of the style, whatever the level."""
     frames = np.stack([np.full((*size, 3), level, np.uint8) for level in (0, 90, 255)])
     for style in catalog.load(name).styles:
-        assert painted(catalog.model_path(name), frames, style.name).std((1, 2)).max() == 0, style.name
+        found = painted(catalog.model_path(name), frames, style.name)
+        assert apart(found, found[:1]) <= 2, style.name
 
 
 def test_filters_too_large_for_float16_stay(make_body, tmp_path):
     body = make_body("studio", styles=2)
     with torch.no_grad():
-        body.conv1.weight[0, 0, 0, 0] = 1e5
+        body.stem.weight[0, 0, 0, 0] = 1e5
     model = to_onnx.to_model(body)
     to_onnx.halve(model)
     kinds = {t.name: t.data_type for t in model.graph.initializer}
-    assert kinds["conv1.weight"] == onnx.TensorProto.FLOAT and kinds["conv2.weight"] == onnx.TensorProto.FLOAT16
+    assert kinds["stem.weight"] == onnx.TensorProto.FLOAT and kinds["down4.weight"] == onnx.TensorProto.FLOAT16
 
 
 def test_float16_that_shows_is_not_written(gallery, tmp_path, monkeypatch):

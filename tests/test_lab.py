@@ -21,7 +21,8 @@ pytest.importorskip("jinja2")
 from rtstyle import Stylizer, gatys, lab, perceptual  # noqa: E402
 from rtstyle.errors import Interrupted, RtstyleError, UsageError  # noqa: E402
 from rtstyle.export.measures import ssim  # noqa: E402
-from rtstyle.export.train import Loss, Recipe, Stage, Style, Trainer  # noqa: E402
+from rtstyle.export.recipe import Loss, Recipe, Stage, Style  # noqa: E402
+from rtstyle.export.train import Trainer  # noqa: E402
 from rtstyle.lab.report import Report, Table, write_csv  # noqa: E402
 
 pytest_plugins = ["runtime_fixtures"]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from rtstyle.export.data import list_pictures
 from rtstyle.export.evaluate import evenly
-from rtstyle.export.train import Recipe
+from rtstyle.export.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

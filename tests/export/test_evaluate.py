@@ -25,11 +25,11 @@ from rtstyle.export.to_onnx import write_onnx  # noqa: E402
 SIZE = 64
 
 
-def write_model(make_body, path, names, *, style=None, training=None):
+def write_model(make_body, path, names, *, style=None, training=None, height=64):
     """A toy model with random weights whose styles have these names."""
     cards = [{"name": name, "title": name.title(), "artist": "nobody"} for name in names]
     training = {"steps": 7, "stages": [{"crop": 32, "style_size": 64}]} if training is None else training
-    description = {"styles": cards, "reference_height": 64, "training": training}
+    description = {"styles": cards, "reference_height": height, "training": training}
     write_onnx(make_body(styles=len(names)), description, path, style=style)
     return path
 
@@ -77,18 +77,18 @@ def styles(*names):
 # Known answers
 
 
-def test_unpainted_photographs_have_ratio_one_and_survive(judge, photos):
+def test_unpainted_photographs_are_not_painted_and_wholly_recognised(judge, photos):
     found = []
     for p, photo in enumerate(photos):
         found.append(judge.measure(p, np.stack([photo, photo])) | {"milliseconds": np.ones(2)})
     for score in evaluate.summarise(styles("waves", "bricks"), found):
+        assert score.paint == pytest.approx(0, abs=1e-6)
+        assert score.recognition == pytest.approx(1, abs=1e-3)
+        assert score.recognized == 1
         assert score.ratio == pytest.approx(1, rel=1e-3)
-        assert score.ratio_unsquared == pytest.approx(1, rel=1e-3)
+        assert score.subject == pytest.approx(1, rel=1e-3)
         assert score.palette == pytest.approx(1, rel=1e-5)
-        assert score.content == pytest.approx(0, abs=1e-6)
-        assert score.perceptual == pytest.approx(0, abs=1e-4)
         assert score.style_layers == pytest.approx(score.photo_layers, rel=1e-3)
-        assert score.survival == score.survival_cosine == 1
         assert score.ssim == pytest.approx(1)
 
 
@@ -105,24 +105,46 @@ def test_artworks_painted_over_the_photograph_lose_it(judge, photos, artworks):
     h, w = photos[0].shape[:2]
     crops = np.stack([np.tile(a, (2, 3, 1))[:h, :w] for a in artworks])
     painted = [judge.measure(p, crops) for p, photo in enumerate(photos) if photo.shape == photos[0].shape]
-    assert all((m["artwork"] == 1).all() for m in painted)
+    assert all((m["paint"] > 0.9).all() and (m["recognition"] < 0.5).all() for m in painted)
     assert all((m["style_distance"] < m["photo_distance"] / 2).all() for m in painted)
     assert all((m["palette"] < m["photo_palette"] / 2).all() for m in painted)
-    assert all((m["content"] > 0.1).all() and (m["ssim"] < 0.6).all() for m in painted)
+    assert all((m["ssim"] < 0.6).all() for m in painted)
 
 
-def test_another_photograph_does_not_survive(vgg, photos, artworks):
+def test_another_photograph_is_not_recognised(vgg, photos, artworks):
     squares = [np.ascontiguousarray(photo[:SIZE, :SIZE]) for photo in photos[:3]]
     judge = evaluate.Judge(vgg, artworks, squares)
     taken = judge.measure(0, np.stack([squares[1], squares[0]]))
-    assert taken["survival"].tolist() == taken["survival_cosine"].tolist() == [0, 1]
-    assert taken["content"][0] > 0.05 > taken["content"][1]
+    assert taken["recognized"].tolist() == [0, 1]
+    assert taken["recognition"][0] < 0.7 and taken["recognition"][1] == pytest.approx(1, abs=1e-3)
+    assert taken["paint"][0] > 0.5 and taken["paint"][1] == pytest.approx(0, abs=1e-6)
 
 
 def test_artworks_swapped_between_styles_are_noticed(vgg, artworks):
     both = [np.ascontiguousarray(a[:SIZE, :SIZE]) for a in artworks]
-    swapped = evaluate.Judge(vgg, artworks, both).measure(0, np.stack(both[::-1]))
-    assert swapped["artwork"].tolist() == [0, 0]
+    judge = evaluate.Judge(vgg, artworks, both)
+    right, swapped = judge.measure(0, np.stack(both)), judge.measure(0, np.stack(both[::-1]))
+    assert (right["style_distance"] < 0.1 * swapped["style_distance"]).all()
+
+
+def test_subject_is_above_one_where_only_the_surroundings_are_painted(vgg, photos, artworks):
+    """The artwork on the empty half of the photograph, and on its busy half."""
+    photo = photos[0]
+    cover = np.tile(artworks[0], (2, 3, 1))[: photo.shape[0], : photo.shape[1]]
+    judge = evaluate.Judge(vgg, [artworks[0]] * 2, [photo])
+    busy = evaluate.measures.busy_half(photo)[..., None] > 0
+    found = judge.measure(0, np.stack([np.where(busy, photo, cover), np.where(busy, cover, photo)]))
+    (around, subject) = evaluate.summarise(styles("around", "subject"), [found | {"milliseconds": np.ones(2)}])
+    assert around.subject > 1.2 and subject.subject < 0.8
+
+
+def test_masked_gram_matrices_are_those_of_what_the_mask_shows():
+    maps = {"a": torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(0))}
+    mask = torch.zeros(8, 12)
+    mask[:, 6:] = 1
+    found = evaluate.Judge.grams(maps, mask)["a"]
+    torch.testing.assert_close(found, perceptual.gram(maps["a"][..., 3:]))
+    torch.testing.assert_close(evaluate.Judge.grams(maps, torch.ones(8, 12))["a"], perceptual.gram(maps["a"]))
 
 
 def test_style_distances_by_layer_by_hand():
@@ -131,33 +153,96 @@ def test_style_distances_by_layer_by_hand():
     torch.testing.assert_close(evaluate.layer_distances(grams, targets), torch.tensor([[[4.0, 0.0]], [[0.25, 0.0]]]))
 
 
-def test_euclidean_and_cosine_neighbours_differ_where_strength_does():
-    """Weak features draw every far picture by distance, none by angle."""
-    among = torch.tensor([[10.0, 0.0], [0.0, 1.0]])
-    painted = torch.tensor([[3.0, 2.0]])
-    assert evaluate.nearest(painted, among).tolist() == [1]
-    assert evaluate.aligned(painted, among).tolist() == [0]
-
-
 def test_summary_is_a_ratio_of_means_not_a_mean_of_ratios():
-    keys = ("style_unsquared", "photo_unsquared", "content", "survival", "survival_cosine", "artwork", "ssim")
     layers = dict.fromkeys(("style_layers", "photo_layers"), np.ones((1, 4)))
     rows = [
-        dict.fromkeys((*keys, "perceptual"), np.ones(1))
+        dict.fromkeys(("paint", "recognition", "recognized", "ssim"), np.ones(1))
         | layers
         | {"style_distance": np.array([y]), "photo_distance": np.array([c])}
+        | {"subject_distance": np.array([3 * y]), "photo_subject": np.array([c])}
         | {"palette": np.array([y / 2]), "photo_palette": np.array([c])}
         for y, c in ((1.0, 1.0), (1.0, 9.0))
     ]
     rows = [row | {"milliseconds": np.array([ms])} for row, ms in zip(rows, (2.0, 4.0), strict=True)]
     (score,) = evaluate.summarise(styles("only"), rows)
     assert score.ratio == pytest.approx(2 / 10)
+    assert score.subject == pytest.approx(3)
     assert score.palette == pytest.approx(1 / 10)
     assert score.milliseconds == 3
-    assert score.survival == 1 and score.artwork is None  # one style: nothing to choose from
-    (alone,) = evaluate.summarise(styles("only"), rows[:1])
+    assert score.recognized == 1
     assert score.style_layers == dict.fromkeys(evaluate.STYLE_LAYERS, 1)
-    assert alone.survival is None and alone.survival_cosine is None
+    (alone,) = evaluate.summarise(styles("only"), rows[:1])
+    assert alone.recognized is None  # one photograph: nothing to choose from
+
+
+def a_score(name, **changes):
+    layers = dict.fromkeys(evaluate.STYLE_LAYERS, 1.0)
+    usual = {
+        **{"paint": 0.7, "recognition": 0.65, "recognized": 0.9, "ratio": 0.2, "subject": 1.1, "palette": 0.1},
+        **{"style_distance": 1.0, "photo_distance": 5.0, "ssim": 0.3, "milliseconds": 9.5, "warp": 4.0, "flicker": 3.0},
+    }
+    return evaluate.Score(name, "", "", style_layers=layers, photo_layers=layers, **usual | changes)
+
+
+def an_evaluation(scores, **changes):
+    usual = {
+        **{"model": "live.onnx", "model_sha256": "0", "body": "live", "body_sha256": "0", "steps": 6000, "rows": []},
+        **{"photographs": 300, "size": 360, "style_size": 512, "vgg_sha256": "0", "clip": None, "artworks": []},
+        "noise": {"warp": 2.5, "flicker": 3.0},
+    }
+    return evaluate.Evaluation(scores=scores, **usual | changes)
+
+
+def printed(table, width, **options):
+    console = Console(width=width, record=True, file=io.StringIO(), color_system="truecolor", force_terminal=True)
+    console.print(table)
+    return console.export_text(**options)
+
+
+def test_the_table_is_readable_in_80_columns():
+    """With the longest name that is shipped and the widest numbers that come up."""
+    names = [style.name for body in ("live", "studio") for style in shipped(body).style]
+    wide = {"recognized": 1.0, "subject": 12.34, "palette": 10.25, "warp": 100.5, "flicker": 88.75}
+    scores = [a_score(name, milliseconds=12345.6, **wide) for name in names]
+    text = printed(an_evaluation(scores).table(), 80)
+    assert "…" not in text and max(map(len, text.splitlines())) <= 80
+    lines = [line.split() for line in text.splitlines()]
+    headings = ["style", "paint", "recog", "top-1", "ratio", "subject", "palette", "warp", "flicker", "ms"]
+    assert headings in lines
+    cells = ["0.70", "0.65", "100%", "0.20", "12.34", "10.25", "100.5", "88.8", "12345.6"]
+    for name in (*names, "mean"):
+        assert [name, *cells] in lines
+
+
+def shipped(body):
+    from rtstyle.export.recipe import Recipe
+
+    return Recipe.read(resources.files("rtstyle.export.recipes") / f"{body}.toml")
+
+
+def test_what_misses_a_goal_is_red():
+    goals = {"paint": evaluate.MIN_PAINT, "recognition": evaluate.MIN_RECOGNITION, "ratio": evaluate.MAX_RATIO}
+    good = printed(an_evaluation([a_score("fine", **goals)]).table(), 80, styles=True)
+    bad = {"paint": goals["paint"] - 0.01, "recognition": goals["recognition"] - 0.01, "ratio": goals["ratio"] + 0.01}
+    red = "\x1b[31m"
+    assert red not in good and good.count("\x1b[32m") == 2 * 3  # the style and the mean
+    for name, value in bad.items():
+        text = printed(an_evaluation([a_score("poor", **goals | {name: value})]).table(), 80, styles=True)
+        assert text.count(red) == 2 and f"{red}{value:.2f}" in text
+
+
+def test_overall_has_means_and_the_worst_styles():
+    one = a_score("one", paint=0.5, recognition=0.7, ratio=0.1, recognized=None)
+    two = a_score("two", paint=0.9, recognition=0.6, ratio=0.4, warp=None)
+    found = an_evaluation([one, two])
+    overall = found.overall()
+    assert (overall["paint"], overall["recognition"], overall["ratio"]) == pytest.approx((0.7, 0.65, 0.25))
+    assert (overall["least_paint"], overall["least_recognition"], overall["worst_ratio"]) == (0.5, 0.6, 0.4)
+    assert overall["styles"] == 2 and overall["recognized"] is None and overall["warp"] is None
+    plain = found.to_json()
+    assert plain["goals"] == {"paint": 0.58, "recognition": 0.58, "ratio": 0.3}
+    assert plain["overall"]["least_paint"] == 0.5 and [style["name"] for style in plain["styles"]] == ["one", "two"]
+    assert "-" in printed(found.table(), 80)
 
 
 def test_evenly_spreads_over_the_whole_list():
@@ -179,25 +264,30 @@ def test_evaluation_of_a_model(run, toy_model, tmp_path):
         assert score.ratio == pytest.approx(score.style_distance / score.photo_distance)
         assert score.milliseconds > 0 and -1 <= score.ssim <= 1
         assert np.mean(list(score.style_layers.values())) == pytest.approx(score.style_distance)
-        assert 0 < score.perceptual < 2
+        assert 0 < score.paint <= 1 and -1 <= score.recognition <= 1 and score.subject > 0
         assert score.warp > 0 and score.warp_clean > 0 and score.flicker > 0
         assert score.warp_clip is None and score.yardstick is None
         assert score.artefacts.keys() == {"checkerboard", "checkerboard_levels", "seam", "calm", "grain"}
-        assert score.survival in (0, pytest.approx(1 / 3), pytest.approx(2 / 3), 1)
+        assert score.recognized in (0, pytest.approx(1 / 3), pytest.approx(2 / 3), 1)
     assert run(limit=3).to_json()["styles"][0]["ratio"] == found.to_json()["styles"][0]["ratio"]  # repeatable
 
     found.save_json(tmp_path / "out.json")
     assert json.loads((tmp_path / "out.json").read_text("utf-8")) == found.to_json()
 
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(found.table())
-    text = console.export_text()
-    assert "waves" in text and "bricks" in text and f"{found.scores[0].ratio:.3f}" in text
+    text = printed(found.table(), 80)
+    assert "waves" in text and "bricks" in text and f"{found.scores[0].ratio:.2f}" in text
     assert "warp" in text and "flicker" in text and "…" not in text
 
 
+def test_photographs_are_measured_at_the_height_that_the_model_is_meant_for(run, make_body, tmp_path):
+    model = write_model(make_body, tmp_path / "toy.onnx", ["waves", "bricks"], height=80)
+    found = run(model, limit=1, size=None)
+    assert found.size == 80 and min(found.rows[0][0].shape[:2]) == 80
+    assert run(model, limit=1, size=96).size == 96
+
+
 def test_evaluation_with_a_clip_and_a_yardstick(run, make_body, toy_recipe_path, tmp_path):
-    from rtstyle.export.train import Recipe
+    from rtstyle.export.recipe import Recipe
 
     loss = dataclasses.asdict(Recipe.read(toy_recipe_path).loss)
     training = {"steps": 7, "loss": loss, "stages": [{"style_size": 64}], "style_weights": {"waves": 2.5}}
@@ -218,11 +308,9 @@ def test_evaluation_with_a_clip_and_a_yardstick(run, make_body, toy_recipe_path,
         assert stick["ratios"]["3"] == pytest.approx(stick["net"]["total"] / last["total"])
     ratios = [style["yardstick"]["ratios"]["3"] for style in plain["styles"]]
     assert plain["overall"]["yardstick_ratios"]["3"] == pytest.approx(np.mean(ratios))
-    assert "identity" in plain["yardstick_left_out"]
+    assert "palette" in plain["yardstick_left_out"]
 
-    console = Console(width=100, record=True, file=io.StringIO())
-    console.print(found.yardstick_table())
-    text = console.export_text()
+    text = printed(found.yardstick_table(), 100)
     assert "3 iterations" in text and f"({found.overall()['yardstick_ratios'][3]:.2f})" in text
 
 
@@ -252,7 +340,7 @@ def test_a_one_style_model_takes_no_code(run, make_body, tmp_path):
     model = write_model(make_body, tmp_path / "one.onnx", ["waves", "bricks"], style="bricks")
     found = run(model, limit=2)
     assert [score.name for score in found.scores] == ["bricks"]
-    assert found.scores[0].artwork is None and found.overall()["artwork"] is None
+    assert found.overall()["ratio"] == found.scores[0].ratio and found.overall()["styles"] == 1
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,81 @@ def grainy(frame):
     return measures.noisy(frame, 20, np.random.default_rng(len(frame)))
 
 
+# Paint
+
+
+def texture(height, width, deviation, seed=9):
+    """Grain of a few pixels that no photograph explains, in grey levels."""
+    random = np.random.default_rng(seed)
+    grain = measures.cv2.GaussianBlur(random.normal(0, 1, (height, width)), (0, 0), 1.5)
+    return (deviation * grain / grain.std())[..., None]
+
+
+LARGE = photograph(3, 320, 400)
+
+
+def test_a_tinted_photograph_has_no_paint():
+    """Nor has one of other contrast, nor a negative: all of it is explained by the photograph."""
+    for photo in (LARGE, LARGE[:160, :200], half_busy()):
+        assert measures.paint_share(photo, photo) == pytest.approx(0, abs=1e-6)
+        assert measures.paint_share(photo, 255 - photo) < 0.02
+    pale = measures.to_uint8(128 + 0.6 * (half_busy().astype(float) - 128))
+    assert measures.paint_share(half_busy(), pale) < 0.005
+    tinted = half_busy() * [0.95, 0.7, 0.5] + [12, 40, 90]
+    assert measures.paint_share(half_busy(), measures.to_uint8(tinted)) < 0.005
+
+
+def test_unrelated_texture_is_all_paint():
+    unrelated = measures.to_uint8(128 + texture(320, 400, 30) * [1, 0.8, 0.9])
+    assert measures.paint_share(LARGE, unrelated) > 0.97
+
+
+def test_paint_rises_with_the_texture_on_top():
+    photo = half_busy()
+    shares = [
+        measures.paint_share(photo, measures.to_uint8(photo + texture(320, 400, deviation)))
+        for deviation in (0, 10, 20, 40, 80)
+    ]
+    assert shares[0] < 1e-6 and shares[-1] > 0.8
+    assert all(more > less + 0.05 for less, more in itertools.pairwise(shares))
+
+
+def half_busy(height=320, width=400):
+    """Detail in the left half, next to nothing in the right half."""
+    photo = np.full((height, width, 3), 120.0)
+    photo[:, : width // 2] += texture(height, width // 2, 30, seed=2)
+    return measures.to_uint8(photo + texture(height, width, 0.7, seed=3))
+
+
+def test_paint_counts_where_the_photograph_shows_something():
+    photo, sides = half_busy(), []
+    for part in (np.s_[:, :180], np.s_[:, 220:]):
+        added = np.zeros((320, 400, 1))
+        added[part] = texture(320, 400, 30)[part]
+        sides.append(measures.paint_share(photo, measures.to_uint8(photo + added)))
+    busy, empty = sides
+    assert busy > 0.4 and empty < 0.05
+
+
+def test_paint_on_a_wall_is_a_number():
+    wall = np.full((64, 80, 3), 120, np.uint8)
+    assert measures.paint_share(wall, wall) == 0
+    assert measures.paint_share(wall, measures.to_uint8(wall + texture(64, 80, 20))) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_busy_half_is_the_side_with_detail():
+    mask = measures.busy_half(half_busy())
+    assert mask.shape == (320, 400) and mask.dtype == np.float32 and set(np.unique(mask)) == {0, 1}
+    assert mask.mean() == pytest.approx(0.5, abs=0.01)
+    assert mask[:, :180].mean() > 0.99 and mask[:, 220:].mean() < 0.01
+
+
+def test_the_busy_half_of_any_photograph_is_half_of_it():
+    for scene in (*SCENES, LARGE):
+        assert measures.busy_half(scene).mean() == pytest.approx(0.5, abs=0.01)
+    assert measures.busy_half(np.full((40, 50, 3), 7, np.uint8)).all()  # nothing anywhere: all alike
+
+
 # Likeness
 
 
@@ -55,18 +130,54 @@ def test_ssim_of_flat_pictures_follows_the_formula():
     assert measures.ssim(a, b).item() == pytest.approx((2 * 100 * 150 + c1) / (100**2 + 150**2 + c1))
 
 
-def test_perceptual_distance_by_hand():
-    """Features of 3, 4 and of 4, 3 at one position, equal ones at the other; strength does not matter."""
-    photo = {"a": torch.tensor([[[[3.0, 1.0]], [[4.0, 0.0]]]])}
-    painted = {"a": torch.tensor([[[[8.0, 5.0]], [[6.0, 0.0]]], [[[30.0, 1.0]], [[40.0, 0.0]]]])}
-    wanted = (0.2**2 + 0.2**2) / 2
-    torch.testing.assert_close(measures.perceptual_distance(painted, photo), torch.tensor([wanted, 0.0]))
+def features_like(seed, channels=32):
+    """Smooth maps of a few things that go together, like those of a net."""
+    generator = torch.Generator().manual_seed(seed)
+    things = torch.rand(1, 6, 5, 7, generator=generator)
+    mix = torch.randn(channels, 6, 1, 1, generator=generator)
+    maps = torch.nn.functional.interpolate(torch.nn.functional.conv2d(things, mix), (30, 40), mode="bilinear")
+    return maps + 0.05 * torch.randn(maps.shape, generator=generator)
 
 
-def test_perceptual_distance_is_bounded_and_takes_dead_positions():
-    photo = {"a": torch.tensor([[[[1.0]], [[0.0]]]]), "b": torch.zeros(1, 2, 1, 1)}
-    painted = {"a": torch.tensor([[[[0.0]], [[1.0]]]]), "b": torch.zeros(1, 2, 1, 1)}
-    assert measures.perceptual_distance(painted, photo).tolist() == [pytest.approx((2 + 0) / 2)]
+def correlation(a, b):
+    return float((measures.self_similarity(a) * measures.self_similarity(b)).mean())
+
+
+def test_self_similarity_is_that_of_a_picture_with_itself_only():
+    one, other = features_like(0), features_like(1)
+    pairs = 12 * 16 * (12 * 16 - 1) // 2
+    assert measures.self_similarity(torch.cat([one, other])).shape == (2, pairs)
+    assert correlation(one, one) == pytest.approx(1, abs=1e-3)
+    assert abs(correlation(one, other)) < 0.3
+
+
+def test_self_similarity_keeps_what_goes_with_what_when_features_change():
+    """Other strengths, other levels: not of one channel alone, but of all of them."""
+    one, generator = features_like(0), torch.Generator().manual_seed(5)
+    assert correlation(one, 3 * one + 7) == pytest.approx(1, abs=1e-3)
+    levels = torch.randn(1, 32, 1, 1, generator=generator)
+    assert correlation(one, one + levels) == pytest.approx(1, abs=1e-3)
+    strengths = 0.6 + 0.8 * torch.rand(1, 32, 1, 1, generator=generator)
+    assert correlation(one, one * strengths + levels) > 0.95
+    order = torch.randperm(32, generator=generator)
+    assert correlation(one, one[:, order]) == pytest.approx(1, abs=1e-3)
+    assert correlation(one, one.flip(3)) < 0.5  # the same things elsewhere
+
+
+def test_self_similarity_by_hand():
+    """Two kinds of places: those of one kind are alike, those of different kinds are opposite once centred."""
+    maps = torch.zeros(1, 2, 12, 16)
+    maps[0, 0, :, :8] = 5.0
+    maps[0, 1, :, 8:] = 0.3
+    found = measures.self_similarity(maps)[0]
+    kind = torch.arange(12 * 16) % 16 < 8
+    rows, columns = torch.triu_indices(12 * 16, 12 * 16, offset=1)
+    alike = torch.where(kind[rows] == kind[columns], 1.0, -1.0)
+    torch.testing.assert_close(found, (alike - alike.mean()) / alike.std(), rtol=1e-3, atol=1e-3)
+
+
+def test_self_similarity_of_nothing_is_a_number():
+    assert measures.self_similarity(torch.ones(1, 4, 12, 16)).isfinite().all()
 
 
 # Steadiness

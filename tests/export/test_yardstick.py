@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 
 from rtstyle import perceptual  # noqa: E402
 from rtstyle.errors import RtstyleError  # noqa: E402
-from rtstyle.export import yardstick  # noqa: E402
-from rtstyle.export.train import Loss  # noqa: E402
+from rtstyle.export import losses, yardstick  # noqa: E402
+from rtstyle.export.recipe import Loss  # noqa: E402
 
 CPU = torch.device("cpu")
 LOSS = Loss(content_layers=("relu2_2",), style_layers=("relu1_2", "relu2_2"), content_weight=0.5, style_weight=3.0)
@@ -23,11 +23,15 @@ def vgg(fake_vgg):
     return perceptual.VGG("vgg16", fake_vgg)
 
 
+def targets_of(vgg, loss):
+    picture = yardstick.as_picture(ARTWORK, CPU)
+    with torch.no_grad():
+        return losses.Comparison(loss, vgg).matrices(picture, vgg(picture, loss.style_layers))
+
+
 @pytest.fixture
 def objective(vgg):
-    with torch.no_grad():
-        found = vgg(yardstick.as_picture(ARTWORK, CPU), LOSS.style_layers)
-    targets = {layer: perceptual.gram(maps) for layer, maps in found.items()}
+    targets = targets_of(vgg, LOSS)
     return yardstick.Objective(vgg, yardstick.as_picture(PHOTO, CPU), targets, LOSS, 4.0)
 
 
@@ -47,22 +51,30 @@ def test_objective_is_the_weighted_sum(objective):
 
 
 def test_objective_is_the_training_s(objective, vgg):
-    """The same numbers as the sums of Trainer.losses."""
+    """Written out: content and symmetric style distances, mean over the layers."""
     painted = yardstick.as_picture(255 - PHOTO, CPU)
     wanted, found = vgg(yardstick.as_picture(PHOTO, CPU), ["relu2_2"]), vgg(painted, LOSS.style_layers)
     content = perceptual.relative_content_loss(found["relu2_2"], wanted["relu2_2"])
-    style = sum(perceptual.relative_style_loss(perceptual.gram(found[k]), objective.targets[k]) for k in found) / 2
-    assert objective.terms(painted).total == pytest.approx(float(0.5 * content + 4 * style), rel=1e-5)
+    artwork = vgg(yardstick.as_picture(ARTWORK, CPU), LOSS.style_layers)
+    style = sum(perceptual.symmetric_style_loss(perceptual.gram(found[k]), perceptual.gram(artwork[k])) for k in found)
+    assert objective.terms(painted).style == pytest.approx(float(style) / 2, rel=1e-5)
+    assert objective.terms(painted).total == pytest.approx(float(0.5 * content + 4 * style / 2), rel=1e-5)
 
 
-def test_objective_is_symmetric_where_the_training_was(objective, vgg):
-    loss = dataclasses.replace(LOSS, symmetric=True)
+def test_objective_has_the_scales_of_the_training(objective, vgg):
+    """At scale 2: of the pictures averaged over 2x2, the same layers once more."""
+    loss = dataclasses.replace(LOSS, style_scales=(1, 2))
     photo, painted = yardstick.as_picture(PHOTO, CPU), yardstick.as_picture(255 - PHOTO, CPU)
-    found = vgg(painted, LOSS.style_layers)
-    style = [perceptual.symmetric_style_loss(perceptual.gram(found[k]), objective.targets[k]) for k in found]
-    symmetric = yardstick.Objective(vgg, photo, objective.targets, loss, 4.0).terms(painted).style
-    assert symmetric == pytest.approx(float(sum(style)) / 2, rel=1e-5)
-    assert symmetric != pytest.approx(objective.terms(painted).style, rel=0.05)
+    half = yardstick.Objective(vgg, photo, targets_of(vgg, loss), loss, 4.0).terms(painted)
+    small = [torch.nn.functional.avg_pool2d(x, 2) for x in (painted, yardstick.as_picture(ARTWORK, CPU))]
+    grams = [{k: perceptual.gram(maps) for k, maps in vgg(x, LOSS.style_layers).items()} for x in small]
+    coarse = sum(perceptual.symmetric_style_loss(grams[0][k], grams[1][k]) for k in LOSS.style_layers) / 2
+    assert half.style == pytest.approx((objective.terms(painted).style + float(coarse)) / 2, rel=1e-5)
+    assert float(coarse) != pytest.approx(objective.terms(painted).style, rel=0.02)
+
+
+def test_terms_that_are_left_out_are_named():
+    assert set(yardstick.LEFT_OUT) == {"repeat", "palette", "temporal", "peak", "tv", "range"}
 
 
 def test_pictures_are_clamped(objective):
@@ -114,6 +126,9 @@ def test_losses_come_from_the_metadata():
     told = dataclasses.asdict(LOSS) | {"style_layers": ["relu2_1"], "style_size": 99}
     loss = yardstick.loss_of({"loss": told})
     assert loss.content_weight == 0.5 and loss.style_layers == ["relu2_1"]
+    assert yardstick.loss_of({"loss": told | {"repeat_shifts": [2, 4]}}).repeat_shifts == ()
+    with pytest.raises(RtstyleError, match="the yardstick is for relative"):
+        yardstick.loss_of({"loss": told | {"absolute": True}})
     for training in ({}, {"loss": 3}, {"loss": {"content_weight": 1}}):
         with pytest.raises(RtstyleError, match="does not say how it was trained"):
             yardstick.loss_of(training)

@@ -1,0 +1,318 @@
+"""The terms of the loss, each written out anew, and their sum."""
+
+import dataclasses
+
+import pytest
+from helpers import mean_losses, some_photos, with_loss
+
+torch = pytest.importorskip("torch")
+
+import torch.nn.functional as F  # noqa: E402
+
+from rtstyle import perceptual  # noqa: E402
+from rtstyle.export import losses  # noqa: E402
+from rtstyle.export.data import read_picture, warp  # noqa: E402
+from rtstyle.export.recipe import Loss  # noqa: E402
+from rtstyle.export.train import COLUMNS  # noqa: E402
+
+pytest_plugins = ["training_fixtures"]
+
+LAYERS = ("relu1_2", "relu2_2")
+LOSS = Loss(
+    content_layers=("relu2_2",),
+    style_layers=LAYERS,
+    style_scales=(1, 2),
+    content_weight=1.3,
+    repeat_layer="relu2_2",
+    repeat_shifts=(2,),
+    repeat_weight=0.7,
+    palette_weight=11.0,
+    temporal_weight=13.0,
+    peak_weight=17.0,
+    tv_weight=19.0,
+    range_weight=23.0,
+)
+STYLES = torch.tensor([1, 0, 1])
+WEIGHTS = torch.tensor([2.0, 3.0, 5.0])
+
+
+@pytest.fixture(scope="module")
+def vgg(fake_vgg):
+    return perceptual.VGG("vgg16", fake_vgg)
+
+
+def pictures(count, seed, size=48):
+    """Smooth ones with some grain, a little out of range."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 6, 6, generator=generator) * 280 - 12
+    soft = F.interpolate(coarse, size=(size, size), mode="bilinear")
+    return soft + 8 * torch.randn(soft.shape, generator=generator)
+
+
+@pytest.fixture(scope="module")
+def batch(vgg):
+    """Three paintings of three photographs after two artworks, with all that any term looks at."""
+    compare = losses.Comparison(LOSS, vgg)
+    photos, painted, artworks = pictures(3, 1), pictures(3, 2), pictures(2, 3, 64)
+    targets = compare.matrices(artworks, vgg(artworks, LAYERS)) | {losses.PALETTE: perceptual.palette(artworks)}
+    features = vgg(painted, LAYERS)
+    grid = F.affine_grid(torch.eye(2, 3).expand(3, 2, 3) * 0.9, photos.shape, align_corners=False)
+    return losses.Batch(
+        photos=photos,
+        painted=painted,
+        styles=STYLES,
+        photo_features=vgg(photos, ("relu2_2",)),
+        features=features,
+        matrices=compare.matrices(painted, features),
+        targets=targets,
+        style_weights=WEIGHTS,
+        peaks=(torch.tensor([0.1, 0.0, 0.3]), torch.tensor([0.0, 0.2, 0.3])),
+        moved=losses.Moved(pictures(3, 4), grid),
+    )
+
+
+def test_total_is_the_sum_of_all_terms_by_their_weights(vgg, batch):
+    found = losses.evaluate(losses.Comparison(LOSS, vgg), batch)
+    weights = {
+        "content": 1.3,
+        "style": WEIGHTS,
+        "repeat": 0.7 * WEIGHTS,
+        "palette": 11.0,
+        "temporal": 13.0,
+        "peak": 17.0,
+        "tv": 19.0,
+        "range": 23.0,
+    }
+    names = [term.name for term in losses.TERMS]
+    assert list(found) == ["total", *names] and sorted(names) == sorted(weights)
+    for name in names:
+        assert found[name].shape == (3,) and (found[name] > 0).all(), name
+    wanted = sum(weight * found[name] for name, weight in weights.items())
+    torch.testing.assert_close(found["total"], wanted, rtol=1e-5, atol=1e-5)
+    assert ("step", "total", *names, "learning_rate", "seconds") == COLUMNS
+
+
+def test_terms_without_weight_are_not_computed(vgg, batch):
+    """What they look at is not even there."""
+    nothing = Loss(
+        style_layers=LAYERS,
+        style_scales=(1, 2),
+        **dict.fromkeys(("content_weight", "palette_weight", "temporal_weight", "peak_weight"), 0.0),
+        tv_weight=0.0,
+        range_weight=0.0,
+    )
+    bare = dataclasses.replace(
+        batch,
+        **dict.fromkeys(("photos", "painted", "photo_features", "features", "peaks")),
+        matrices={name: matrix for name, matrix in batch.matrices.items() if not name.startswith("repeat")},
+        targets={name: target for name, target in batch.targets.items() if name != losses.PALETTE},
+    )
+    found = losses.evaluate(losses.Comparison(nothing, vgg), bare)
+    assert (found["style"] > 0).all()
+    torch.testing.assert_close(found["total"], WEIGHTS * found["style"])
+    for name in found.keys() - {"total", "style"}:
+        assert not found[name].any(), name
+
+
+def test_content_by_hand(vgg, batch):
+    found = losses.content(losses.Comparison(LOSS, vgg), batch)
+    own, wanted = batch.features["relu2_2"], batch.photo_features["relu2_2"]
+    torch.testing.assert_close(found, (own - wanted).square().sum((1, 2, 3)) / wanted.square().sum((1, 2, 3)))
+
+
+def symmetric(gram, wanted):
+    """Squared distance by both lengths, the first at least a tenth of the second."""
+    lengths = gram.norm(dim=(1, 2)).maximum(wanted.norm(dim=(1, 2)) / 10) * wanted.norm(dim=(1, 2))
+    return (gram - wanted).square().sum((1, 2)) / lengths
+
+
+def test_style_divides_by_both_lengths_and_looks_at_every_layer_and_scale(vgg, batch):
+    """Each sample with the artwork of its own."""
+    artworks, apart = pictures(2, 3, 64), []
+    for scale in (1, 2):
+        grams = []
+        for picture in (batch.painted, artworks):
+            small = F.avg_pool2d(picture, scale) if scale > 1 else picture
+            grams.append({layer: perceptual.gram(maps) for layer, maps in vgg(small, LAYERS).items()})
+        apart += [symmetric(grams[0][layer], grams[1][layer][STYLES]) for layer in LAYERS]
+    found = losses.style(losses.Comparison(LOSS, vgg), batch)
+    torch.testing.assert_close(found, torch.stack(apart).mean(0), rtol=1e-4, atol=1e-5)
+    relative = [
+        perceptual.relative_style_loss(batch.matrices[name], batch.targets[name][STYLES])
+        for name in batch.matrices
+        if not name.startswith("repeat")
+    ]
+    assert (found / torch.stack(relative).mean(0) - 1).abs().max() > 0.1
+
+
+def test_matrices_at_scale_two_are_those_of_the_picture_averaged_over_two_by_two(vgg):
+    picture = pictures(2, 5)
+    found = losses.Comparison(LOSS, vgg).matrices(picture, vgg(picture, LAYERS))
+    assert set(found) == {
+        *("relu1_2 / 1", "relu2_2 / 1", "relu1_2 / 2", "relu2_2 / 2"),
+        *("repeat 2 0", "repeat 0 2"),
+    }
+    averaged = picture.view(2, 3, 24, 2, 24, 2).mean((3, 5))
+    for scale, small in ((1, picture), (2, averaged)):
+        for layer, maps in vgg(small, LAYERS).items():
+            torch.testing.assert_close(found[f"{layer} / {scale}"], perceptual.gram(maps), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(found["relu1_2 / 1"], found["relu1_2 / 2"], rtol=1e-2)
+    maps = vgg(picture, ("relu2_2",))["relu2_2"]  # at a distance: at full scale only
+    torch.testing.assert_close(found["repeat 0 2"], perceptual.shifted_gram(maps, 0, 2))
+    torch.testing.assert_close(found["repeat 2 0"], perceptual.shifted_gram(maps, 2, 0))
+
+
+def test_repeat_compares_what_is_at_a_distance(vgg, batch):
+    found = losses.repeat(losses.Comparison(LOSS, vgg), batch)
+    names = ("repeat 2 0", "repeat 0 2")
+    apart = [symmetric(batch.matrices[name], batch.targets[name][STYLES]) for name in names]
+    torch.testing.assert_close(found, (apart[0] + apart[1]) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_repeat_looks_at_its_own_layer(vgg):
+    loss = dataclasses.replace(LOSS, style_layers=("relu1_2",), style_scales=(1,))
+    compare = losses.Comparison(loss, vgg)
+    assert compare.style_layers == ["relu1_2", "relu2_2"]
+    picture = pictures(1, 5)
+    found = compare.matrices(picture, vgg(picture, compare.style_layers))
+    assert set(found) == {"relu1_2 / 1", "repeat 2 0", "repeat 0 2"} and found["repeat 2 0"].shape == (1, 128, 128)
+    without = losses.Comparison(dataclasses.replace(loss, repeat_shifts=()), vgg)
+    assert without.style_layers == ["relu1_2"]
+
+
+def test_peaks_are_added_up(vgg, batch):
+    compare = losses.Comparison(LOSS, vgg)
+    torch.testing.assert_close(losses.peak(compare, batch), torch.tensor([0.1, 0.2, 0.6]))
+    assert losses.peak(compare, dataclasses.replace(batch, peaks=())).tolist() == [0, 0, 0]
+
+
+def test_values_out_of_range_and_neighbours_by_hand(vgg, batch):
+    compare, painted = losses.Comparison(LOSS, vgg), batch.painted
+    beyond = (painted.clamp(0, 255) - painted).div(255).square().mean((1, 2, 3))
+    torch.testing.assert_close(losses.out_of_range(compare, batch), beyond)
+    inside = dataclasses.replace(batch, painted=painted.clamp(0, 255))
+    assert not losses.out_of_range(compare, inside).any()
+    steps = [painted.diff(dim=axis).div(255).square().mean((1, 2, 3)) for axis in (2, 3)]
+    torch.testing.assert_close(losses.tv(compare, batch), steps[0] + steps[1])
+
+
+def moving(painted, again, grid):
+    """A batch of which only the temporal term is asked."""
+    empty = dict.fromkeys(("photos", "styles", "photo_features", "features", "matrices", "targets"))
+    weights = torch.ones(len(painted))
+    return losses.Batch(painted=painted, style_weights=weights, moved=losses.Moved(again, grid), **empty)
+
+
+def test_temporal_measures_what_the_camera_adds(trainer_in, recipe):
+    """A net that changes nothing is as unsteady as the noise and the exposure that were added."""
+    trainer = trainer_in("run", recipe)
+    smooth = torch.linspace(40, 200, 32).expand(4, 3, 32, 32)
+    grid, change = trainer.draw_motion(smooth)
+    moved = warp(smooth, grid)
+    still = losses.temporal(trainer.compare, moving(smooth, moved, grid))
+    noisy = losses.temporal(trainer.compare, moving(smooth, moved + change, grid))
+    assert still.max() < 1e-6
+    torch.testing.assert_close(noisy.mean(), (change / 255).square().mean(), rtol=0.1, atol=1e-6)
+
+
+def test_what_comes_in_over_the_border_does_not_count(vgg):
+    compare, painted = losses.Comparison(LOSS, vgg), torch.zeros(1, 3, 32, 32)
+    painted[..., 16:] = 255
+    still = F.affine_grid(torch.eye(2, 3)[None], (1, 3, 32, 32), align_corners=False)
+    outside = still.clone()
+    outside[:, :, 16:] = 2.0
+    black = torch.zeros(1, 3, 32, 32)
+    assert losses.temporal(compare, moving(painted, black, still)).item() == pytest.approx(0.5)
+    assert losses.temporal(compare, moving(painted, black, outside)).item() == pytest.approx(0, abs=0.05)
+
+
+# In a training
+
+
+def test_a_batch_of_a_training_is_measured_by_these_terms(trainer_in, recipe):
+    """Content, style, neighbours and range of what the net paints of the photographs it is given."""
+    trainer = trainer_in("run", with_loss(recipe, repeat_shifts=(), tv_weight=7.0, style_scales=(1,)))
+    photos = some_photos(trainer)
+    with torch.no_grad():
+        found = mean_losses(trainer, photos, [0, 0], trainer.targets[(48,)])
+        painted = trainer.net(photos, trainer.net.codes[[0, 0]])
+        beyond = (painted.clamp(0, 255) - painted).div(255).square().mean()
+        own, photo = (trainer.vgg(x, LAYERS) for x in (painted, photos))
+        artwork = read_picture(trainer.style_files[0], 48)[None].float()
+        wanted = {k: perceptual.gram(maps) for k, maps in trainer.vgg(artwork, LAYERS).items()}
+        style = sum(symmetric(perceptual.gram(own[k]), wanted[k]).mean() for k in LAYERS) / 2
+        content = perceptual.relative_content_loss(own["relu2_2"], photo["relu2_2"]).mean()
+    assert float(found["style"]) == pytest.approx(float(style), rel=1e-4)
+    assert float(found["content"]) == pytest.approx(float(content), rel=1e-4)
+    wanted = content + 3.0 * style + 7.0 * perceptual.total_variation(painted).mean() + 10 * beyond
+    assert float(found["total"]) == pytest.approx(float(wanted), rel=1e-4)
+
+
+def test_palette_of_each_sample_s_own_artwork(trainer_in, recipe, paintings_folder):
+    plain, coloured = trainer_in("plain", recipe), trainer_in("coloured", with_loss(recipe, palette_weight=50.0))
+    photos = some_photos(plain)
+    with torch.no_grad():
+        before, after = (mean_losses(trainer, photos, [1, 0], trainer.targets[(48,)]) for trainer in (plain, coloured))
+        painted = perceptual.palette(coloured.net(photos, coloured.net.codes[[1, 0]]))
+        files = [paintings_folder / coloured.recipe.style[style].file for style in (1, 0)]
+        artworks = torch.cat([perceptual.palette(read_picture(file, 48)[None]) for file in files])
+        wanted = perceptual.palette_loss(painted, artworks).mean()
+    assert float(before["palette"]) == 0 < float(after["palette"])
+    assert float(after["palette"]) == pytest.approx(float(wanted), rel=1e-5)
+    assert float(after["total"] - before["total"]) == pytest.approx(50 * float(wanted), rel=1e-4)
+
+
+def test_repeat_is_part_of_the_total(trainer_in, recipe):
+    trainer = trainer_in("run", recipe)
+    names = {"relu1_2 / 1", "relu2_2 / 1", "repeat 2 0", "repeat 0 2", "palette"}
+    assert set(trainer.targets[(48,)]) == names
+    photos, totals = some_photos(trainer), []
+    for weight in (0.0, 1.0, 2.0):
+        loss = dataclasses.replace(recipe.loss, repeat_weight=weight)
+        with torch.no_grad():
+            totals.append(mean_losses(trainer, photos, [0, 0], trainer.targets[(48,)], loss=loss)["total"].item())
+    assert totals[1] > totals[0]
+    assert totals[2] - totals[1] == pytest.approx(totals[1] - totals[0], rel=1e-3)
+
+
+def test_peaks_are_part_of_the_total(trainer_in, recipe):
+    trainer = trainer_in("run", recipe)
+    photos, found = some_photos(trainer), []
+    with torch.no_grad():
+        trainer.net.codes[:, :-6] *= 8
+        for weight in (0.0, 1.0, 2.0):
+            loss = dataclasses.replace(recipe.loss, peak_weight=weight)
+            found.append(mean_losses(trainer, photos, [0, 1], trainer.targets[(48,)], loss=loss))
+    assert found[0]["peak"] == 0 and found[1]["peak"] == found[2]["peak"] > 0
+    for less, more in ((found[0], found[1]), (found[1], found[2])):
+        assert float(more["total"] - less["total"]) == pytest.approx(float(found[1]["peak"]), rel=1e-3)
+
+
+# The absolute losses of the first source paper
+
+
+def test_absolute_losses_are_those_of_pytorch_examples(trainer_in, recipe):
+    """Written out anew: mean squares of features on torchvision's scale and of Gram matrices divided by C H W."""
+    trainer = trainer_in("run", with_loss(recipe, absolute=True, repeat_shifts=(), tv_weight=0.0))
+    assert trainer.compare.unit == pytest.approx(57.63)  # the toy weights follow Oxford's convention
+    photos = some_photos(trainer, seed=1)
+    with torch.no_grad():
+        got = mean_losses(trainer, photos, [0, 1], trainer.targets[(48,)])
+        painted = trainer.paint(photos, torch.tensor([0, 1]))
+        artworks = [read_picture(path, 48) for path in trainer.style_files]
+
+        def features(picture):
+            return {k: v / (255 * 0.226) for k, v in trainer.vgg(picture, LAYERS).items()}
+
+        def gram(f):
+            flat = f.flatten(2)
+            return flat @ flat.mT / f[0].numel()
+
+        f, c = features(painted), features(photos)
+        content = torch.mean((f["relu2_2"] - c["relu2_2"]) ** 2)
+        style = 0
+        for k in LAYERS:
+            wanted = torch.cat([gram(features(p[None].float())[k]) for p in artworks])
+            style = style + torch.mean((gram(f[k]) - wanted) ** 2, dim=(1, 2))
+    assert float(got["content"]) == pytest.approx(float(content), rel=1e-4)
+    assert float(got["style"]) == pytest.approx(float(style.mean()), rel=1e-4)

@@ -1,0 +1,189 @@
+"""Recipes: what is read, what is refused, and what follows from it step by step."""
+
+import dataclasses
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from helpers import with_loss  # noqa: E402
+
+from rtstyle.errors import RtstyleError  # noqa: E402
+from rtstyle.export import networks  # noqa: E402
+from rtstyle.export.recipe import Recipe, Stage  # noqa: E402
+
+pytest_plugins = ["training_fixtures"]
+
+
+@pytest.mark.parametrize("change", [{"balance": -1.0}, {"balance": 5.0, "absolute": True}])
+def test_a_balance_out_of_range_is_refused(recipe, change):
+    with pytest.raises(RtstyleError, match="balance out of range"):
+        with_loss(recipe, **change).check("it")
+
+
+def test_style_scales_go_to_a_32nd_of_the_smallest_crop(recipe):
+    large = dataclasses.replace(recipe, stage=[dataclasses.replace(recipe.stage[0], crop=crop) for crop in (128, 96)])
+    with_loss(large, style_scales=(1, 2, 3)).check("it")
+    with pytest.raises(RtstyleError, match="style_scales out of range"):
+        with_loss(large, style_scales=(1, 4)).check("it")
+
+
+def test_recipe_is_read(recipe):
+    assert (recipe.body, recipe.seed, recipe.steps, recipe.reference_height) == ("live", 3, 30, 64)
+    assert [stage.crop for stage in recipe.stage] == [32, 40]
+    assert [(style.name, style.weight) for style in recipe.style] == [("waves", None), ("bricks", 5.0)]
+    assert recipe.style[0].info() == {
+        "name": "waves",
+        "title": "Waves",
+        "artist": "N. Umpy",
+        "year": "2024",
+        "licence": "public domain",
+        "source": "",
+    }
+
+
+def changed(old, new):
+    def change(text):
+        assert old in text
+        return text.replace(old, new, 1)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    (
+        (changed("seed = 3", "sed = 3"), "not understood.*sed"),
+        (changed("tv_weight", "tvweight"), "not understood.*tvweight"),
+        (changed("batch = 2", "batches = 2"), "not understood.*batches"),
+        (changed('file = "bricks.png"', 'file = "bricks.png"\nage = 3'), "not understood.*age"),
+        (changed('file = "bricks.png"', ""), "not understood.*file"),
+        (lambda text: text[: text.index("[[style]]")], r"names no \[\[style\]\]"),
+        (changed('name = "bricks"', 'name = "waves"'), "two styles the same name"),
+        (changed("crop = 32", "crop = 36"), "crop a multiple of 8 from 32"),
+        (changed("crop = 32", "crop = 24"), "crop a multiple of 8 from 32"),
+        (changed("batch = 2", "batch = 0"), "batch from 1"),
+        (changed("share = 0.5", "share = 0"), "share above 0"),
+        (changed("style_size = 48", "style_size = 16"), "style_size from 32"),
+        (changed("style_size = 48", "style_size = [64, 16]"), "style_size from 32"),
+        (changed("style_size = 48", "style_size = []"), "style_size from 32"),
+        (changed("style_size = 48", 'style_size = "large"'), "not understood"),
+        (changed("[loss]", "[loss]\nidentity_weight = 1.0"), "not understood.*identity_weight"),
+        (changed("[loss]", "[loss]\nsymmetric = true"), "not understood.*symmetric"),
+        (changed("[loss]", "[loss]\nstyle_scales = [1, 2]"), "style_scales out of range"),  # crops of 32
+        (changed("[loss]", "[loss]\nstyle_scales = [0, 1]"), "style_scales out of range"),
+        (changed("[loss]", "[loss]\nstyle_scales = []"), "style_scales out of range"),
+        (changed("[loss]", "[loss]\nstyle_scales = 2"), "not understood"),
+        (changed("crop = 32", "crop = 32\nstyle_factor = 0"), "style_factor and learning_rate above 0"),
+        (changed("crop = 32", "crop = 32\nlearning_rate = -1e-3"), "style_factor and learning_rate above 0"),
+        (changed("crop = 32", "crop = 32\nlearning_rate = 0"), "style_factor and learning_rate above 0"),
+        (changed("crop = 32", 'crop = 32\nstyle_factor = "more"'), "not understood"),
+        (changed("[[stage]]", '[teacher]\nmodel = "studio"\n\n[[stage]]'), "not understood.*teacher"),
+        (changed("steps = 30", "steps = 0"), "needs steps"),
+        (changed("learning_rate = 3e-3", "learning_rate = -1.0"), "needs steps, a learning rate"),
+        (changed('body = "live"', 'body = "huge"'), "choose live or studio"),
+        (changed("steps = 30", 'steps = "many"'), "not understood"),
+        (changed("crop = 32", 'crop = "large"'), "not understood"),
+        (changed("seed = 3", "seed = "), "not readable TOML"),
+        (changed("[[stage]]", "[[stage"), "not readable TOML"),
+    ),
+)
+def test_recipe_that_makes_no_sense_is_refused(tmp_path, toy_recipe_text, change, message):
+    path = tmp_path / "odd.toml"
+    path.write_text(change(toy_recipe_text))
+    with pytest.raises(RtstyleError, match=rf"the recipe .*odd\.toml .*{message}") as caught:
+        Recipe.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_recipe_that_is_missing_or_no_text_is_refused(tmp_path):
+    with pytest.raises(RtstyleError, match=r"the recipe .*gone\.toml does not exist"):
+        Recipe.read(tmp_path / "gone.toml")
+    (tmp_path / "noise.toml").write_bytes(bytes(range(256)))
+    with pytest.raises(RtstyleError, match=r"noise\.toml is not readable TOML"):
+        Recipe.read(tmp_path / "noise.toml")
+    with pytest.raises(RtstyleError, match="is not readable TOML"):
+        Recipe.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    (
+        "{ widths = [8] }",
+        "{ widths = [8, 16, 16] }",
+        "{ width = [8, 16] }",
+        '{ widths = ["a", 8] }',
+        "{ dilations = [] }",
+        '{ dilations = ["far"] }',
+        "{ blocks = [1, 5, 2] }",
+    ),
+)
+def test_config_that_builds_no_body_is_refused(tmp_path, toy_recipe_text, config):
+    path = tmp_path / "odd.toml"
+    path.write_text(changed("{ widths = [8, 12], dilations = [1, 2] }", config)(toy_recipe_text))
+    with pytest.raises(RtstyleError, match=r"odd\.toml has a config that makes no live body"):
+        Recipe.read(path)
+
+
+def test_digest_ignores_comments_and_order(tmp_path, toy_recipe_text, recipe):
+    path = tmp_path / "same.toml"
+    path.write_text("# a comment\n" + toy_recipe_text.replace("seed = 3\nsteps = 30", "steps = 30\nseed = 3"))
+    assert Recipe.read(path).digest() == recipe.digest()
+    path.write_text(toy_recipe_text.replace("seed = 3", "seed = 4"))
+    assert Recipe.read(path).digest() != recipe.digest()
+
+
+def test_stages_share_the_steps(recipe):
+    crops = [recipe.stage_at(step).crop for step in range(recipe.steps)]
+    assert crops == [32] * 15 + [40] * 15
+    odd = dataclasses.replace(recipe, steps=7, stage=[dataclasses.replace(s, share=1) for s in recipe.stage * 2])
+    assert len([odd.stage_at(step) for step in range(7)]) == 7
+
+
+def test_learning_rate_warms_up_and_falls():
+    recipe = Recipe(steps=1000, learning_rate=2e-3)
+    rates = [recipe.learning_rate_at(step) for step in range(1000)]
+    assert rates[0] == pytest.approx(2e-3 / 20) and max(rates) == pytest.approx(2e-3)
+    peak = rates.index(max(rates))
+    assert 15 <= peak <= 21 and rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert rates[-1] == pytest.approx(0.02 * 2e-3, rel=0.05)
+
+
+def test_a_stage_with_a_learning_rate_of_its_own_has_a_cosine_of_its_own():
+    """The stages without one go on as if all of it were theirs; the warm-up is that of the first steps."""
+    stages = [Stage(share=0.6), Stage(share=0.3, learning_rate=1e-3), Stage(share=0.1)]
+    plain = Recipe(steps=1000, learning_rate=2e-3)
+    rates = [dataclasses.replace(plain, stage=stages).learning_rate_at(step) for step in range(1000)]
+    usual = [plain.learning_rate_at(step) for step in range(1000)]
+    assert rates[:600] == usual[:600] and rates[900:] == usual[900:]
+    own = rates[600:900]
+    assert own[0] == pytest.approx(1e-3) and own == sorted(own, reverse=True)
+    assert own[150] == pytest.approx(1e-3 * (0.02 + 0.98 / 2))
+    assert own[-1] == pytest.approx(0.02 * 1e-3, rel=0.05)
+    first = dataclasses.replace(plain, stage=[Stage(learning_rate=1e-3)])
+    assert [first.learning_rate_at(step) for step in (0, 9, 20)] == pytest.approx([1e-3 / 20, 1e-3 / 2, 1e-3], rel=2e-3)
+
+
+def test_every_shipped_recipe_is_valid():
+    from importlib.resources import files
+
+    shipped = [entry for entry in files("rtstyle.export.recipes").iterdir() if entry.name.endswith(".toml")]
+    assert shipped
+    for entry in shipped:
+        recipe = Recipe.read(entry)
+        assert networks.build(recipe.body, 1, recipe.config).code_length > 0
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_practice_share_out_of_range(share, tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(f'practice_share = {share}\n[[style]]\nname = "a"\nfile = "a.png"\n')
+    with pytest.raises(RtstyleError, match="practice_share"):
+        Recipe.read(path)
+
+
+def test_practice_and_styles_share_their_names(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text('[[style]]\nname = "a"\nfile = "a.png"\n[[practice]]\nname = "a"\nfile = "b.png"\n')
+    with pytest.raises(RtstyleError, match="same name"):
+        Recipe.read(path)
