@@ -317,8 +317,8 @@ class Live(Body):
     convolutions at a quarter, and the head leaves half size for full size by a folded resize-convolution. No skips
     from before the blocks to behind them: they let the photograph through, and the net then only hatches it. The
     blocks are dilated for long strokes, up and down again by ones, which leaves no gaps (Wang et al. 2018,
-    "Understanding Convolution for Semantic Segmentation"): ending with a dilated one leaves a lattice of its step. Every layer is normalised, the three output channels too, which gives each style its
-    palette and contrast.
+    "Understanding Convolution for Semantic Segmentation"): ending with a dilated one leaves a lattice of its step.
+    Every layer is normalised, the three output channels too, which gives each style its palette and contrast.
     """
 
     name = "live"
