@@ -372,7 +372,7 @@ class Descent:
         with torch.no_grad():
             if not torch.isfinite(self.variable).all():
                 raise NotANumber
-            if self.settings.clamp == "step":
+            if self.settings.clamp != "none":
                 self.variable.clamp_(0, 255 / self.unit)
         now = self._known()
         if now is None:
@@ -382,8 +382,13 @@ class Descent:
 
     def _known(self):
         """The evaluation of the picture as it stands, if it was among the last."""
-        variable = self.variable.detach()
-        return next((seen for seen in reversed(self._seen) if torch.equal(seen[0], variable)), None)
+        point = self._point()
+        return next((seen for seen in reversed(self._seen) if torch.equal(seen[0], point)), None)
+
+    def _point(self) -> torch.Tensor:
+        """Where losses and gradient are those of the picture: that cut to 0..255 has the same if losses are of it."""
+        point = self.variable.detach().clone()
+        return point.clamp_(0, 255 / self.unit) if self.settings.clamp == "inside" else point
 
     def _evaluate(self) -> float:
         """What torch calls a closure. torch.optim.LBFGS asks again where its line search has just been: that is
@@ -396,7 +401,7 @@ class Descent:
             gradient = gradient * self.unit
             self._slope = self._slope or max(float(gradient.abs().mean()), 1e-30)
             gradient = gradient / self._slope
-            known = self.variable.detach().clone(), losses, gradient
+            known = self._point(), losses, gradient
             self._seen = [*self._seen[-KEPT_EVALUATIONS + 1 :], known]
             if self.settings.optimiser != "lbfgs":
                 self.good = self.picture

@@ -100,7 +100,9 @@ class Settings:
     betas: tuple[float, float] = (0.9, 0.999)  # Adam
     epsilon: float | None = None  # Adam; None: 1e-8
     steps: int = 500  # over all sizes
-    clamp: str = "inside"  # inside: losses see the picture cut to 0..255; step: cut after each step; none: at the end
+    # inside: losses see the picture cut to 0..255, and what leaves the range can come back; step: cut after each step;
+    # none: at the end
+    clamp: str = "inside"
 
     keep_color: bool = False  # only light and dark are painted, the colours are the photograph's
     match_color: bool = False  # the style picture takes on the photograph's mean colour and covariance first
