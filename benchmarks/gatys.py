@@ -132,7 +132,8 @@ def fitted(path: str, size: int) -> np.ndarray:
 
 def ours(content: np.ndarray, style: np.ndarray, evaluations: int, **changes) -> gatys.Result:
     """`gatys.render` at one size, ended at the iteration that completes so many evaluations."""
-    settings = gatys.preset(size=max(content.shape[:2]), pyramid=False, steps=10 * evaluations, device="cpu", **changes)
+    changes |= {"start": "content", "pyramid": False, "steps": 10 * evaluations, "device": "cpu"}
+    settings = gatys.preset(size=max(content.shape[:2]), **changes)
 
     def watch(progress: gatys.Progress) -> None:
         if progress.evaluations >= evaluations:

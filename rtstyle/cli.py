@@ -860,7 +860,7 @@ def evaluate(
 @click.option("--optimizer", "optimiser", metavar="NAME", help="lbfgs, adam, rmsprop, adagrad, sgd [default: lbfgs].")
 @click.option("--learning-rate", type=float, help="[default: lbfgs 1, adam 0.02, rmsprop 0.01, adagrad 0.1, sgd 0.005]")
 @click.option("--line-search/--no-line-search", default=None, help="Of L-BFGS [default: yes].")
-@click.option("--start", metavar="WHAT", help="content, noise, or a share of noise such as 0.3 [default: content].")
+@click.option("--start", metavar="WHAT", help="palette, content, noise or a share of it [default: palette].")
 @click.option("--style-scale", type=float, help="Size of the style picture to that of OUT [default: 1].")
 @click.option(
     "--mask", "masks", multiple=True, metavar="FILE", help="Where a style is painted; one a STYLE, - is none."

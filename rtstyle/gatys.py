@@ -27,6 +27,7 @@ from rtstyle.errors import RtstyleError, UsageError
 from rtstyle.gatys_objective import Losses, Objective, Past, Plan, StyleTensor, plan
 from rtstyle.gatys_settings import MIN_SIDE, PRESETS, UNITS, Settings, preset
 from rtstyle.look import keep_color
+from rtstyle.recolor import colors_of, mixture, recolor, transport
 
 __all__ = [
     "PRESETS",
@@ -38,6 +39,7 @@ __all__ = [
     "expected",
     "load_vgg",
     "preset",
+    "recolored",
     "render",
     "sizes",
 ]
@@ -275,10 +277,13 @@ class _Rendering:
             self.callback(dataclasses.replace(told, picture=lambda: self.finished(descent.picture)))
 
     def _start(self, shape: tuple[int, int]) -> torch.Tensor:
-        """The photograph, noise, or a mixture; or what is known."""
+        """The photograph, in its own colours or the artwork's, noise, or a mixture; or what is known."""
         if self.before:
             return as_tensor(self.before.picture, self.device)
-        start, share = as_tensor(resize(self.content, shape), self.device), self.settings.noise
+        photograph, share = resize(self.content, shape), self.settings.noise
+        if self.settings.start == "palette" and share < 1:
+            photograph = recolored(photograph, self.styles, self.settings)
+        start = as_tensor(photograph, self.device)
         if share:
             start = start + share * (noise(shape, self.settings.seed).to(self.device) - start)
         return start
@@ -294,16 +299,11 @@ class _Rendering:
 
     def _style(self, style: StylePicture, shape: tuple[int, int]) -> StyleTensor:
         """A style picture at the size that belongs to a stage; never enlarged."""
-        rgb = fit_style(style.rgb, shape, self.settings)
-        size = rgb.shape[:2]
-        if self.settings.keep_color:
-            rgb = match_colors(grey(rgb), self.content)
-        elif self.settings.match_color:
-            rgb = match_colors(rgb, self.content)
+        rgb = style_rgb(style, shape, self.settings, self.content)
         return StyleTensor(
             as_tensor(rgb, self.device),
             style.weight,
-            as_mask(style.own_mask, size, self.device),
+            as_mask(style.own_mask, rgb.shape[:2], self.device),
             as_mask(style.mask, shape, self.device),
         )
 
@@ -372,7 +372,7 @@ class Descent:
         with torch.no_grad():
             if not torch.isfinite(self.variable).all():
                 raise NotANumber
-            if self.settings.clamp == "step":
+            if self.settings.clamp != "none":
                 self.variable.clamp_(0, 255 / self.unit)
         now = self._known()
         if now is None:
@@ -382,8 +382,13 @@ class Descent:
 
     def _known(self):
         """The evaluation of the picture as it stands, if it was among the last."""
-        variable = self.variable.detach()
-        return next((seen for seen in reversed(self._seen) if torch.equal(seen[0], variable)), None)
+        point = self._point()
+        return next((seen for seen in reversed(self._seen) if torch.equal(seen[0], point)), None)
+
+    def _point(self) -> torch.Tensor:
+        """Where losses and gradient are those of the picture: that cut to 0..255 has the same if losses are of it."""
+        point = self.variable.detach().clone()
+        return point.clamp_(0, 255 / self.unit) if self.settings.clamp == "inside" else point
 
     def _evaluate(self) -> float:
         """What torch calls a closure. torch.optim.LBFGS asks again where its line search has just been: that is
@@ -396,7 +401,7 @@ class Descent:
             gradient = gradient * self.unit
             self._slope = self._slope or max(float(gradient.abs().mean()), 1e-30)
             gradient = gradient / self._slope
-            known = self.variable.detach().clone(), losses, gradient
+            known = self._point(), losses, gradient
             self._seen = [*self._seen[-KEPT_EVALUATIONS + 1 :], known]
             if self.settings.optimiser != "lbfgs":
                 self.good = self.picture
@@ -431,6 +436,35 @@ def fit_style(rgb: np.ndarray, shape: tuple[int, int], settings: Settings) -> np
     share = min(1.0, max(shape) * settings.style_scale / max(rgb.shape[:2]))
     share = min(1.0, max(share, MIN_SIDE / min(rgb.shape[:2])))  # narrow pictures stay wide enough for VGG
     return resize(rgb, tuple(max(MIN_SIDE, round(length * share)) for length in rgb.shape[:2]))
+
+
+def style_rgb(style: StylePicture, shape: tuple[int, int], settings: Settings, content: np.ndarray) -> np.ndarray:
+    """A style picture uint8 [H, W, 3] as it is looked at for a result of `shape`, in the colours that are aimed at."""
+    rgb = fit_style(style.rgb, shape, settings)
+    if settings.keep_color:
+        return match_colors(grey(rgb), content)
+    return match_colors(rgb, content) if settings.match_color else rgb
+
+
+def recolored(content: np.ndarray, styles: Sequence[StylePicture], settings: Settings) -> np.ndarray:
+    """The photograph uint8 [H, W, 3] in the colours of the styles, each where its mask is: float32, 0 to 255."""
+    shape = content.shape[:2]
+
+    def target(style: StylePicture):
+        rgb = style_rgb(style, shape, settings, content)
+        return colors_of(rgb, None if style.own_mask is None else resize(style.own_mask, rgb.shape[:2]))
+
+    result = content.astype(np.float32)
+    everywhere = [(target(style), style.weight) for style in styles if style.mask is None]
+    if everywhere:
+        result = recolor(content, transport(colors_of(content), mixture(everywhere)))
+    base, masked = result, [style for style in styles if style.mask is not None]
+    masks = [resize(style.mask, shape).astype(np.float32) / 255 for style in masked]
+    crowd = np.maximum(1, sum(masks)) if masks else 1
+    for style, mask in zip(masked, masks, strict=True):
+        own = recolor(content, transport(colors_of(content, mask), target(style)))
+        result = result + (mask / crowd)[..., None] * (own - base)
+    return result
 
 
 def noise(shape: tuple[int, int], seed: int) -> torch.Tensor:

@@ -274,7 +274,7 @@ class Objective:
         self.evaluations += 1
         with torch.set_grad_enabled(gradient):
             variable = picture.detach().requires_grad_(gradient)
-            seen = variable.clamp(0, 255) if self.settings.clamp == "inside" else variable
+            seen = _InRange.apply(variable) if self.settings.clamp == "inside" else variable
             tv, past = self._tv(seen), self._past(seen)
             if len(self.tiles) == 1:
                 content, sums = self._parts(self.tiles[0], seen)
@@ -318,6 +318,23 @@ class Objective:
         both = [seen, others] if others.requires_grad else [seen]
         torch.autograd.backward(both, [total, None][: len(both)])
         return content, style
+
+
+class _InRange(torch.autograd.Function):
+    """A picture cut to 0..255. Where it is at the end of the range or beyond, only what leads back inside has a
+    gradient: with none at all there, a value that an optimizer once threw out of the range would stay black, white or
+    a full red, green or blue for ever, and dark areas would be full of such speckles."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.clamp(0, 255)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        outwards = ((x <= 0) & (grad > 0)) | ((x >= 255) & (grad < 0))  # descent goes against the gradient
+        return grad.masked_fill(outwards, 0)
 
 
 def _stride(layer: str) -> int:

@@ -30,6 +30,7 @@ CHOICES = {
     "tv_norm": ("squares", "absolute"),
     "optimiser": tuple(OPTIMISERS),
     "unit": tuple(UNITS),
+    "start": ("palette", "content"),
     "clamp": ("inside", "step", "none"),
     "style_fit": ("size", "content"),
 }
@@ -87,7 +88,8 @@ class Settings:
     pyramid: bool = True  # from 256 px on, growing by sqrt 2; else at `size` from the start
     style_scale: float = 1.0  # long side of the style picture to that of the result
     style_fit: str = "size"  # content: the style picture is squeezed into the photograph's shape
-    noise: float = 0.0  # share of noise in the picture that it starts from: 0 the photograph, 1 noise
+    start: str = "palette"  # the photograph in the colours of the style pictures; content: in its own
+    noise: float = 0.0  # share of noise in the picture that it starts from: 0 none, 1 nothing else
     seed: int = 0
 
     optimiser: str = "lbfgs"
@@ -98,7 +100,9 @@ class Settings:
     betas: tuple[float, float] = (0.9, 0.999)  # Adam
     epsilon: float | None = None  # Adam; None: 1e-8
     steps: int = 500  # over all sizes
-    clamp: str = "inside"  # inside: losses see the picture cut to 0..255; step: cut after each step; none: at the end
+    # inside: losses see the picture cut to 0..255, and what leaves the range can come back; step: cut after each step;
+    # none: at the end
+    clamp: str = "inside"
 
     keep_color: bool = False  # only light and dark are painted, the colours are the photograph's
     match_color: bool = False  # the style picture takes on the photograph's mean colour and covariance first
@@ -153,6 +157,7 @@ PRESETS = {
         style_weight=1e6,
         size=512,
         pyramid=False,
+        start="content",
         steps=300,
     ),
     # UPES: Adam on the picture in standard deviations, no clamping before the end.
@@ -163,6 +168,7 @@ PRESETS = {
         style_weight=1e6,
         size=400,
         pyramid=False,
+        start="content",
         style_fit="content",
         optimiser="adam",
         learning_rate=0.003,
@@ -182,6 +188,7 @@ PRESETS = {
         style_weight=1e4,
         size=512,
         pyramid=False,
+        start="content",
         noise=1.0,
         steps=500,
         clamp="none",
@@ -193,6 +200,7 @@ PRESETS = {
         style_weight=100.0,
         size=512,
         pyramid=False,
+        start="content",
         learning_rate=0.2,
         line_search=False,
         steps=200,
@@ -209,6 +217,7 @@ PRESETS = {
         tv_norm="absolute",
         size=512,
         pyramid=False,
+        start="content",
         optimiser="adam",
         learning_rate=0.02,
         betas=(0.99, 0.999),
@@ -249,7 +258,7 @@ def parse_layers(text: str, usual: Callable[[str], float]) -> dict[str, float]:
 
 def changes_from_words(name: str | None, **given) -> dict:
     """What the command line was given, as changes to the preset `name`: None is left out; `ratio` is alpha / beta and
-    sets beta; `start` is content, noise or a share of noise; layers and memory are read. Raises UsageError."""
+    sets beta; `start` is palette, content, noise or a share of noise; layers and memory are read. Raises UsageError."""
     given = {key: value for key, value in given.items() if value is not None}
     if "ratio" in given:
         if "style_weight" in given:
@@ -259,12 +268,16 @@ def changes_from_words(name: str | None, **given) -> dict:
             raise UsageError(f"--ratio must be above 0, not {ratio:g}")
         given["style_weight"] = given.get("content_weight", preset(name).content_weight) / ratio
     if "start" in given:
-        words = {"content": 0.0, "noise": 1.0}
         start = given.pop("start")
-        try:
-            given["noise"] = words[start] if start in words else float(start)
-        except ValueError:
-            raise UsageError(f"--start is content, noise or a share of noise such as 0.3, not {start!r}") from None
+        if start in CHOICES["start"]:
+            given |= {"start": start, "noise": 0.0}
+        else:
+            try:
+                given["noise"] = 1.0 if start == "noise" else float(start)
+            except ValueError:
+                raise UsageError(
+                    f"--start is palette, content, noise or a share of noise such as 0.3, not {start!r}"
+                ) from None
     if "content_layers" in given:
         given["content_layers"] = parse_layers(given["content_layers"], lambda layer: 1.0)
     if "style_layers" in given:

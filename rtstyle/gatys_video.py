@@ -70,8 +70,12 @@ class GatysStylizer:
 
     def _next(self, frame: np.ndarray) -> np.ndarray:
         fresh = self._cuts(frame) or self._raw is None or self._raw.shape != frame.shape
-        before = None if fresh else moved(self._raw, self._photograph, frame)
         settings = dataclasses.replace(self.settings if fresh else self._later, size=max(frame.shape[:2]))
+        before = None
+        if not fresh:
+            palette = settings.start == "palette"
+            revealed = gatys.recolored(frame, self._styles, settings) if palette else frame
+            before = moved(self._raw, self._photograph, frame, revealed=revealed)
         result = gatys.render(frame, self._styles, settings, self._mind, before=before, vgg=self._vgg)
         if result.ended != "done":
             raise RtstyleError(f"the painting of a frame ended early: {result.ended}")
@@ -83,15 +87,18 @@ class GatysStylizer:
             raise KeyboardInterrupt
 
 
-def moved(raw: np.ndarray, then: np.ndarray, now: np.ndarray, weight: float = WEIGHT) -> gatys.Before:
+def moved(
+    raw: np.ndarray, then: np.ndarray, now: np.ndarray, weight: float = WEIGHT, revealed: np.ndarray | None = None
+) -> gatys.Before:
     """The painting `raw` of the photograph `then` where the photograph `now` would have it; all [H, W, 3].
 
-    Where the flow cannot be trusted the start is the photograph itself.
+    Where the flow cannot be trusted the start is `revealed`, by default `now`.
     """
+    revealed = now if revealed is None else revealed
     flow, trust = trusted_flow(now, then)
     warped = cv2.remap(raw, grid(flow) + flow, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     soft = cv2.GaussianBlur(trust, (0, 0), 1.5)[..., None]
-    start = np.clip(soft * warped + (1 - soft) * now, 0, 255).astype(np.float32)
+    start = np.clip(soft * warped + (1 - soft) * revealed, 0, 255).astype(np.float32)
     return gatys.Before(start, trust, weight)
 
 

@@ -16,6 +16,8 @@ from helpers import run_python  # noqa: E402
 from rtstyle import gatys, gatys_settings, perceptual  # noqa: E402
 from rtstyle.errors import RtstyleError, UsageError  # noqa: E402
 from rtstyle.gatys_objective import CELL, Objective, StyleTensor, cut, plan, reach  # noqa: E402
+from rtstyle.media.images import read_image  # noqa: E402
+from rtstyle.sheet import bundled_photograph  # noqa: E402
 
 # As far as the fake weights go.
 LAYERS = {"content_layers": {"relu2_2": 1.0}, "style_layers": {"relu1_1": 0.7, "relu2_1": 0.4}}
@@ -326,26 +328,26 @@ FIFTH = {f"relu{stage}_1": 0.2 for stage in range(1, 6)}
 PINNED = {
     "ucsd": {
         "features": "torchvision", "style_layers": FIFTH, "content_norm": "gatys", "style_norm": "gatys",
-        "style_weight": 1e6, "steps": 300, "pyramid": False,
+        "style_weight": 1e6, "steps": 300, "pyramid": False, "start": "content",
     },
     "upes": {
         "features": "torchvision", "style_norm": "upes", "style_weight": 1e6, "size": 400, "pyramid": False,
         "style_layers": {"relu1_1": 1.0, "relu2_1": 0.75, "relu3_1": 0.2, "relu4_1": 0.2, "relu5_1": 0.2},
-        "style_fit": "content", "optimiser": "adam", "learning_rate": 0.003, "unit": "deviation", "steps": 2000,
-        "clamp": "none",
+        "start": "content", "style_fit": "content", "optimiser": "adam", "learning_rate": 0.003, "unit": "deviation",
+        "steps": 2000, "clamp": "none",
     },
     "ntu": {
         "features": "torchvision", "pooling": "average", "style_layers": FIFTH, "content_norm": "gatys",
-        "style_norm": "gatys", "style_weight": 1e4, "noise": 1.0, "pyramid": False, "clamp": "none",
+        "style_norm": "gatys", "style_weight": 1e4, "noise": 1.0, "pyramid": False, "start": "content", "clamp": "none",
     },
     "icfp": {
         "features": "torchvision", "style_weight": 100.0, "learning_rate": 0.2, "line_search": False, "steps": 200,
-        "pyramid": False, "clamp": "none",
+        "pyramid": False, "start": "content", "clamp": "none",
     },
     "mloa": {
         "content_layers": {"relu5_2": 1.0}, "style_layers": FIFTH, "content_weight": 1e4, "style_weight": 1e-2,
         "tv_weight": 30.0, "tv_norm": "absolute", "optimiser": "adam", "learning_rate": 0.02, "betas": (0.99, 0.999),
-        "epsilon": 0.1, "clamp": "step", "pyramid": False,
+        "epsilon": 0.1, "clamp": "step", "pyramid": False, "start": "content",
     },
 }  # fmt: skip
 
@@ -355,7 +357,7 @@ SIZES_AND_STEPS = {"ucsd": (512, 300), "upes": (400, 2000), "ntu": (512, 500), "
 
 @pytest.mark.parametrize("name", gatys.PRESETS)
 def test_presets_are_pinned(name):
-    """Whatever is not named is the default: VGG-19, conv4_2 rectified, 512 px, from the photograph, L-BFGS, seed 0."""
+    """Whatever is not named is the default: VGG-19, conv4_2 rectified, 512 px, L-BFGS, seed 0."""
     usual = gatys.Settings()
     found = gatys.preset(name)
     differs = {
@@ -378,6 +380,8 @@ def test_words_of_the_command_line():
     words = gatys_settings.changes_from_words
     assert words("icfp", ratio=0.0001) == {"style_weight": 1e4}
     assert words(None, ratio=0.5, content_weight=3.0) == {"content_weight": 3.0, "style_weight": 6.0}
+    assert words(None, start="palette") == {"start": "palette", "noise": 0.0}
+    assert words("ntu", start="content") == {"start": "content", "noise": 0.0}
     assert words(None, start="noise") == {"noise": 1.0}
     assert words(None, start="0.25") == {"noise": 0.25}
     assert words(None, content_layers="conv4_2,relu3_1:0.5")["content_layers"] == {"conv4_2": 1.0, "relu3_1": 0.5}
@@ -392,7 +396,8 @@ def test_words_of_the_command_line():
     [
         ({"ratio": 1.0, "style_weight": 2.0}, "not both"),
         ({"ratio": -1.0}, "above 0"),
-        ({"start": "sand"}, "content, noise or a share"),
+        ({"start": "sand"}, "^--start is palette, content, noise or a share of noise such as 0.3, not 'sand'$"),
+        ({"start": "-0.1"}, "share of noise must be between 0 and 1"),
         ({"start": "1.5"}, "between 0 and 1"),
         ({"content_layers": "fc6"}, "is no layer"),
         ({"style_layers": "relu1_1:much"}, "is no weight"),
@@ -408,6 +413,16 @@ def test_words_of_the_command_line():
 def test_settings_that_cannot_work(changes, sentence):
     with pytest.raises(UsageError, match=sentence):
         gatys.preset(**gatys_settings.changes_from_words(None, **changes))
+
+
+def test_an_unknown_start_is_refused_in_python_too():
+    with pytest.raises(UsageError, match="start must be palette or content, not 'style'"):
+        gatys.preset(start="style")
+
+
+def test_the_default_starts_in_the_colors_of_the_artwork_and_presets_can():
+    assert gatys.Settings().start == "palette"
+    assert gatys.preset("icfp", **gatys_settings.changes_from_words("icfp", start="palette")).start == "palette"
 
 
 def test_an_unknown_preset_names_the_others():
@@ -511,14 +526,21 @@ def test_same_seed_same_picture(optimiser, small, content, style):
     assert (pictures[0] != pictures[2]).any()
 
 
-def test_the_start_is_the_photograph_noise_or_a_mixture(small, content, style):
-    def start(noise):
+@pytest.fixture
+def start(small, content, style):
+    """A function that gives the picture that a rendering starts from, float [H, W, 3]."""
+
+    def first(photograph=content, styles=(style,), **changes):
         seen = []
-        settings = small(noise=noise, steps=1, optimiser="adam", learning_rate=1e-9)
-        gatys.render(content, [style], settings, lambda p: seen.append(p.picture()))
+        settings = small(steps=1, optimiser="adam", learning_rate=1e-9, **changes)
+        gatys.render(photograph, styles, settings, lambda p: seen.append(p.picture()))
         return seen[0].astype(float)
 
-    photo, mixed, noise = start(0), start(0.5), start(1)
+    return first
+
+
+def test_the_start_is_the_photograph_noise_or_a_mixture(start, content):
+    photo, mixed, noise = (start(start="content", noise=share) for share in (0, 0.5, 1))
     np.testing.assert_array_equal(photo, content)
     assert 10 < noise.std() < 40 and abs(np.corrcoef(noise.mean(2).ravel(), photo.mean(2).ravel())[0, 1]) < 0.1
     assert np.abs(mixed - (photo + noise) / 2).max() <= 1
@@ -549,7 +571,7 @@ def test_the_scale_of_the_weights_does_not_matter(weight, small, content, style)
 
 @pytest.mark.parametrize("optimiser", ["adam", "sgd", "rmsprop"])
 def test_losses_that_are_no_numbers_end_it_with_the_last_good_picture(optimiser, small, content, style):
-    settings = small(optimiser=optimiser, learning_rate=1e30, clamp="none", steps=20)
+    settings = small(optimiser=optimiser, learning_rate=1e30, clamp="none", steps=20, start="content")
     result = gatys.render(content, [style], settings)
     assert result.ended == "not a number" and result.steps < 20
     assert all(math.isfinite(row.total) for row in result.log)
@@ -573,7 +595,120 @@ def test_clamping_after_each_step(small, content, style):
     assert max(ranges["step"]) <= 255.001 and max(ranges["none"]) > 300
 
 
+def test_dark_areas_get_no_speckles(small):
+    """Values that a step throws out of the range have no gradient there, but for one back inside: a black photograph
+    with a light style picture once kept a fifth of its values black for ever, each in one channel or two."""
+    random = np.random.default_rng(0)
+    dark = np.clip(random.normal(3, 4, (48, 48, 3)), 0, 255).astype(np.uint8)
+    light = np.clip(random.normal((150, 120, 90), 6, (48, 48, 3)), 0, 255).astype(np.uint8)
+    settings = small(start="content", content_weight=0.0, style_weight=1.0, steps=30)
+    result = gatys.render(dark, [light], settings)
+    assert (result.picture == 0).mean() < 0.005
+    assert result.raw.min() >= 0 and result.raw.max() <= 255, "nothing is cut off at the end"
+
+
+@pytest.mark.parametrize("side", [None, 16])
+def test_out_of_range_only_the_way_back_has_a_gradient(side, fake_vgg, small, content, style):
+    settings, free = small(tv_weight=3.0), small(tv_weight=3.0, clamp="none")
+    vgg, photo, styles = wide_vgg(fake_vgg), doubles(content), [StyleTensor(doubles(style))]
+    picture = photo + 90 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(0)).double()
+    inside = picture.clamp(0, 255)
+    (losses, gradient), (same, slopes) = (
+        Objective(vgg, settings, photo, styles, side)(picture),
+        Objective(vgg, free, photo, styles, side)(inside),
+    )
+    assert losses.total == pytest.approx(same.total)
+    outwards = ((picture <= 0) & (slopes > 0)) | ((picture >= 255) & (slopes < 0))
+    assert outwards.any() and ((picture < 0) & (slopes < 0)).any() and ((picture > 255) & (slopes > 0)).any()
+    torch.testing.assert_close(gradient, slopes.masked_fill(outwards, 0), rtol=1e-9, atol=1e-12)
+
+
 # Colours and masks
+
+
+def palette_distance(picture, other):
+    palettes = [perceptual.palette(gatys.as_tensor(x, "cpu")) for x in (picture, other)]
+    return float(perceptual.palette_loss(*palettes))
+
+
+def test_the_start_has_the_colors_of_the_artwork(start, small, content, style):
+    recolored = start()
+    np.testing.assert_allclose(recolored, gatys.recolored(content, [gatys.StylePicture(style)], small()), atol=0.51)
+    assert palette_distance(recolored, style) < 0.1 * palette_distance(content, style)
+    half = start(noise=0.5)
+    assert np.abs(half - (recolored + start(noise=1.0)) / 2).max() <= 1
+
+
+def test_light_stays_light_in_other_colors(style):
+    photo = gatys.resize(read_image(bundled_photograph()).rgb, (96, 96))
+    found = gatys.recolored(photo, [gatys.StylePicture(style)], gatys.Settings())
+    assert np.corrcoef(photo.mean(2).ravel(), found.mean(2).ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(("artwork", "grain"), [("waves", 3.0), ("two colors", 6.0)])
+def test_a_wall_in_many_colors_gets_no_bands_and_little_grain(artwork, grain, style):
+    """Most of the photograph is a wall of 20 grey levels and grain of 2, and has to become most of the artwork's
+    colours: pixel by pixel that makes grain of 6.4 and 16."""
+    random = np.random.default_rng(0)
+    ramp = np.linspace(180, 200, 128)[None, :, None] + np.zeros((96, 1, 3))
+    photo = np.clip(ramp + random.normal(0, 2, ramp.shape), 0, 255).astype(np.uint8)
+    photo[:, 90:] = 40
+    dots = (random.integers(0, 2, (96, 128, 1)) * np.array([200, 90, 30]) + 20).astype(np.uint8)
+    given = gatys.StylePicture(style if artwork == "waves" else dots)
+    found = gatys.recolored(photo, [given], gatys.Settings())[:, :84]
+    columns = found.mean(0)
+    assert np.ptp(columns, axis=0).max() > 70, "hardly recolored"
+    assert (found - columns).std() < grain
+    assert np.abs(np.diff(columns, axis=0)).max() < 10, "a band"
+
+
+def test_the_colors_of_several_styles_count_by_weight(start, content):
+    red, blue = (
+        np.zeros((40, 40, 3), np.uint8) + np.array(color, np.uint8) for color in ([200, 20, 20], [20, 20, 200])
+    )
+    found = start(styles=[gatys.StylePicture(red, 3.0), gatys.StylePicture(blue, 1.0)])
+    np.testing.assert_allclose(found.mean((0, 1)), [155, 20, 65], atol=8)
+
+
+def test_masks_have_the_colors_of_their_styles(start, content, style):
+    red = np.zeros((40, 40, 3), np.uint8) + np.array([200, 20, 20], np.uint8)
+    left = np.zeros((40, 48), np.uint8)
+    left[:, :24] = 255
+    alone = start(styles=[gatys.StylePicture(red, mask=left)])
+    np.testing.assert_array_equal(alone[:, 24:], content[:, 24:])
+    assert np.abs(alone[:, :24] - red[0, 0]).mean() < 12, "only fine detail is not red"
+    beside = start(styles=[gatys.StylePicture(red, mask=left), style])
+    assert np.abs(beside[:, :24] - red[0, 0]).mean() < 12
+    np.testing.assert_array_equal(beside[:, 24:], start()[:, 24:])
+    # a style mask: which part of the artwork has colours to give; a mask smaller than a pixel gives none
+    both, own = np.hstack([red, 255 - red]), np.zeros((40, 80), np.uint8)
+    own[:, :40] = 255
+    part = start(styles=[gatys.StylePicture(both, own_mask=own)])
+    assert np.abs(part - red[0, 0]).mean() < 12
+    point = np.zeros((4000, 4800), np.uint8)
+    point[0, 0] = 1
+    np.testing.assert_array_equal(start(styles=[gatys.StylePicture(red, mask=point)]), content)
+
+
+def test_with_keep_color_only_the_lightness_is_transported(small, content, style):
+    """The style picture is grey then, with the photograph's mean and deviation: so is the start."""
+    settings = small(keep_color=True)
+    found = gatys.recolored(gatys.grey(content), [gatys.StylePicture(style)], settings)
+    assert np.ptp(found, axis=2).max() < 1
+    assert abs(found.mean() - gatys.grey(content).mean()) < 4
+    import cv2
+
+    painted = gatys.render(content, [style], settings)
+    wanted, got = (cv2.cvtColor(x, cv2.COLOR_RGB2YCrCb).astype(int) for x in (content, painted.picture))
+    unclipped = ((painted.picture > 0) & (painted.picture < 255)).all(-1)
+    assert np.abs(wanted - got)[unclipped][:, 1:].max() <= 2
+
+
+def test_pictures_of_one_color_can_be_recolored(content):
+    plain = np.full((40, 48, 3), 90, np.uint8)
+    assert np.abs(gatys.recolored(plain, [gatys.StylePicture(plain)], gatys.Settings()) - 90).max() < 1
+    for photo, artwork in ((content, plain), (plain, content)):
+        assert np.isfinite(gatys.recolored(photo, [gatys.StylePicture(artwork)], gatys.Settings())).all()
 
 
 def test_keep_color_keeps_the_colours(small, content, style):
@@ -664,8 +799,6 @@ def test_a_device_that_is_not_there(name, small, content, style):
 
 
 def test_a_real_pair_gets_nearer_to_its_style(vgg19_path, content, paintings_folder):
-    from rtstyle.media.images import read_image
-
     settings = gatys.preset(weights=vgg19_path, size=96, steps=20, device="cpu")
     result = gatys.render(photograph(1, 80, 96), [read_image(paintings_folder / "waves.png").rgb], settings)
     assert result.losses.style < 0.3 * result.log[0].style

@@ -1,5 +1,6 @@
 """`rtstyle video --gatys`: every frame optimised, held to the last one's painting along the optical flow."""
 
+import dataclasses
 import itertools
 import threading
 import time
@@ -81,6 +82,29 @@ def test_the_start_is_the_last_painting_moved_and_the_photograph_where_that_is_u
     assert np.abs(before.picture[unseen] - now[unseen].astype(float)).mean() < 10
 
 
+def test_what_comes_into_sight_starts_in_the_colors_of_the_painting(settings, tmp_path, monkeypatch):
+    """As the first frame did, so that it does not stand out for the quarter of the iterations that it gets."""
+    red = np.zeros((44, 40, 3), np.uint8) + np.array([200, 30, 10], np.uint8)
+    befores, render = [], gatys.render
+
+    def spy(content, styles, settings, callback, *, before=None, vgg=None):
+        befores.append(before)
+        return render(content, styles, settings, callback, before=before, vgg=vgg)
+
+    monkeypatch.setattr(gatys, "render", spy)
+    wide = texture(48, 80)
+    frames = np.stack([wide[:, :64], wide[:, 5:69]])
+    for start, near in (("palette", True), ("content", False)):
+        befores.clear()
+        plain = dataclasses.replace(settings, start=start, steps=4)
+        stylizer = GatysStylizer(save_picture(red, tmp_path / "red.png"), plain)
+        stylizer._cuts = lambda frame: False
+        stylizer.run(frames)
+        unseen = befores[1].picture[10:-10, -3:]
+        assert befores[1].trust[10:-10, -3:].mean() < 0.1
+        assert (np.abs(unseen - red[0, 0]).mean() < 10) == near
+
+
 def test_later_frames_follow_and_a_cut_begins_anew(settings, painting, monkeypatch):
     seen, render = [], gatys.render
 
@@ -131,8 +155,6 @@ def test_small_frames_are_not_enlarged(settings, painting):
 
 
 def test_an_abandoned_frame_ends_at_the_next_iteration(settings, painting):
-    import dataclasses
-
     stylizer = GatysStylizer(painting, dataclasses.replace(settings, steps=1_000_000))
     threading.Timer(0.5, stylizer.abandon).start()
     started = time.monotonic()
