@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-CELLS = 16  # a side: colours are the means of the cells of the RGB cube that hold some
+CELLS = 12  # a side: colours are the means of the cells of the RGB cube that hold some
 ENTROPY = 0.004  # in units of the full range, squared: colours nearer than its root are taken to about the same
 ROUNDS = 60  # of Sinkhorn's iteration, at the end; fewer on the way there
 GRID = 33  # nodes a side that the map is worked out at; linear between them

@@ -151,7 +151,8 @@ def test_what_people_see(small, photo, painting, tmp_path):
     assert float(rows[-1]["total"]) == result.log[-1].total
     frames = rgb_frames(tmp_path / "t.mp4")
     assert len(frames) == 9 + gatys_files.LAST and frames[0].shape == (40, 48, 3)
-    assert np.abs(frames[-1].astype(int) - result.picture).mean() < 6
+    last, wanted = (gatys.grey(rgb).astype(int) for rgb in (frames[-1], result.picture))  # films halve the colours
+    assert np.abs(last - wanted).mean() < 3
     assert read(tmp_path / "p.png").std() > 5 and read(tmp_path / "g.png").std() > 20
     assert (tmp_path / "out-00004.png").exists() and (tmp_path / "out-00008.png").exists()
     names = {"photo.png", "painting.png", "out.png", "out-00004.png", "out-00008.png", "p.png", "l.csv", "t.mp4"}
@@ -397,7 +398,7 @@ def test_ctrl_c_from_outside(fake_vgg, photo, painting, tmp_path):
 
 
 def test_losses_that_are_no_numbers_are_told_with_advice(small, photo, painting, tmp_path):
-    settings = small(optimiser="adam", learning_rate=1e30, clamp="none", steps=9)
+    settings = small(optimiser="adam", learning_rate=1e30, clamp="none", steps=9, start="content")
     with pytest.raises(
         RtstyleError, match=r"no numbers any more after 1 iterations: lower the --learning-rate"
     ) as told:
