@@ -362,12 +362,51 @@ class Live(Body):
 
 
 class Studio(Live):
-    """The same with more of everything, for stills and GPUs."""
+    """The same, wider and deeper, for stills and GPUs."""
 
     name = "studio"
 
-    def __init__(self, styles: int = 1, widths=(32, 80), dilations=(1, 2, 3, 4, 4, 3, 2, 1), generator=None):
+    def __init__(
+        self, styles: int = 1, widths=(24, 64), dilations=(1, 2, 3, 3, 2, 1, 1, 2, 4, 4, 2, 1), generator=None
+    ):
         super().__init__(styles, widths, dilations, generator)
+
+    @torch.no_grad()
+    def grow_from(self, small: Live) -> torch.Tensor:
+        """Begin as a smaller body, and return its codes [S, K] for this one, with which it paints almost as that does:
+        new channels are not listened to yet, new blocks only whisper (Chen, Goodfellow and Shlens 2016, "Net2Net").
+        Raises ValueError if the small body is none that this one could have grown from."""
+        (half, quarter), (old_half, old_quarter) = self.widths, small.widths
+        dilations, old = (body.config["dilations"] for body in (self, small))
+        if half < old_half or quarter < old_quarter or dilations[: len(old)] != old:
+            raise ValueError(f"{self.config} does not extend {small.config}")
+        modules = dict(small.named_modules())
+        for name, module in self.named_modules():
+            if not isinstance(module, nn.Conv2d) or name not in modules:
+                continue
+            weight = modules[name].weight
+            out, channels = weight.shape[:2]
+            module.weight[:out].zero_()
+            module.weight[:out, :channels] = weight
+            if module.bias is not None:
+                module.bias[:out] = modules[name].bias
+        self.canvas.tile.copy_(small.canvas.tile)
+        rows, at = self.codes[:1].repeat(len(small.codes), 1), 0
+        places, place = [], 0
+        for c in small.norm_channels():
+            places.append((place, c))
+            place += 2 * c
+        blocks = len(old)
+        for i, c in enumerate(self.norm_channels()):
+            layer = i if i < 3 + blocks else i - (len(dilations) - blocks)  # stem, down4, canvas; blocks; the rest
+            if 3 + blocks <= i < 3 + len(dilations):
+                rows[:, at : at + c] *= 0.1
+            else:
+                place, n = places[layer]
+                for part in (0, 1):
+                    rows[:, at + part * c : at + part * c + n] = small.codes[:, place + part * n : place + part * n + n]
+            at += 2 * c
+        return rows
 
 
 class Johnson(Body):

@@ -145,22 +145,29 @@ class Trainer:
         return [parameter for parameter in self.net.parameters() if parameter.requires_grad]
 
     def start_from(self, path: str | os.PathLike) -> None:
-        """Weights of an exported model; codes of styles with the same name go on, new ones start from the nearest
-        of the model's."""
+        """Weights of an exported model, or of a smaller body to grow from; codes of styles with the same name go on,
+        new ones start from the nearest of the model's."""
         from rtstyle.export.to_onnx import from_onnx
 
         other, infos = from_onnx(path)
-        if other.name != self.recipe.body or other.config != self.net.config:
+        codes = other.codes.to(self.device)
+        try:
+            if other.name == self.recipe.body and other.config == self.net.config:
+                self.net.load_state_dict(other.body_weights(), strict=False)
+            elif isinstance(self.net, networks.Studio) and isinstance(other, networks.Live):
+                codes = self.net.grow_from(other.to(self.device))
+            else:
+                raise ValueError("another body")
+        except ValueError:
             raise RtstyleError(
                 f"{path} is a {other.name} body {other.config}, the recipe wants {self.recipe.body} {self.net.config}"
-            )
-        self.net.load_state_dict(other.body_weights(), strict=False)
+            ) from None
         self.started_from = {"body_sha256": other.body_sha256()}
         known = {info["name"]: row for row, info in enumerate(infos)}
         with torch.no_grad():
             for row, style in enumerate(self.recipe.artworks):
-                index = known[style.name] if style.name in known else self.nearest(other.codes.to(self.device), row)
-                self.net.codes[row] = other.codes[index]
+                index = known[style.name] if style.name in known else self.nearest(codes, row)
+                self.net.codes[row] = codes[index]
 
     @torch.no_grad()
     def nearest(self, codes: torch.Tensor, style: int) -> int:
