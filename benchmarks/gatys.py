@@ -31,9 +31,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from rtstyle import gatys
-from rtstyle.gatys_objective import Objective, StyleTensor
-from rtstyle.perceptual import read_weights
+from rtstyle.gatys import optimize
+from rtstyle.gatys.objective import Objective, StyleTensor
+from rtstyle.perceptual.vgg import read_weights
 
 PLAN = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, 256, "pool", 512, 512, 512, 512, "pool", 512)  # to conv5_1
 STYLE_AT = (0, 2, 4, 8, 12)  # numbers of the convolutions conv1_1, conv2_1, conv3_1, conv4_1, conv5_1
@@ -130,24 +130,24 @@ def fitted(path: str, size: int) -> np.ndarray:
     return np.asarray(picture.resize([round(side * share) for side in picture.size], Image.Resampling.LANCZOS))
 
 
-def ours(content: np.ndarray, style: np.ndarray, evaluations: int, **changes) -> gatys.Result:
-    """`gatys.render` at one size, ended at the iteration that completes so many evaluations."""
+def ours(content: np.ndarray, style: np.ndarray, evaluations: int, **changes) -> optimize.Result:
+    """`optimize.render` at one size, ended at the iteration that completes so many evaluations."""
     changes |= {"start": "content", "pyramid": False, "steps": 10 * evaluations, "device": "cpu"}
-    settings = gatys.preset(size=max(content.shape[:2]), **changes)
+    settings = optimize.preset(size=max(content.shape[:2]), **changes)
 
-    def watch(progress: gatys.Progress) -> None:
+    def watch(progress: optimize.Progress) -> None:
         if progress.evaluations >= evaluations:
             raise KeyboardInterrupt
 
-    return gatys.render(content, [style], settings, watch)
+    return optimize.render(content, [style], settings, watch)
 
 
 def seconds_an_evaluation(content: np.ndarray, style: np.ndarray, loop: PlainLoop, rounds: int) -> dict[str, float]:
     """Medians over so many evaluations of loss and gradient each, one of ours and one of the plain loop's by turns."""
-    settings = gatys.preset(size=max(content.shape[:2]), pyramid=False, device="cpu")
+    settings = optimize.preset(size=max(content.shape[:2]), pyramid=False, device="cpu")
     picture = loop.content + torch.randn(loop.content.shape)
-    style_tensor = StyleTensor(gatys.as_tensor(style, "cpu"))
-    objective = Objective(gatys.load_vgg(settings), settings, gatys.as_tensor(content, "cpu"), [style_tensor])
+    style_tensor = StyleTensor(optimize.as_tensor(style, "cpu"))
+    objective = Objective(optimize.load_vgg(settings), settings, optimize.as_tensor(content, "cpu"), [style_tensor])
 
     def plain() -> None:
         loop.total(picture.clone().requires_grad_()).backward()
@@ -163,7 +163,7 @@ def seconds_an_evaluation(content: np.ndarray, style: np.ndarray, loop: PlainLoo
 
 def against_the_loop(args: argparse.Namespace, weights: str) -> None:
     content, style = fitted(args.content, args.size), fitted(args.style, args.size)
-    loop = PlainLoop(content, style, gatys.Settings().style_weight, weights)
+    loop = PlainLoop(content, style, optimize.Settings().style_weight, weights)
     found = ours(content, style, args.evaluations)
     count = found.log[-1].evaluations  # the last line search may have run over what was asked for
     plain = loop.run(count)
@@ -210,10 +210,10 @@ def memory(args: argparse.Namespace) -> None:
 
 def tiles(args: argparse.Namespace) -> None:
     content, style = fitted(args.content, args.size), fitted(args.style, args.size)
-    settings = gatys.preset(size=args.size, pyramid=False, steps=STEPS_OF_TILES, history=10, device="cpu")
-    whole = gatys.render(content, [style], settings)
-    _, plan = gatys.expected(*content.shape[:2], settings)
-    limited = gatys.preset(
+    settings = optimize.preset(size=args.size, pyramid=False, steps=STEPS_OF_TILES, history=10, device="cpu")
+    whole = optimize.render(content, [style], settings)
+    _, plan = optimize.expected(*content.shape[:2], settings)
+    limited = optimize.preset(
         size=args.size,
         pyramid=False,
         steps=STEPS_OF_TILES,
@@ -221,7 +221,7 @@ def tiles(args: argparse.Namespace) -> None:
         device="cpu",
         max_memory=plan.needed * 9 // 10,
     )
-    cut = gatys.render(content, [style], limited)
+    cut = optimize.render(content, [style], limited)
     apart = np.abs(whole.picture.astype(int) - cut.picture)
     print(
         f"\n{STEPS_OF_TILES} iterations whole and in tiles of {cut.plan.side} pixels: "

@@ -28,13 +28,13 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
-from mjpeg_server import Server, read_stamp  # noqa: E402
+from support.mjpeg_server import Server, read_stamp  # noqa: E402
 
 from rtstyle import Stylizer  # noqa: E402
-from rtstyle.live import Live  # noqa: E402
+from rtstyle.live.loop import Live  # noqa: E402
 from rtstyle.media.camera import Capture, open_source  # noqa: E402
 from rtstyle.media.window import Window, has_display  # noqa: E402
-from rtstyle.painter import Painter  # noqa: E402
+from rtstyle.paint.painter import Painter  # noqa: E402
 
 FPS = 30
 

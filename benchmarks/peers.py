@@ -473,7 +473,7 @@ class Worker:
 
 def write_models(folder: Path, sizes: list[tuple[int, int]]) -> dict[str, str]:
     """The model files that workers need. Returns {contender's first word or name: why it has none}."""
-    from rtstyle.catalog import load, model_path
+    from rtstyle.gallery.catalog import load, model_path
 
     shutil.copy(model_path("live"), folder / "live.onnx")
     np.save(folder / "code.npy", load("live").styles[0].code)
@@ -577,7 +577,7 @@ class Table:
 
     def run(self, size: tuple[int, int], work_height: int | None = None, abreast: bool = False) -> None:
         """Measure all that were asked for at `size` (width, height)."""
-        from rtstyle.bench import Scene
+        from rtstyle.diagnose.bench import Scene
 
         scene, frames = Scene(*size), self.models / "frames.npy"
         np.save(frames, np.stack([scene[i] for i in range(FRAMES)]))
@@ -672,7 +672,7 @@ def print_missing(missing: dict[str, str]) -> None:
 
 def video(arguments: argparse.Namespace, folder: Path) -> None:
     """The commands on one clip, their start-up included."""
-    from rtstyle.bench import Scene, write_clip
+    from rtstyle.diagnose.bench import Scene, write_clip
 
     clip, out = write_clip(folder / "clip.mp4", Scene(*CLIP), arguments.clip_frames), folder / "out.mp4"
     rtstyle = [sys.executable, "-m", "rtstyle", "video", clip, out, "--force", "--quiet", "--device", "cpu"]
@@ -730,7 +730,7 @@ def describe_clip(path: Path) -> str:
 
 
 def headline(arguments: argparse.Namespace) -> str:
-    from rtstyle.bench import doubts, load_a_core, machine
+    from rtstyle.diagnose.bench import doubts, load_a_core, machine
 
     host, load = machine(), load_a_core()
     text = (

@@ -22,7 +22,9 @@ import time
 import numpy as np
 import onnxruntime as ort
 
-from rtstyle import Stylizer, bench, providers
+from rtstyle import Stylizer
+from rtstyle.diagnose import bench
+from rtstyle.runtime import devices
 
 ARRAY = 4 << 20  # bytes
 COPIES = 400
@@ -59,7 +61,7 @@ def main() -> None:
     stylizer = Stylizer(device="cpu", threads=args.threads)
     frame = bench.Scene(width, height)[0]
     whole = statistics.median(bench.timed(lambda _: stylizer(frame), args.seconds)) * 1e3
-    peak, flow = bench.ceiling(providers.choose("cpu"), args.threads, args.seconds), bandwidth(args.threads)
+    peak, flow = bench.ceiling(devices.choose("cpu"), args.threads, args.seconds), bandwidth(args.threads)
     options = ort.SessionOptions()
     options.intra_op_num_threads = args.threads
     feed = {"frames": frame[None], "code": stylizer.code}

@@ -1,4 +1,4 @@
-"""How steady the painting is on moving pictures, without and with rtstyle.steady.
+"""How steady the painting is on moving pictures, without and with rtstyle.paint.stabilizer.
 
     python benchmarks/steadiness.py [--styles a,b] [--clips PATH ...] [--flow DIR] [--size 480x270]
 
@@ -33,7 +33,7 @@ import cv2
 import numpy as np
 
 from rtstyle import Stylizer, styles
-from rtstyle.steady import Steadier
+from rtstyle.paint.stabilizer import Steadier
 
 MOTIONS = {  # where a pixel was one frame before, about the centre: (scale, degrees, x, y)
     "pan": (1, 0, 2.7, 1.2),

@@ -28,7 +28,7 @@ import numpy as np
 from rtstyle import Stylizer, styles
 from rtstyle.media.images import read_image
 from rtstyle.media.reader import VideoReader
-from rtstyle.upscale import CORE, FLAT, enlarge
+from rtstyle.paint.upscale import CORE, FLAT, enlarge
 
 SIZES = [(640, 360, 180), (640, 360, 240), (1280, 720, 300), (1280, 720, 360), (1920, 1080, 360), (1920, 1080, 540)]
 SHEET = ["cubic", "residual", "residual, cored", "guided, colour", "guided residual", "enlarge"]

@@ -29,7 +29,7 @@ import av  # isort: skip
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
-from media_files import make_clip, packets, picture  # noqa: E402
+from support.media_files import make_clip, packets, picture  # noqa: E402
 
 
 def table(title: str, rows: dict[str, object]) -> None:
@@ -233,10 +233,10 @@ from rtstyle import Stylizer
 from rtstyle.media.encoding import Encoding, plan
 from rtstyle.media.reader import VideoReader
 from rtstyle.media.segments import SegmentWriter
-from rtstyle.painter import Painter
-from rtstyle.pipeline import Spread, run_stages
+from rtstyle.paint.painter import Painter
+from rtstyle.video.pipeline import Spread, run_stages
 from pathlib import Path
-from rtstyle import providers
+from rtstyle.runtime import devices as providers
 providers.SPIN_MICROSECONDS = "0"  # the processor time that counts is that of work
 stage, source, folder, steady = sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4] == "steady"
 reader = VideoReader(source)

@@ -16,10 +16,10 @@ from pathlib import Path
 import onnx
 import torch
 
-from rtstyle import catalog
 from rtstyle.errors import RtstyleError, UsageError
 from rtstyle.export import networks
 from rtstyle.export.to_onnx import export_checkpoint, from_onnx, write_onnx
+from rtstyle.gallery import catalog
 
 TRAINED_AT = 256  # side in pixels of the pictures that fast_neural_style trains on, unless told otherwise
 GREY = 127.5  # a body's head gives -1 to 1, theirs grey levels

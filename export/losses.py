@@ -31,9 +31,9 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
-from rtstyle import perceptual
 from rtstyle.export.data import warp
 from rtstyle.export.recipe import Loss
+from rtstyle.perceptual import vgg as perceptual
 
 OXFORD_UNIT = 255 * 0.226  # grey levels in the standard deviation that torchvision's inputs are divided by
 PALETTE = "palette"  # among the targets: what is no matrix

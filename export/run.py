@@ -8,13 +8,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from rtstyle import catalog
 from rtstyle.errors import Interrupted, RtstyleError, UsageError
-from rtstyle.export.evaluate import read_training
+from rtstyle.export.evaluate.evaluation import read_training
 from rtstyle.export.recipe import Loss, Recipe, Stage, Style
 from rtstyle.export.to_onnx import from_onnx, properties, write_onnx
 from rtstyle.export.train import Progress, Trainer
 from rtstyle.files import check_output
+from rtstyle.gallery import catalog
 
 TEACH_STEPS = 1000
 FULL_STEPS = 6000

@@ -24,7 +24,7 @@ from PIL import Image
 from rtstyle.errors import RtstyleError
 from rtstyle.export import networks
 from rtstyle.files import written_beside
-from rtstyle.sheet import bundled_photograph
+from rtstyle.media.contact_sheet import bundled_photograph
 
 OPSET = 17
 FORMAT = "1"

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rtstyle import perceptual
 from rtstyle.errors import RtstyleError
 from rtstyle.export import losses, networks
 from rtstyle.export.checkpoint import averaged, load_checkpoint, save_checkpoint
 from rtstyle.export.data import Photos, read_picture, synthetic_motion, warp, whole_shifts
 from rtstyle.export.recipe import Loss, Recipe
 from rtstyle.files import written_beside
+from rtstyle.perceptual import vgg as perceptual
 
 COLOR_SIZE = 128  # pixels, the short side at which the paintings' colours are read
 BALANCED_ON = 16  # photographs
@@ -452,7 +452,7 @@ class Trainer:
     def show(self) -> None:
         """Draw curves.png and preview.png into the run's folder."""
         from rtstyle.export.plots import draw_curves
-        from rtstyle.sheet import draw_grid
+        from rtstyle.media.contact_sheet import draw_grid
 
         draw_curves(self.rows, COLUMNS, self.run_dir / "curves.png")
         photos = [self.photos.pictures[i * len(self.photos) // 5].cpu() for i in range(1, 5)]

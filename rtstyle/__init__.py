@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 from rtstyle.errors import RtstyleError, UsageError
 
 if TYPE_CHECKING:
-    from rtstyle.catalog import styles
+    from rtstyle.gallery.catalog import styles
     from rtstyle.image import stylize_image
     from rtstyle.media.encoding import Encoding
-    from rtstyle.media.joining import TimeRange
-    from rtstyle.stylizer import Stylizer
-    from rtstyle.video import stylize_video
+    from rtstyle.media.remuxer import TimeRange
+    from rtstyle.paint.stylizer import Stylizer
+    from rtstyle.video.convert import stylize_video
 
 __version__ = "0.1.0"
 __all__ = [
@@ -41,11 +41,11 @@ __all__ = [
 
 _WHERE = {
     "Encoding": "rtstyle.media.encoding",
-    "TimeRange": "rtstyle.media.joining",
-    "Stylizer": "rtstyle.stylizer",
-    "styles": "rtstyle.catalog",
+    "TimeRange": "rtstyle.media.remuxer",
+    "Stylizer": "rtstyle.paint.stylizer",
+    "styles": "rtstyle.gallery.catalog",
     "stylize_image": "rtstyle.image",
-    "stylize_video": "rtstyle.video",
+    "stylize_video": "rtstyle.video.convert",
 }
 
 

@@ -105,8 +105,8 @@ def output_options(command):
 
 def open_stylizer(style, model, strength, device, work_height):
     """A Stylizer for the common options."""
-    from rtstyle.look import check_strength
-    from rtstyle.stylizer import Stylizer
+    from rtstyle.paint.look import check_strength
+    from rtstyle.paint.stylizer import Stylizer
 
     check_strength(strength)
     return Stylizer(style, model=model, device=device, work_height=work_height)
@@ -115,8 +115,8 @@ def open_stylizer(style, model, strength, device, work_height):
 def open_gatys(picture, size, steps, device):
     """A stylizer that optimises every frame."""
     needs_training("video --gatys")
-    from rtstyle.gatys import Settings
-    from rtstyle.gatys_video import GatysStylizer
+    from rtstyle.gatys.optimize import Settings
+    from rtstyle.gatys.video import GatysStylizer
 
     return GatysStylizer(picture, Settings(size=size or 512, steps=steps or 200, device=device))
 
@@ -160,7 +160,7 @@ def progress_bar(what: str, *, unit: str, quiet: bool = False):
 
 def paint_video(source, out, stylizer, *, force, quiet, as_json=False, **options) -> None:
     """Paint one video with a progress bar and say what came of it."""
-    from rtstyle.video import stylize_video
+    from rtstyle.video.convert import stylize_video
 
     started = []
 
@@ -247,9 +247,9 @@ def paint_live(
     quiet=False,
 ):
     """Run the live loop with its window; returns its Summary."""
-    from rtstyle.live import Live, ended_by_sigterm
+    from rtstyle.live.loop import Live, ended_by_sigterm
     from rtstyle.media.window import Window
-    from rtstyle.painter import Painter
+    from rtstyle.paint.painter import Painter
 
     window = None
     try:
@@ -369,11 +369,11 @@ def cam(
     quiet,
 ) -> None:
     """Paint a camera, a stream or a file live, in a window with hotkeys."""
-    from rtstyle.live import Settings
+    from rtstyle.live.gatys_still import SIZE, Stills
+    from rtstyle.live.loop import Settings
     from rtstyle.media import camera
     from rtstyle.media.outputs import Recorder, VirtualCamera
     from rtstyle.media.window import has_display
-    from rtstyle.stills import SIZE, Stills
 
     if list_cameras:
         found = camera.list_cameras()
@@ -511,9 +511,9 @@ def video(
     IN may be a folder of numbered pictures, OUT a folder for them (with a slash at its end); - is standard input or
     output.
     """
-    from rtstyle.batch import pair_up
     from rtstyle.media.encoding import Encoding
-    from rtstyle.media.joining import TimeRange
+    from rtstyle.media.remuxer import TimeRange
+    from rtstyle.video.inputs import pair_up
 
     pairs = pair_up(paths, out_dir, container)
     if gatys:
@@ -591,13 +591,13 @@ def styles(context, model, as_json, sheet, photo, force) -> None:
     """List the styles; draw them; add your own and remove them."""
     if context.invoked_subcommand:
         return
-    from rtstyle.catalog import load, mixable
-    from rtstyle.catalog import styles as list_styles
+    from rtstyle.gallery.catalog import load, mixable
+    from rtstyle.gallery.catalog import styles as list_styles
 
     if sheet:
         from rtstyle.files import check_output
-        from rtstyle.sheet import style_sheet
-        from rtstyle.stylizer import Stylizer
+        from rtstyle.media.contact_sheet import style_sheet
+        from rtstyle.paint.stylizer import Stylizer
 
         check_output(sheet, force=force, inputs=[photo] if photo else [])
         if Path(sheet).suffix.lower() != ".png":
@@ -622,7 +622,7 @@ def styles(context, model, as_json, sheet, photo, force) -> None:
 @click.argument("file", metavar="FILE.onnx")
 def add_style(file) -> None:
     """Copy a style file into your folder: its styles are then found by name."""
-    from rtstyle.catalog import add, load
+    from rtstyle.gallery.catalog import add, load
 
     same = load("live").body_sha256
     for style in add(file):
@@ -634,7 +634,7 @@ def add_style(file) -> None:
 @click.argument("name")
 def remove_style(name) -> None:
     """Delete one of your own styles."""
-    from rtstyle.catalog import remove
+    from rtstyle.gallery.catalog import remove
 
     click.echo(f"deleted {remove(name)}")
 
@@ -808,7 +808,7 @@ def evaluate(
 ) -> None:
     """Measure a model: paint, recognition of the photograph, style, colours, steadiness, artefacts, speed."""
     needs_training("evaluate")
-    from rtstyle.export.evaluate import evaluate_model
+    from rtstyle.export.evaluate.evaluation import evaluate_model
     from rtstyle.files import check_output
 
     if sheet:
@@ -907,7 +907,7 @@ def gatys(
 
     STYLE may be several pictures, each with a weight: a.jpg:0.7 b.jpg:0.3.
     """
-    from rtstyle import gatys_settings
+    from rtstyle.gatys import settings as gatys_settings
 
     changes = gatys_settings.changes_from_words(
         preset, content_layers=content_layers, style_layers=style_layers, ratio=ratio, start=start,
@@ -915,7 +915,7 @@ def gatys(
     )  # fmt: skip
     settings = gatys_settings.preset(preset, **changes)
     needs_training("gatys")
-    from rtstyle import gatys_files
+    from rtstyle.gatys import files as gatys_files
 
     columns, as_json = shutil.get_terminal_size().columns, progress_kind == "json"
     with progress_bar("gatys", unit="steps", quiet=quiet or as_json) as update:
@@ -960,7 +960,7 @@ def gatys(
 @click.option("--quiet", "-q", is_flag=True, help="No progress.")
 def bench(sizes, scaling, plot, save_to, earlier, force, quiet, **settings) -> None:
     """Measure how fast a model paints here, alone and with everything around it."""
-    from rtstyle import bench
+    from rtstyle.diagnose import bench
     from rtstyle.files import check_output
 
     if scaling and earlier:
@@ -1019,7 +1019,7 @@ def lab(name, out, vgg_convention, force, quiet, **given) -> None:
     NAME is ratio, train-ratio, optimizers, features, reconstruct, compare or augment; STYLE is the style picture (not
     for features and compare).
     """
-    from rtstyle import lab as experiments
+    from rtstyle.export.lab import plan as experiments
 
     options = experiments.Options(convention=vgg_convention, **given)
     experiments.make_plan(name, options)
@@ -1033,7 +1033,7 @@ def lab(name, out, vgg_convention, force, quiet, **given) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 def doctor(as_json) -> None:
     """Say what this machine can do and what is wrong with it."""
-    from rtstyle.doctor import examine, print_report
+    from rtstyle.diagnose.doctor import examine, print_report
 
     report = examine()
     if as_json:

@@ -9,8 +9,8 @@ from pathlib import Path
 from rtstyle.errors import RtstyleError
 from rtstyle.files import check_output
 from rtstyle.media.images import SUFFIXES, Picture, check_suffix, read_image, write_image
-from rtstyle.painter import Painter
-from rtstyle.stylizer import MIN_SIDE, Stylizer
+from rtstyle.paint.painter import Painter
+from rtstyle.paint.stylizer import MIN_SIDE, Stylizer
 
 
 def stylize_image(

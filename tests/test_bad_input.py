@@ -7,14 +7,20 @@ import sys
 
 import numpy as np
 import pytest
-from helpers import run_python, tree
-from media_files import damage_video_packets, make_clip, make_sound_only, make_without_frames, make_without_index
 from PIL import Image
+from support.helpers import run_python, tree
+from support.media_files import (
+    damage_video_packets,
+    make_clip,
+    make_sound_only,
+    make_without_frames,
+    make_without_index,
+)
 
-from rtstyle import providers
-from rtstyle.catalog import model_path
+from rtstyle.gallery.catalog import model_path
+from rtstyle.runtime import devices
 
-pytest_plugins = ["runtime_fixtures"]
+pytest_plugins = ["support.runtime_fixtures"]
 
 
 def save(path, height=24, width=32):
@@ -189,13 +195,13 @@ CASES = [
         "video clip.mp4 out.mp4 --device cuda",
         1,
         "cuda is not available:.*--device cpu",
-        marks=pytest.mark.skipif(providers.cuda_problem() is None, reason="CUDA is there"),
+        marks=pytest.mark.skipif(devices.cuda_problem() is None, reason="CUDA is there"),
     ),
     pytest.param(
         "video clip.mp4 out.mp4 --device tensorrt",
         1,
         "tensorrt is not available:.*--device cpu",
-        marks=pytest.mark.skipif(providers.cuda_problem() is None, reason="CUDA is there"),
+        marks=pytest.mark.skipif(devices.cuda_problem() is None, reason="CUDA is there"),
     ),
 ]
 

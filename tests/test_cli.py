@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import run_python, tree
-from media_files import packets, psnr, rgb_frames, stamps
+from support.helpers import run_python, tree
+from support.media_files import packets, psnr, rgb_frames, stamps
 
-from rtstyle.catalog import model_path
+from rtstyle.gallery.catalog import model_path
 
-pytest_plugins = ["runtime_fixtures"]
+pytest_plugins = ["support.runtime_fixtures"]
 
 SAMPLE = model_path("live").with_name("sample.mp4")
 
@@ -140,7 +140,7 @@ def test_doctor_as_a_table(call):
 
 
 def test_doctor_reports_broken_styles_of_the_user(call, tmp_path, monkeypatch):
-    monkeypatch.setattr("rtstyle.catalog.user_folder", lambda: tmp_path)
+    monkeypatch.setattr("rtstyle.gallery.catalog.user_folder", lambda: tmp_path)
     (tmp_path / "broken.onnx").write_text("not a net")
     code, out, _ = call("doctor", "--json")
     assert code == 1
@@ -229,7 +229,7 @@ def test_a_bug_says_how_to_see_more(call, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("rtstyle.catalog.styles", broken)
+    monkeypatch.setattr("rtstyle.gallery.catalog.styles", broken)
     code, out, err = call("styles")
     assert (code, out) == (1, "")
     assert err.startswith("rtstyle: ZeroDivisionError: oops") and "RTSTYLE_DEBUG=1" in err
@@ -247,7 +247,7 @@ def test_the_current_folder_is_the_default_place(tmp_path, call, clip, monkeypat
 @pytest.fixture
 def handed_over(monkeypatch):
     """What the command hands to the live loop, which then ends at once."""
-    from rtstyle.live import Summary
+    from rtstyle.live.loop import Summary
 
     seen = {}
 
@@ -259,7 +259,7 @@ def handed_over(monkeypatch):
             seen.update(limits)
             return Summary(captured=3, painted=2, seconds=0.5)
 
-    monkeypatch.setattr("rtstyle.live.Live", NoLoop)
+    monkeypatch.setattr("rtstyle.live.loop.Live", NoLoop)
     return seen
 
 

@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
-from helpers import tree
-from media_files import picture, psnr
 from PIL import Image, ImageCms
+from support.helpers import tree
+from support.media_files import picture, psnr
 
 from rtstyle import RtstyleError, stylize_image
 from rtstyle.image import stylize_folder
 from rtstyle.media.images import SUFFIXES, read_image
 
-pytest_plugins = ["runtime_fixtures"]
+pytest_plugins = ["support.runtime_fixtures"]
 
 
 @pytest.fixture

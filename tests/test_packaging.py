@@ -11,9 +11,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from media_files import stamps
+from support.media_files import stamps
 
-pytest_plugins = ["runtime_fixtures"]
+pytest_plugins = ["support.runtime_fixtures"]
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from helpers import run_python
+from support.helpers import run_python
 
 import rtstyle
 
-pytest_plugins = ["runtime_fixtures"]
+pytest_plugins = ["support.runtime_fixtures"]
 
 HEAVY = ("numpy", "cv2", "av", "onnxruntime", "torch", "PIL", "rich")
 
@@ -24,7 +24,9 @@ def loaded_by(program):
     return json.loads(python(program + report).splitlines()[-1])
 
 
-@pytest.mark.parametrize("module", ["rtstyle", "rtstyle.errors", "rtstyle.cli", "rtstyle.pipeline", "rtstyle.files"])
+@pytest.mark.parametrize(
+    "module", ["rtstyle", "rtstyle.errors", "rtstyle.cli", "rtstyle.video.pipeline", "rtstyle.files"]
+)
 def test_importing_loads_nothing_heavy(module):
     assert loaded_by(f"import {module}") == []
 
@@ -44,11 +46,11 @@ def test_help_loads_nothing_heavy():
         "import rtstyle; rtstyle.stylize_video",
         "import rtstyle; rtstyle.stylize_image",
         "import rtstyle; rtstyle.Stylizer",
-        "import rtstyle.video",
-        "import rtstyle.live",
+        "import rtstyle.video.convert",
+        "import rtstyle.live.loop",
         "import rtstyle.media.reader",
         "import rtstyle.media.camera",
-        "import rtstyle.doctor; rtstyle.doctor.examine()",
+        "import rtstyle.diagnose.doctor; rtstyle.diagnose.doctor.examine()",
     ],
 )
 def test_every_path_of_ours_loads_cv2_before_av(use):

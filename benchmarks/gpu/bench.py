@@ -23,9 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
-from rtstyle import bench, cuda, providers
-from rtstyle.catalog import resolve
+from rtstyle.diagnose import bench
 from rtstyle.errors import RtstyleError
+from rtstyle.gallery.catalog import resolve
+from rtstyle.runtime import cuda, devices
 
 Step = Callable[[np.ndarray], object]  # frames uint8 [N, H, W, 3] to their painting, or to nothing if resident
 HALF = cuda.Way()
@@ -52,7 +53,7 @@ def sentence(error: Exception) -> str:
 # -- contestants
 
 
-def ours(choice, device: providers.Device, way: cuda.Way) -> cuda.Runner:
+def ours(choice, device: devices.Device, way: cuda.Way) -> cuda.Runner:
     """A runner that goes this way or fails."""
     runner = cuda.Runner(choice.model.path, device, choice.code, wanted=(way,))
     if runner.way != way:
@@ -124,7 +125,7 @@ def torch_steps(name: str, path: Path, code: np.ndarray, device: str, shape: tup
 def contestants(arguments, choice, device, shape, refused: dict[str, str]) -> dict[str, Step]:
     """All that can run; `refused` learns why the others cannot."""
     steps: dict[str, Step] = {}
-    wanted = OURS if device.kind in providers.ON_CARD else {"float32": cuda.ways("cpu")[0]}
+    wanted = OURS if device.kind in devices.ON_CARD else {"float32": cuda.ways("cpu")[0]}
     for name, way in wanted.items():
         try:
             steps |= our_steps(name, ours(choice, device, way), choice.code, shape)
@@ -132,7 +133,7 @@ def contestants(arguments, choice, device, shape, refused: dict[str, str]) -> di
             refused[name] = sentence(error)
     if not arguments.no_tensorrt:
         try:
-            tensorrt = providers.choose(arguments.device.replace("cuda", "tensorrt").replace("cpu", "tensorrt"))
+            tensorrt = devices.choose(arguments.device.replace("cuda", "tensorrt").replace("cpu", "tensorrt"))
             steps |= our_steps("TensorRT, float16", ours(choice, tensorrt, HALF), choice.code, shape)
         except Exception as error:
             refused["TensorRT, float16"] = sentence(error)
@@ -151,7 +152,7 @@ def measure(arguments, choice, device, size, batch, ceilings) -> dict:
     frames = np.stack([scene[i % len(scene)] for i in range(batch)])
     refused: dict[str, str] = {}
     steps = contestants(arguments, choice, device, frames.shape, refused)
-    plain = providers.open_session(str(choice.model.path), providers.choose("cpu"))
+    plain = devices.open_session(str(choice.model.path), devices.choose("cpu"))
     feed = {"frames": frames[:1]} | ({} if choice.code is None else {"code": choice.code})
     wanted = plain.run(None, feed)[0].astype(int)
     gflop = bench.frame_operations(arguments.settings.stylizer(), width, height) / 1e9
@@ -197,14 +198,14 @@ def main() -> None:
     arguments.seconds = arguments.seconds or (0.05 if arguments.tiny else 2.0)
     batches = [int(n) for n in (arguments.batches or ("1,2" if arguments.tiny else "1,8")).split(",")]
     try:
-        choice, device = resolve(model=arguments.model), providers.choose(arguments.device)
+        choice, device = resolve(model=arguments.model), devices.choose(arguments.device)
     except RtstyleError as error:
         sys.exit(str(error))
     arguments.settings = bench.Settings(model=arguments.model, device="cpu")
-    half = device.kind in providers.ON_CARD
+    half = device.kind in devices.ON_CARD
     ceilings = {"float32": bench.ceiling(device, None, arguments.seconds)}
     ceilings["float16"] = bench.ceiling(device, None, arguments.seconds, half=True) if half else ceilings["float32"]
-    driver = providers.driver()
+    driver = devices.driver()
     report = {
         "command": " ".join(sys.argv),
         "machine": bench.machine(),

@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from rtstyle.export.data import list_pictures
-from rtstyle.export.evaluate import evenly
+from rtstyle.export.evaluate.evaluation import evenly
 from rtstyle.export.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -20,8 +20,9 @@ import tempfile
 import threading
 from pathlib import Path
 
-from rtstyle import bench, providers
+from rtstyle.diagnose import bench
 from rtstyle.errors import RtstyleError
+from rtstyle.runtime import devices
 
 SMI = (
     "nvidia-smi",
@@ -91,11 +92,11 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a dry run: one small clip, moments")
     arguments = parser.parse_args()
     try:
-        arguments.card = providers.choose(arguments.device).index
+        arguments.card = devices.choose(arguments.device).index
     except RtstyleError as error:
         sys.exit(str(error))
     sizes = arguments.sizes or bench.parse_sizes("96x64" if arguments.tiny else "720p,1080p,2160p")
-    driver = providers.driver()
+    driver = devices.driver()
     report = {
         "command": " ".join(sys.argv),
         "machine": bench.machine(),

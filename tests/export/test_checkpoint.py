@@ -6,12 +6,12 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from helpers import SHORT, assert_same_run, interrupt_after, read_losses, with_loss  # noqa: E402
+from support.helpers import SHORT, assert_same_run, interrupt_after, read_losses, with_loss  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export.checkpoint import averaged, load_checkpoint  # noqa: E402
 
-pytest_plugins = ["training_fixtures"]
+pytest_plugins = ["support.training_fixtures"]
 
 
 @pytest.mark.parametrize("stop", (1, SHORT - 2))

@@ -3,19 +3,19 @@
 import dataclasses
 
 import pytest
-from helpers import mean_losses, some_photos, with_loss
+from support.helpers import mean_losses, some_photos, with_loss
 
 torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402
 
-from rtstyle import perceptual  # noqa: E402
 from rtstyle.export import losses  # noqa: E402
 from rtstyle.export.data import read_picture, warp  # noqa: E402
 from rtstyle.export.recipe import Loss  # noqa: E402
 from rtstyle.export.train import COLUMNS  # noqa: E402
+from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
-pytest_plugins = ["training_fixtures"]
+pytest_plugins = ["support.training_fixtures"]
 
 LAYERS = ("relu1_2", "relu2_2")
 LOSS = Loss(

@@ -6,13 +6,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from helpers import with_loss  # noqa: E402
+from support.helpers import with_loss  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import networks  # noqa: E402
 from rtstyle.export.recipe import Recipe, Stage  # noqa: E402
 
-pytest_plugins = ["training_fixtures"]
+pytest_plugins = ["support.training_fixtures"]
 
 
 @pytest.mark.parametrize("change", [{"balance": -1.0}, {"balance": 5.0, "absolute": True}])

@@ -12,12 +12,13 @@ pytest.importorskip("onnx")
 
 from PIL import Image  # noqa: E402
 
-from rtstyle import RtstyleError, Stylizer, catalog  # noqa: E402
+from rtstyle import RtstyleError, Stylizer  # noqa: E402
 from rtstyle.export import data, run  # noqa: E402
 from rtstyle.export.run import teach_style, train_model  # noqa: E402
 from rtstyle.export.to_onnx import from_onnx, properties  # noqa: E402
+from rtstyle.gallery import catalog  # noqa: E402
 
-pytest_plugins = ["runtime_fixtures"]
+pytest_plugins = ["support.runtime_fixtures"]
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import networks  # noqa: E402
 from rtstyle.export.to_onnx import CHECKED_SHAPES, OnnxOps, export_checkpoint, from_onnx, to_model, write_onnx  # noqa: E402
 
-pytest_plugins = ["training_fixtures"]
+pytest_plugins = ["support.training_fixtures"]
 
 BODIES = ("live", "studio")
 # Sizes off the stride, the smallest one, wide and tall; with 1 to 3 frames. The last two are larger than the tile of

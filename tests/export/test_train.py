@@ -7,7 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from helpers import (  # noqa: E402
+from PIL import Image  # noqa: E402
+from support.helpers import (  # noqa: E402
     assert_same_run,
     interrupted_and_resumed,
     mean_losses,
@@ -15,16 +16,15 @@ from helpers import (  # noqa: E402
     some_photos,
     with_loss,
 )
-from PIL import Image  # noqa: E402
 
-from rtstyle import perceptual  # noqa: E402
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import networks, train  # noqa: E402
 from rtstyle.export.data import read_picture  # noqa: E402
 from rtstyle.export.to_onnx import export_checkpoint, from_onnx  # noqa: E402
 from rtstyle.export.train import COLUMNS, Trainer  # noqa: E402
+from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
-pytest_plugins = ["training_fixtures"]
+pytest_plugins = ["support.training_fixtures"]
 
 
 def test_loss_falls_and_run_folder_is_complete(trainer_in, recipe):

@@ -1,0 +1,1 @@
+"""How good a model is: measures, the comparison with L-BFGS, the report."""

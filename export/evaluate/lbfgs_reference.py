@@ -1,0 +1,215 @@
+"""The yardstick: what optimising the picture itself reaches on the objective that the net was trained for.
+
+Gatys, Ecker and Bethge (CVPR 2016) start from a picture and descend with L-BFGS; a net answers in one pass. Johnson,
+Alahi and Fei-Fei (ECCV 2016, section 4.1) measure their nets by the objective that so many iterations reach: theirs
+lie between 50 and 100. For a picture y of a photograph c in the style of an artwork s:
+
+    total = content weight * content + style weight * style
+
+with the terms (`rtstyle.export.losses`), layers and weights of the model's own training, after y was clamped to 0..255.
+The other terms (LEFT_OUT) are left out on both sides: they need motion, or serve what the net's form needs. The net
+paid for them and the yardstick did not, so that the ratio errs against the net.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from rtstyle.errors import RtstyleError
+from rtstyle.export import losses
+from rtstyle.export.recipe import Loss
+from rtstyle.perceptual import vgg as perceptual
+
+LEFT_OUT = tuple(term.name for term in losses.TERMS if term.name not in ("content", "style"))
+HISTORY = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """The objective of one picture, or its mean over pictures."""
+
+    total: float
+    content: float
+    style: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Reached(Terms):
+    """What L-BFGS reached after so many iterations, with all evaluations of objective and gradient until then."""
+
+    iterations: int
+    evaluations: float
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Yardstick:
+    """One style, means over photographs: the photograph itself, the net's painting, and the optimised pictures, with
+    the ratio of totals net / Gatys by iterations; 1 or less: the net is at or below Gatys."""
+
+    style_weight: float
+    content_weight: float
+    photograph: Terms
+    net: Terms
+    gatys: list[Reached]
+    ratios: dict[int, float]
+
+
+class Objective:
+    """Total, content and style of pictures of one photograph in one style.
+
+    `vgg` computes in float32. `photo` is float [1, 3, H, W], 0 to 255, on the device of `vgg`; `targets` are the Gram
+    matrices of the artwork as `losses.Comparison.matrices` gives them.
+    """
+
+    def __init__(self, vgg, photo: torch.Tensor, targets: losses.Targets, loss: Loss, style_weight: float):
+        self.compare = losses.Comparison(loss, vgg)
+        self.photo, self.targets = photo, targets
+        self.style = torch.zeros(1, dtype=torch.long, device=photo.device)
+        self.style_weight = torch.full((1,), style_weight, device=photo.device)
+        with torch.no_grad():
+            self.photo_features = vgg(photo, loss.content_layers)
+
+    def __call__(self, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(total, content, style), scalars with gradients, of a picture [1, 3, H, W]; clamped to 0..255 first."""
+        picture, loss = picture.clamp(0, 255), self.compare.loss
+        features = self.compare.vgg(picture, dict.fromkeys((*loss.content_layers, *loss.style_layers)))
+        batch = losses.Batch(
+            photos=self.photo,
+            painted=picture,
+            styles=self.style,
+            photo_features=self.photo_features,
+            features=features,
+            matrices=self.compare.matrices(picture, features),
+            targets=self.targets,
+            style_weights=self.style_weight,
+        )
+        content, style = losses.content(self.compare, batch)[0], losses.style(self.compare, batch)[0]
+        return loss.content_weight * content + self.style_weight[0] * style, content, style
+
+    @torch.no_grad()
+    def terms(self, picture: torch.Tensor) -> Terms:
+        return Terms(*(float(value) for value in self(picture)))
+
+
+def optimise(objective: Objective, photo: torch.Tensor, iterations: Sequence[int]) -> list[Reached]:
+    """Gatys' descent from the photograph [1, 3, H, W], looked at after so many iterations (rising). One descent: the
+    later figures go on from the earlier ones. L-BFGS with a history of 100 and strong Wolfe line search.
+
+    The variable is the picture divided by its number of values: L-BFGS' first step has length 1 in absolute values
+    summed up, which is then a mean of one grey level, whatever the size.
+    """
+    unit = photo.numel()
+    variable = (photo / unit).contiguous().requires_grad_()  # L-BFGS wants its gradient flat
+    optimiser = torch.optim.LBFGS(
+        [variable],
+        max_eval=10**9,
+        tolerance_grad=0,
+        tolerance_change=0,
+        history_size=HISTORY,
+        line_search_fn="strong_wolfe",
+    )
+    evaluations, reached, started = 0, [], time.perf_counter()
+
+    def closure():
+        nonlocal evaluations
+        evaluations += 1
+        optimiser.zero_grad()
+        total = objective(variable * unit)[0]
+        total.backward()
+        return total
+
+    done = 0
+    for count in iterations:
+        optimiser.param_groups[0]["max_iter"] = count - done
+        optimiser.step(closure)
+        done, seconds = count, time.perf_counter() - started
+        terms = dataclasses.asdict(objective.terms(variable.detach() * unit))
+        reached.append(Reached(**terms, iterations=count, evaluations=evaluations, seconds=seconds))
+    return reached
+
+
+def measure(
+    vgg: perceptual.VGG,
+    device: torch.device,
+    loss: Loss,
+    style_weights: Sequence[float],
+    artworks: Sequence[np.ndarray],
+    photos: Sequence[np.ndarray],
+    painters: Sequence[Callable[[np.ndarray], np.ndarray]],
+    iterations: Sequence[int],
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[Yardstick]:
+    """A yardstick a style. Artworks and photographs are frames uint8 [H, W, 3]; weights, artworks and painters are in
+    the order of the styles; `vgg` is on `device`. Raises RtstyleError if an objective is not a number."""
+    iterations, yardsticks, jobs = sorted(set(iterations)), [], len(artworks) * len(photos)
+    with full_precision():
+        for s, (weight, artwork, paint) in enumerate(zip(style_weights, artworks, painters, strict=True)):
+            with torch.no_grad():
+                picture = as_picture(artwork, device)
+                targets = losses.Comparison(loss, vgg).matrices(picture, vgg(picture, loss.style_layers))
+            rows = []
+            for p, frame in enumerate(photos):
+                photo = as_picture(frame, device)
+                objective = Objective(vgg, photo, targets, loss, weight)
+                net = objective.terms(as_picture(paint(frame), device))
+                rows.append((objective.terms(photo), net, optimise(objective, photo, iterations)))
+                if progress:
+                    progress("yardstick", s * len(photos) + p + 1, jobs)
+            yardsticks.append(summarise(weight, loss.content_weight, rows))
+    return yardsticks
+
+
+def summarise(style_weight: float, content_weight: float, rows: list[tuple[Terms, Terms, list[Reached]]]) -> Yardstick:
+    """Means over photographs; the ratios are of means, like all ratios of `rtstyle evaluate`."""
+    photograph, net = (mean([row[i] for row in rows]) for i in (0, 1))
+    gatys = [mean(column) for column in zip(*(row[2] for row in rows), strict=True)]
+    if not np.isfinite([net.total, *(reached.total for reached in gatys)]).all():
+        raise RtstyleError("the yardstick's objective is not a number: look at the recipe's layers and weights")
+    ratios = {reached.iterations: net.total / max(reached.total, 1e-12) for reached in gatys}
+    return Yardstick(style_weight, content_weight, photograph, net, gatys, ratios)
+
+
+def mean(items: Sequence):
+    """The mean of equal dataclasses of numbers, field by field."""
+    names = [f.name for f in dataclasses.fields(items[0])]
+    values = {name: statistics.fmean(getattr(item, name) for item in items) for name in names}
+    if "iterations" in values:
+        values["iterations"] = items[0].iterations
+    return type(items[0])(**values)
+
+
+def as_picture(frame: np.ndarray, device: torch.device) -> torch.Tensor:
+    """uint8 [H, W, 3] to float [1, 3, H, W], 0 to 255."""
+    return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].float().to(device)
+
+
+@contextlib.contextmanager
+def full_precision():
+    """float32 as it is: no TensorFloat-32 in convolutions, which would blur the line search."""
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed
+
+
+def loss_of(training: dict) -> Loss:
+    """The losses that the model's metadata tells of. Raises RtstyleError where it tells of none: a yardstick on other
+    weights would say nothing of this net."""
+    told = training.get("loss")
+    if not isinstance(told, dict) or not {"content_weight", "style_weight"} <= told.keys():
+        raise RtstyleError("the model does not say how it was trained (rtstyle.training.loss): it has no yardstick")
+    if told.get("absolute"):
+        raise RtstyleError("the model was trained with absolute losses: the yardstick is for relative ones")
+    known = {f.name for f in dataclasses.fields(Loss)}
+    loss = Loss(**{name: value for name, value in told.items() if name in known})
+    return dataclasses.replace(loss, repeat_shifts=())

@@ -1,0 +1,1 @@
+"""`rtstyle lab`: the experiments of the five source documents."""

@@ -1,0 +1,196 @@
+"""What comes of an experiment: tables as CSV, pictures as PNG, and one HTML page that holds them all.
+
+The page is rewritten while an experiment goes on, so that a crash costs at most the last minute; every file takes its
+name only when it is complete.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from rtstyle.errors import RtstyleError
+from rtstyle.files import written_beside
+from rtstyle.media.contact_sheet import draw_gallery
+
+SAVE_SECONDS = 60.0  # between reports while the experiment goes on
+STRIP_HEIGHT = 224  # pixels of a picture in a strip
+
+
+@dataclasses.dataclass
+class Figure:
+    """A PNG in the folder `pictures`. `draw` makes it again from what there is when the report is written; it returns
+    False while there is nothing to draw. Pictures have none: they are written at once."""
+
+    name: str
+    caption: str
+    draw: Callable[[Path], bool] | None = None
+
+
+@dataclasses.dataclass
+class Table:
+    """Rows under `columns`, numbers in full; `words` says what the columns are."""
+
+    name: str
+    columns: tuple[str, ...]
+    words: str = ""
+    rows: list[dict] = dataclasses.field(default_factory=list)
+
+    def add(self, **row) -> None:
+        if unknown := row.keys() - set(self.columns):
+            raise ValueError(f"{self.name} has no column {sorted(unknown)}")
+        self.rows.append(row)
+
+
+@dataclasses.dataclass
+class Curve:
+    """Values over `x`, as a line, or as points with their `labels`."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    labels: Sequence[str] = ()
+
+
+class Report:
+    """The report of one experiment. `facts` are shown as they are: versions, device, seed, pictures, settings."""
+
+    def __init__(self, title: str, method: str, out: Path):
+        self.title, self.method, self.out = title, method, out
+        self.facts: dict[str, str] = {}
+        self.settings: dict[str, str] = {}
+        self.tables: list[Table] = []
+        self.sheets: list[Figure] = []
+        self.pictures: list[Figure] = []
+        self._saved = time.monotonic()
+
+    @property
+    def empty(self) -> bool:
+        return not any(table.rows for table in self.tables)
+
+    def table(self, name: str, columns: Sequence[str], words: str = "") -> Table:
+        self.tables.append(Table(name, tuple(columns), words))
+        return self.tables[-1]
+
+    def picture(self, name: str, rgb: np.ndarray, caption: str) -> None:
+        """Keep a picture uint8 [H, W, 3]."""
+        with written_beside(self._folder() / f"{name}.png") as part:
+            Image.fromarray(rgb).save(part, "PNG")
+        self.pictures.append(Figure(name, caption))
+        if time.monotonic() - self._saved > SAVE_SECONDS:
+            self.save("this report was written while the experiment went on")
+
+    def strip(self, name: str, caption: str, columns: int = 4) -> list[tuple[str, np.ndarray]]:
+        """A list that takes (label, uint8 [H, W, 3]): they become one labelled picture, `columns` in a row."""
+        cells: list[tuple[str, np.ndarray]] = []
+
+        def draw(path: Path) -> bool:
+            if cells:
+                draw_gallery(cells, path, STRIP_HEIGHT, columns)
+            return bool(cells)
+
+        self.sheets.append(Figure(name, caption, draw))
+        return cells
+
+    def plot(self, name: str, caption: str, x: str, y: str, *, log_x: bool = False) -> list[Curve]:
+        """A list that takes curves: they become one plot, `y` on a logarithmic axis."""
+        curves: list[Curve] = []
+
+        def draw(path: Path) -> bool:
+            if curves:
+                draw_plot(curves, x, y, log_x, path)
+            return bool(curves)
+
+        self.sheets.append(Figure(name, caption, draw))
+        return curves
+
+    def save(self, incomplete: str | None = None) -> Path:
+        """Write everything; `incomplete` says why something is missing. Raises RtstyleError if it cannot."""
+        self._saved = time.monotonic()
+        folder = self._folder()
+        for table in self.tables:
+            write_csv(table, self.out / f"{table.name}.csv")
+        sheets = [sheet for sheet in self.sheets if sheet.draw(folder / f"{sheet.name}.png")]
+        page = self._page(sheets, incomplete)
+        with written_beside(self.out / "report.html") as part:
+            part.write_text(page, encoding="utf-8")
+        return self.out / "report.html"
+
+    def _page(self, sheets: list[Figure], incomplete: str | None) -> str:
+        from jinja2 import Environment, PackageLoader
+
+        environment = Environment(loader=PackageLoader("rtstyle.export.lab", "."), autoescape=True, trim_blocks=True)
+        environment.filters["number"] = in_words
+        return environment.get_template("report.html.j2").render(
+            report=self, sheets=sheets, incomplete=incomplete, embedded=self._embedded
+        )
+
+    def _embedded(self, figure: Figure) -> str:
+        png = (self.out / "pictures" / f"{figure.name}.png").read_bytes()
+        return "data:image/png;base64," + base64.b64encode(png).decode()
+
+    def _folder(self) -> Path:
+        folder = self.out / "pictures"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RtstyleError(f"the folder {folder} cannot be made: {error.strerror}") from None
+        return folder
+
+
+def in_words(value) -> str:
+    """A cell of the page: four digits of a number, which the CSV has in full."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return "not a number" if math.isnan(value) else f"{value:.4g}"
+    return str(value)
+
+
+def write_csv(table: Table, path: Path) -> None:
+    with written_beside(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(table.columns)
+        writer.writerows([row.get(column) for column in table.columns] for row in table.rows)
+
+
+def draw_plot(curves: list[Curve], x: str, y: str, log_x: bool, out: Path) -> None:
+    """Curves on logarithmic y, as a PNG; those with labels are points."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for curve in curves:
+        style = {"marker": "o", "linewidth": 0.8} if curve.labels else {"linewidth": 1.3}
+        axis.plot(curve.x, curve.y, label=curve.label, **style)
+        for word, at, value in zip(curve.labels, curve.x, curve.y, strict=False):
+            axis.annotate(word, (at, value), textcoords="offset points", xytext=(5, 5), fontsize=8)
+    values = [value for curve in curves for value in curve.y]
+    axis.set(xlabel=x, ylabel=y, yscale="log" if any(value > 0 for value in values) else "linear")
+    if log_x:
+        axis.set_xscale("log")
+    axis.grid(alpha=0.3)
+    if len(curves) > 1:
+        axis.legend(fontsize=8)
+    with written_beside(out) as part:
+        figure.savefig(part, dpi=110, format="png")
+    plt.close(figure)
+
+
+def placard(shape: tuple[int, int], text: str) -> np.ndarray:
+    """What stands where there is no picture: grey uint8 [H, W, 3] with a few words."""
+    picture = Image.new("RGB", shape[::-1], (225, 225, 225))
+    draw, words, line = ImageDraw.Draw(picture), text.split(), max(9, shape[0] // 10)
+    for number, word in enumerate(words):
+        draw.text((6, 6 + number * (line + 3)), word, fill=(140, 0, 0), font_size=line)
+    return np.asarray(picture)

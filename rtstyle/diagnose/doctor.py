@@ -1,0 +1,154 @@
+"""What this machine can do, and what is wrong with it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import sys
+import time
+from importlib import metadata
+
+PACKAGES = ("numpy", "opencv-python", "av", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "onnx")
+
+
+def examine() -> dict:
+    """Versions, devices, encoders, models and problems, ready for JSON. Every check is really carried out:
+    the CPU session paints a frame, CUDA does too if nothing is missing."""
+    report: dict = {
+        "rtstyle": metadata.version("rtstyle"),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "packages": {name: _version(name) for name in PACKAGES},
+        "problems": [],
+    }
+    for name, check in (
+        ("devices", _devices),
+        ("models", _models),
+        ("media", _media),
+        ("training", _training),
+    ):
+        try:
+            report[name] = check(report["problems"])
+        except Exception as error:  # a broken part must not hide what the others say
+            report[name] = {}
+            report["problems"].append(f"{name}: {error}")
+    return report
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _devices(problems: list[str]) -> dict:
+    import numpy as np
+    import onnxruntime as ort
+
+    from rtstyle.errors import RtstyleError
+    from rtstyle.paint.stylizer import Stylizer
+    from rtstyle.runtime import devices
+
+    if conflict := devices.conflicting_packages():
+        problems.append(conflict)
+    found = {"providers": ort.get_available_providers(), "auto": None}
+    chosen = devices.choose("auto")
+    found["auto"] = f"{chosen.name} ({chosen.why})"
+    frame = np.random.default_rng(0).integers(0, 255, (360, 640, 3), np.uint8)
+    driver = devices.driver()
+    if driver:
+        found["cards"] = driver[0]
+    for kind in devices.ON_CARD:
+        if problem := devices.problem_with(kind):
+            found[kind] = f"not available: {problem}"
+            if kind == "cuda" and driver:  # there is a card to be used
+                problems.append(f"cuda is {found[kind]}")
+        elif kind == "tensorrt":
+            found[kind] = "its libraries are there (not tried: it takes minutes to build an engine)"
+    for name in ("cpu",) if "cuda" in found else ("cpu", "cuda"):
+        try:
+            stylizer = Stylizer(device=name)
+            stylizer(frame)
+            started = time.perf_counter()
+            for _ in range(5):
+                stylizer(frame)
+            found[name] = f"paints 640x360 in {(time.perf_counter() - started) / 5 * 1e3:.0f} ms"
+            if name == "cuda":
+                found[name] += f" ({stylizer.device.why})"
+        except RtstyleError as error:
+            found[name] = "does not work"
+            problems.append(str(error))
+    return found
+
+
+def _models(problems: list[str]) -> dict:
+    from rtstyle.errors import RtstyleError
+    from rtstyle.gallery import catalog
+
+    found = {}
+    for name in catalog.BUNDLED:
+        try:
+            found[name] = f"{len(catalog.load(name).styles)} styles"
+        except RtstyleError:
+            found[name] = "not in this installation"
+    folder = catalog.user_folder()
+    found["your styles"] = str(folder)
+    for path in sorted(folder.glob("*.onnx")):
+        try:
+            catalog.load(str(path))
+        except RtstyleError as error:
+            problems.append(str(error))
+    return found
+
+
+def _media(problems: list[str]) -> dict:
+    import rtstyle.media  # noqa: F401, I001 -- cv2 before av
+    import av
+    import cv2
+
+    from rtstyle.media.camera import has_camera
+    from rtstyle.media.window import has_display
+
+    if "libx264" not in av.codecs_available:
+        problems.append("this PyAV has no libx264 encoder: pip install --force-reinstall av")
+    return {
+        "OpenCV": cv2.__version__,
+        "FFmpeg (libavcodec)": ".".join(map(str, av.library_versions["libavcodec"])),
+        "camera": "found" if has_camera() else "none",
+        "display": "found" if has_display() else "none",
+    }
+
+
+def _training(problems: list[str]) -> dict:
+    if importlib.util.find_spec("torch") is None:
+        return {"torch": "not installed (pip install 'rtstyle[train]')"}
+    found = {"torch": "installed"}
+    for variable in ("RTSTYLE_VGG16", "RTSTYLE_VGG19"):
+        path = os.environ.get(variable)
+        found[variable] = path or "not set: weights are fetched when first needed"
+        if path and not os.path.isfile(path):
+            problems.append(f"{variable} names {path}, which does not exist")
+    return found
+
+
+def print_report(report: dict) -> None:
+    """The report as a table on standard output."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None)
+    for name in ("rtstyle", "python", "system"):
+        table.add_row(name, report[name])
+    for name in ("packages", "devices", "models", "media", "training"):
+        for key, value in report[name].items():
+            shown = ", ".join(value) if isinstance(value, list) else value or "-"
+            table.add_row(key, escape(shown))
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(table)
+    for problem in report["problems"]:
+        console.print(f"problem: {problem}", soft_wrap=True, markup=False)
+    if not report["problems"]:
+        console.print("no problems found")

@@ -1,0 +1,1 @@
+"""Gatys' method: one frame optimised. Needs torch, except for the settings."""

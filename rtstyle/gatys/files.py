@@ -1,0 +1,298 @@
+"""Gatys mode on files: pictures and masks in; the painting, its history and its curves out."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from rtstyle.errors import Interrupted, RtstyleError, UsageError
+from rtstyle.files import check_output, partial_name, written_beside
+from rtstyle.gatys.objective import cut
+from rtstyle.gatys.optimize import Progress, Result, Settings, StylePicture, check_pictures, expected, render, resize
+from rtstyle.media.contact_sheet import draw_grid
+from rtstyle.media.images import Picture, check_suffix, read_image, write_image
+from rtstyle.media.outputs import fit
+from rtstyle.perceptual import vgg as perceptual
+
+FPS = 25  # of a time-lapse
+FRAMES = 250  # a time-lapse skips iterations beyond so many
+LAST = 25  # frames for which it shows the result
+NONE = "-"  # no mask for this style
+
+
+@dataclasses.dataclass(frozen=True)
+class Extras:
+    """What to write besides the picture: loss curves (PNG), losses (CSV), a time-lapse (MP4), a contact sheet (PNG),
+    and the picture after every so many iterations, beside it."""
+
+    plot: str | os.PathLike | None = None
+    log: str | os.PathLike | None = None
+    timelapse: str | os.PathLike | None = None
+    grid: str | os.PathLike | None = None
+    every: int | None = None
+
+
+def paint_file(
+    content: str | os.PathLike,
+    styles: Sequence[str],
+    out: str | os.PathLike,
+    settings: Settings,
+    *,
+    masks: Sequence[str] = (),
+    style_masks: Sequence[str] = (),
+    extras: Extras | None = None,
+    force: bool = False,
+    callback: Callable[[Progress], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Result:
+    """Paint a picture file in the style of others (`FILE` or `FILE:WEIGHT`). The n-th mask says where the n-th style
+    is painted, the n-th style mask which parts of its picture count; white is yes, `-` is none. Transparent parts of
+    style pictures do not count; the photograph's transparency and EXIF data stay.
+
+    Raises RtstyleError if an input cannot be read or an output may not be written, Interrupted after Ctrl-C, and
+    RtstyleError if the losses stop being numbers; the picture so far is then kept beside `out`.
+    """
+    extras, settings, out = extras or Extras(), settings.check(), Path(out)
+    weighted = [split_weight(style) for style in styles]
+    sources = [content, *(path for path, _ in weighted), *masks, *style_masks]
+    _check_outputs(out, extras, settings, force, [source for source in sources if source != NONE])
+    photograph = read_image(content)
+    pictures = _read_styles(weighted, masks, style_masks)
+    check_pictures(photograph.rgb, pictures)
+    say(_plan_in_words(photograph.rgb, settings))
+
+    def finish(painted: np.ndarray) -> Picture:
+        alpha = None if photograph.alpha is None else resize(photograph.alpha, painted.shape[:2])
+        return Picture(painted, alpha, photograph.exif)
+
+    shape = expected(*photograph.rgb.shape[:2], settings)[0][-1]
+    with time_lapse(extras.timelapse, shape) as film:
+
+        def tell(progress: Progress) -> None:
+            if film and progress.step % max(1, progress.steps // FRAMES) == 0:
+                film(progress.picture())
+            if extras.every and progress.step % extras.every == 0:
+                write_image(snapshot_name(out, progress.step), finish(progress.picture()))
+            if callback:
+                callback(progress)
+
+        result = render(photograph.rgb, pictures, settings, tell)
+        if film:
+            for _ in range(LAST):
+                film(result.picture)
+    if result.log:
+        _write_extras(extras, photograph.rgb, pictures, result)
+    if result.ended == "done":
+        write_image(out, finish(result.picture))
+        _mind_the_end(result, settings, say)
+        return result
+    raise _ended_early(result, settings, out, finish(result.picture))
+
+
+def in_short(progress: Progress, width: int = 120) -> str:
+    """The losses in a few words, fewer on a terminal of less than 120 columns."""
+
+    def brief(value: float) -> str:
+        return f"{value:.1e}".replace("e+0", "e").replace("e-0", "e-") if value else "0"
+
+    losses = {"total": progress.total, "content": progress.content, "style": progress.style, "tv": progress.tv}
+    if width >= 120:
+        return " ".join(f"{name} {brief(value)}" for name, value in losses.items())
+    return " ".join(
+        [brief(losses.pop("total")), *(f"{name} {brief(value)}" for name, value in losses.items() if value)]
+    )
+
+
+def _check_outputs(out: Path, extras: Extras, settings: Settings, force: bool, inputs) -> None:
+    """Every file that will be written may be, before the work begins."""
+    check_suffix(out)
+    names = {"": out, "--plot": extras.plot, "--log": extras.log, "--timelapse": extras.timelapse}
+    given = {option: Path(path) for option, path in (names | {"--grid": extras.grid}).items() if path}
+    endings = {"--plot": ".png", "--log": ".csv", "--timelapse": ".mp4", "--grid": ".png"}
+    for option, path in given.items():
+        if option and path.suffix.lower() != endings[option]:
+            raise UsageError(f"{option} writes a {endings[option]} file: {path.name} does not end like one")
+        if option and any(path.absolute() == other.absolute() for key, other in given.items() if key != option):
+            raise UsageError(f"{path} is asked for twice: give each result a name of its own")
+        check_output(path, force=force, inputs=[source for source in inputs if Path(source).exists()])
+    if extras.every is not None:
+        if extras.every < 1:
+            raise UsageError("--every needs a number of iterations from 1 on")
+        for step in range(extras.every, settings.steps + 1, extras.every):
+            check_output(snapshot_name(out, step), force=force, inputs=inputs)
+
+
+def snapshot_name(out: Path, step: int) -> Path:
+    return out.with_name(f"{out.stem}-{step:05}{out.suffix}")
+
+
+def split_weight(text: str | os.PathLike) -> tuple[str, float]:
+    """`FILE` or `FILE:WEIGHT` as (file, weight); a file that has such a name wins. Raises UsageError."""
+    text = os.fspath(text)
+    name, colon, weight = text.rpartition(":")
+    if not colon or not name or Path(text).exists():
+        return text, 1.0
+    try:
+        number = float(weight)
+    except ValueError:
+        return text, 1.0  # as C:\picture.png
+    if not 0 < number < float("inf"):
+        raise UsageError(f"the weight of {name} must be above 0, not {weight}")
+    return name, number
+
+
+def _read_styles(weighted, masks: Sequence[str], style_masks: Sequence[str]) -> list[StylePicture]:
+    for option, given in (("--mask", masks), ("--style-mask", style_masks)):
+        if given and len(given) != len(weighted):
+            raise UsageError(
+                f"{len(given)} {option} for {len(weighted)} style pictures: give one for each, in their order "
+                f"({NONE} for none)"
+            )
+    pictures = []
+    for number, (path, weight) in enumerate(weighted):
+        style = read_image(path)
+        own = read_mask(style_masks[number]) if style_masks else None
+        if style.alpha is not None and (style.alpha < 255).any():
+            if not style.alpha.any():
+                raise RtstyleError(f"{path} is all transparent: there is no style in it")
+            visible = style.alpha
+            own = visible if own is None else np.minimum(resize(own, visible.shape), visible)
+        pictures.append(StylePicture(style.rgb, weight, read_mask(masks[number]) if masks else None, own))
+    return pictures
+
+
+def read_mask(path: str) -> np.ndarray | None:
+    """A mask file as uint8 [H, W], by its luma; transparent is black. None for `-`. Raises RtstyleError."""
+    if path == NONE:
+        return None
+    picture = read_image(path)
+    mask = picture.rgb @ np.array([0.299, 0.587, 0.114])
+    if picture.alpha is not None:
+        mask = mask * (picture.alpha / 255)
+    if mask.max() < 1:
+        raise RtstyleError(f"the mask {path} is all black: white is what counts")
+    return np.rint(mask).astype(np.uint8)
+
+
+def _plan_in_words(rgb: np.ndarray, settings: Settings) -> str:
+    shapes, fits = expected(*rgb.shape[:2], settings)
+    (height, width), stages = shapes[-1], f" in {len(shapes)} sizes" if len(shapes) > 1 else ""
+    how = f", in {len(cut(height, width, fits.side, 0))} tiles" if fits.side else ""
+    device = perceptual.pick_device(settings.device)
+    return f"{width} x {height} pixels{stages} on {device}: needs about {fits.needed / 1e9:.1f} GB of memory{how}"
+
+
+def _mind_the_end(result: Result, settings: Settings, say: Callable[[str], None]) -> None:
+    """A word about descents that went up."""
+    last = [p for p in result.log if (p.width, p.height) == (result.log[-1].width, result.log[-1].height)]
+    if len(last) > 1 and result.losses.total > last[0].total:
+        say(f"note: the total loss rose: try a --learning-rate below {settings.rate:g}")
+
+
+def _ended_early(result: Result, settings: Settings, out: Path, picture: Picture) -> RtstyleError:
+    """Keep the picture so far, and the error that says where."""
+    kept = "there is no picture yet"
+    if result.steps:
+        name = partial_name(out)
+        write_image(name, picture)
+        kept = f"the picture so far is {name}"
+    if result.ended == "interrupted":
+        return Interrupted(f"interrupted after {result.steps} iterations: {kept}")
+    advice = f"lower the --learning-rate ({settings.rate:g} now)"
+    if settings.optimiser == "lbfgs":
+        advice = "lower the --learning-rate or leave --no-line-search out"
+        if settings.line_search:
+            advice = "lower --alpha and --beta (their proportion is what matters)"
+    return RtstyleError(f"the losses are no numbers any more after {result.steps} iterations: {advice}; {kept}")
+
+
+def _write_extras(extras: Extras, photograph: np.ndarray, styles: Sequence[StylePicture], result: Result) -> None:
+    if extras.log:
+        with written_beside(extras.log) as part:
+            _write_log(part, result.log)
+    if extras.plot:
+        draw_losses(result.log, extras.plot)
+    if extras.grid:
+        height = min(512, result.picture.shape[0])
+        titles = ["content", *(f"style {n}" for n in range(1, len(styles) + 1)), "result"]
+        titles = ["content", "style", "result"] if len(styles) == 1 else titles
+        draw_grid([[photograph, *(style.rgb for style in styles), result.picture]], titles, extras.grid, height)
+
+
+def _write_log(path: Path, log: Sequence[Progress]) -> None:
+    columns = [field.name for field in dataclasses.fields(Progress) if field.name != "picture"]
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows([getattr(row, name) for name in columns] for row in log)
+
+
+def draw_losses(log: Sequence[Progress], out: str | os.PathLike) -> None:
+    """Weighted losses over iterations, logarithmic, as a PNG; dotted lines where the size changes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    steps = [row.step for row in log]
+    for name in ("total", "content", "style", "tv"):
+        values = [getattr(row, name) for row in log]
+        if any(value > 0 for value in values):
+            label = {"tv": "total variation"}.get(name, name)
+            axis.plot(steps, values, label=label, linewidth=2 if name == "total" else 1.2)
+    for before, row in itertools.pairwise(log):
+        if (before.width, before.height) != (row.width, row.height):
+            axis.axvline(row.step, color="grey", linestyle=":", linewidth=1)
+            axis.text(row.step, 0.99, f" {row.width} px", transform=axis.get_xaxis_transform(), va="top", fontsize=8)
+    axis.set(xlabel="iteration", ylabel="loss, weighted", yscale="log")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    with written_beside(out) as part:
+        figure.savefig(part, dpi=110, format="png")
+    plt.close(figure)
+
+
+@contextlib.contextmanager
+def time_lapse(out: str | os.PathLike | None, shape: tuple[int, int]) -> Iterator[Callable[[np.ndarray], None] | None]:
+    """A function that adds a picture uint8 [H, W, 3] of any size to an H.264 film of (height, width); the file takes
+    its name when the block ends well. None without `out`."""
+    if out is None:
+        yield None
+        return
+    import av
+
+    height, width = (side - side % 2 for side in shape)  # halved colour planes
+    with written_beside(out) as part:
+        try:
+            with av.open(os.fspath(part), "w", options={"movflags": "faststart"}) as container:
+                stream = container.add_stream("libx264", rate=FPS, options={"crf": "16", "preset": "medium"})
+                stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+                stream.codec_context.time_base = Fraction(1, FPS)
+                stream.codec_context.thread_count = 1  # the same bytes on every machine
+                codec = stream.codec_context
+                codec.color_range, codec.colorspace = av.video.reformatter.ColorRange.MPEG, 6
+                codec.color_primaries, codec.color_trc = 6, 6
+                count = 0
+
+                def add(rgb: np.ndarray) -> None:
+                    nonlocal count
+                    rgb = fit(resize(rgb, shape), width, height)
+                    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+                    frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
+                    frame.pts, frame.time_base = count, Fraction(1, FPS)
+                    count += 1
+                    container.mux(stream.encode(frame))
+
+                yield add
+                container.mux(stream.encode(None))
+        except av.FFmpegError as error:
+            raise RtstyleError(f"could not write {out}: {error.strerror or error}") from None

@@ -1,0 +1,126 @@
+"""Gatys mode for short clips: every frame optimised, from the last one's painting moved along the optical flow.
+
+Ruder, Dosovitskiy and Brox, "Artistic Style Transfer for Videos", GCPR 2016. Minutes a frame on a CPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+import types
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from rtstyle.errors import RtstyleError
+from rtstyle.gatys import optimize
+from rtstyle.media.images import read_image
+from rtstyle.paint.scene_cuts import CutDetector
+from rtstyle.perceptual import vgg as perceptual
+
+SHARE = 4  # later frames have so many times fewer iterations than the first of a scene
+WEIGHT = 1.0  # of the squared difference from the past, a pixel's colour: more leaves ghosts of what moved
+
+
+class GatysStylizer:
+    """Takes the place of `Stylizer` in `stylize_video`: frames must come in their order.
+
+    The first frame of a scene is painted as `gatys` paints a picture, with `settings.steps` iterations. Each later one
+    starts from the last painting, moved along the optical flow (section 4.1), and is held to it where the flow can be
+    trusted (section 4.2), with a quarter of the iterations.
+    """
+
+    code = work_height = None
+    resumable = False
+
+    def __init__(self, picture: str | os.PathLike, settings: optimize.Settings | None = None):
+        self.settings = (settings or optimize.Settings()).check()
+        style = read_image(picture)
+        self.style, self._styles = Path(picture).stem, [optimize.StylePicture(style.rgb, own_mask=style.alpha)]
+        device = perceptual.pick_device(self.settings.device)
+        self.device = types.SimpleNamespace(
+            kind=device.type, name=f"Gatys mode on {device}", why="slow: every frame is optimised"
+        )
+        self.model = types.SimpleNamespace(path=Path(picture))
+        self._vgg = optimize.load_vgg(self.settings)
+        self._later = dataclasses.replace(self.settings, pyramid=False, steps=max(1, self.settings.steps // SHARE))
+        self._stopped = threading.Event()
+        self._cuts = CutDetector()
+        self._photograph: np.ndarray | None = None
+        self._raw: np.ndarray | None = None
+
+    def shrink(self, frames: np.ndarray) -> np.ndarray:
+        """Frames [N, H, W, 3] at the size that they are painted at."""
+        if max(frames.shape[1:3]) <= self.settings.size:
+            return frames
+        height, width = optimize.sizes(*frames.shape[1:3], self.settings)[-1]
+        return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames])
+
+    def side_by_side(self) -> tuple[GatysStylizer, int]:
+        return self, 1
+
+    def abandon(self) -> None:
+        """Stop at the next iteration."""
+        self._stopped.set()
+
+    def run(self, frames: np.ndarray, code: np.ndarray | None = None) -> np.ndarray:
+        """The next frames, uint8 RGB [N, h, w, 3] as `shrink` gives them, painted. Raises RtstyleError."""
+        return np.stack([self._next(frame) for frame in frames])
+
+    def _next(self, frame: np.ndarray) -> np.ndarray:
+        fresh = self._cuts(frame) or self._raw is None or self._raw.shape != frame.shape
+        settings = dataclasses.replace(self.settings if fresh else self._later, size=max(frame.shape[:2]))
+        before = None
+        if not fresh:
+            palette = settings.start == "palette"
+            revealed = optimize.recolored(frame, self._styles, settings) if palette else frame
+            before = moved(self._raw, self._photograph, frame, revealed=revealed)
+        result = optimize.render(frame, self._styles, settings, self._mind, before=before, vgg=self._vgg)
+        if result.ended != "done":
+            raise RtstyleError(f"the painting of a frame ended early: {result.ended}")
+        self._photograph, self._raw = frame, result.raw
+        return result.picture
+
+    def _mind(self, progress: optimize.Progress) -> None:
+        if self._stopped.is_set():
+            raise KeyboardInterrupt
+
+
+def moved(
+    raw: np.ndarray, then: np.ndarray, now: np.ndarray, weight: float = WEIGHT, revealed: np.ndarray | None = None
+) -> optimize.Before:
+    """The painting `raw` of the photograph `then` where the photograph `now` would have it; all [H, W, 3].
+
+    Where the flow cannot be trusted the start is `revealed`, by default `now`.
+    """
+    revealed = now if revealed is None else revealed
+    flow, trust = trusted_flow(now, then)
+    warped = cv2.remap(raw, grid(flow) + flow, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    soft = cv2.GaussianBlur(trust, (0, 0), 1.5)[..., None]
+    start = np.clip(soft * warped + (1 - soft) * revealed, 0, 255).astype(np.float32)
+    return optimize.Before(start, trust, weight)
+
+
+def trusted_flow(now: np.ndarray, then: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """now(x) is about then(x + flow(x)), float32 [H, W, 2]; and 1 where that holds, 0 where something came into sight,
+    at the edges of motion and outside `then`, [H, W] (Ruder et al., eqs. 5 and 6, on grey uint8 [H, W, 3])."""
+    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    grey_now, grey_then = (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in (now, then))
+    flow, back = dis.calc(grey_now, grey_then, None), dis.calc(grey_then, grey_now, None)
+    places = grid(flow) + flow
+    returned = cv2.remap(back, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    there, again = np.square(flow).sum(2), np.square(returned).sum(2)
+    hidden = np.square(flow + returned).sum(2) > 0.01 * (there + again) + 0.5
+    slopes = sum(np.square(np.gradient(flow[..., i], axis=axis)) for i in (0, 1) for axis in (0, 1))
+    edge = slopes > 0.01 * there + 0.002
+    height, width = there.shape
+    outside = (places < 0).any(2) | (places[..., 0] > width - 1) | (places[..., 1] > height - 1)
+    return flow, (~(hidden | edge | outside)).astype(np.float32)
+
+
+def grid(flow: np.ndarray) -> np.ndarray:
+    """The position (across, down) of every pixel, float32 [H, W, 2]."""
+    height, width = flow.shape[:2]
+    return np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Perceptual losses, measured by VGG. Needs torch."""

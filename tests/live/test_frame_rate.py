@@ -1,0 +1,229 @@
+"""The working height on simulated machines: it reaches the frame rate, settles, and comes back."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from rtstyle.live.frame_rate import CALM_SECONDS, LADDER, RETRY_SECONDS, Pace, step
+
+BUDGET = 1 / 30
+START, LIMIT = 360, 540
+
+
+class Machine:
+    """Painting takes `base + slope height^2` seconds, times a little noise; `load` slows it all down."""
+
+    def __init__(self, base=0.004, at_360=0.020, noise=0.05, seed=0):
+        self.base, self.slope, self.noise = base, at_360 / 360**2, noise
+        self.load, self.now = 1.0, 0.0
+        self._random = np.random.default_rng(seed)
+        self.times, self.heights, self.taken = [], [], []
+
+    def usual(self, height):
+        return self.load * (self.base + self.slope * height**2)
+
+    def run(self, pace, seconds, budget=BUDGET):
+        """Paint for so long, a frame every `budget` seconds or as fast as it goes; gives the heights of this while."""
+        first, end = len(self.heights), self.now + seconds
+        while self.now < end:
+            height = pace.height
+            taken = self.usual(height) * float(np.exp(self.noise * self._random.standard_normal()))
+            self.now += max(taken, budget)
+            self.times.append(self.now)
+            self.heights.append(height)
+            self.taken.append(taken)
+            pace(taken, self.now, budget)
+        return self.heights[first:]
+
+
+def changes(heights):
+    return [(a, b) for a, b in itertools.pairwise(heights) if a != b]
+
+
+def largest_fitting(machine, limit=LIMIT, share=1.0):
+    heights = [h for h in (*LADDER, limit) if h <= limit]
+    return max((h for h in heights if machine.usual(h) <= share * BUDGET), default=heights[0])
+
+
+@pytest.mark.parametrize("slowness", [1.3, 2, 4, 6])
+def test_a_slow_machine_reaches_the_rate_within_a_few_seconds(slowness):
+    machine, pace = Machine(base=0.002, at_360=0.025), Pace(START, LIMIT)
+    machine.load = slowness
+    machine.run(pace, 5)
+    assert machine.usual(pace.height) <= BUDGET
+    late = [height for height in machine.heights if machine.usual(height) > 1.1 * BUDGET]
+    assert len(late) < 30, "it took too many frames"
+    assert pace.height >= 0.7 * largest_fitting(machine), "it went lower than it had to"
+
+
+def test_a_fast_machine_goes_up_to_the_limit_and_no_further():
+    machine, pace = Machine(at_360=0.002, base=0.001), Pace(START, LIMIT)
+    heights = machine.run(pace, 60)
+    assert heights[0] == START and heights[-1] == LIMIT
+    assert all(a < b for a, b in changes(heights))
+    assert max(heights) == LIMIT
+
+
+def test_the_way_up_is_one_step_at_a_time_with_seconds_between():
+    machine, pace = Machine(at_360=0.002, base=0.001), Pace(START, LIMIT)
+    heights = machine.run(pace, 60)
+    at = [machine.times[i] for i in range(1, len(heights)) if heights[i] != heights[i - 1]]
+    assert [b for _, b in changes(heights)] == [400, 440, 480, 528, LIMIT]
+    assert min(np.diff([0, *at])) > CALM_SECONDS
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.08, 0.15])
+@pytest.mark.parametrize("at_360", [0.012, 0.017, 0.022, 0.027, 0.035, 0.06])
+def test_it_settles_and_does_not_hunt(at_360, noise):
+    machine, pace = Machine(at_360=at_360, noise=noise), Pace(START, LIMIT)
+    machine.run(pace, 60)
+    later = machine.run(pace, 300)
+    assert len(changes(later)) <= 6, changes(later)
+    fits = [machine.usual(height) <= BUDGET for height in later]
+    assert np.mean(fits) > 0.95, "the rate was not held"
+    assert min(later) >= 0.75 * largest_fitting(machine, share=0.85), "it runs far lower than it could"
+
+
+def test_far_too_slow_is_seen_in_a_dozen_frames():
+    """A machine that paints two frames a second must not show them for long."""
+    machine, pace = Machine(base=0.001, at_360=0.4, noise=0), Pace(START, LIMIT)
+    machine.run(pace, 8)
+    assert machine.usual(pace.height) <= BUDGET
+    assert machine.heights.count(START) <= 14
+
+
+def test_it_recovers_when_the_load_is_gone():
+    machine, pace = Machine(at_360=0.018), Pace(START, LIMIT)
+    before = machine.run(pace, 30)[-1]
+    machine.load = 4.0
+    assert machine.run(pace, 30)[-1] < 0.7 * before
+    machine.load = 1.0
+    after = machine.run(pace, 60)
+    assert after[-1] >= 0.9 * before
+    assert all(a < b for a, b in changes(after)), "it went down again on the way up"
+
+
+def test_one_slow_frame_changes_nothing():
+    pace, now = Pace(START, LIMIT), 0.0
+    for i in range(300):
+        now += BUDGET
+        pace(0.5 if i % 25 == 20 else 0.98 * BUDGET, now, BUDGET)
+    assert pace.height == START
+
+
+def test_most_frames_too_slow_is_too_slow():
+    pace = Pace(START, LIMIT)
+    for i in range(60):
+        pace(0.5 * BUDGET if i % 5 < 2 else 1.2 * BUDGET, i * BUDGET, BUDGET)
+    assert pace.height < START
+
+
+def test_a_load_that_comes_at_the_limit_is_no_failed_step():
+    machine, pace = Machine(base=0.001, at_360=0.003, noise=0), Pace(START, LIMIT)
+    assert machine.run(pace, 60)[-1] == LIMIT
+    machine.load = 6.0
+    lowest = machine.run(pace, 1)[-1]
+    assert lowest < LIMIT
+    machine.load = 1.0
+    assert machine.run(pace, RETRY_SECONDS / 2)[-1] > lowest, "it waits as if a step up had failed"
+
+
+def failing_above(height, pace, seconds):
+    """Times at which `pace` went above `height`, where painting suddenly takes too long however little it is."""
+    now, tries = 0.0, []
+    while now < seconds:
+        before = pace.height
+        pace(1.1 * BUDGET if before > height else 0.4 * BUDGET, now, BUDGET)
+        if before <= height < pace.height:
+            tries.append(now)
+        now += BUDGET
+    return tries
+
+
+def test_a_step_up_that_failed_is_tried_again_after_growing_pauses():
+    tries = failing_above(START, Pace(START, LIMIT), 1500)
+    pauses = np.diff(tries)
+    assert len(tries) >= 5
+    assert pauses[0] >= RETRY_SECONDS
+    assert (pauses[1:4] > 1.6 * pauses[:3]).all(), pauses
+    assert (pauses < 330).all(), "it must not give up for good"
+
+
+def test_after_a_failed_step_it_returns_to_where_it_was():
+    pace = Pace(START, LIMIT)
+    failing_above(START, pace, 60)
+    assert pace.height in (320, START)
+
+
+@pytest.mark.parametrize(("height", "limit"), [(360, 480), (720, 240), (64, 48), (360, 100), (500, 500)])
+@pytest.mark.parametrize("taken", [1e-4, 10.0])
+def test_it_never_leaves_the_ladder_or_the_limit(height, limit, taken):
+    pace, heights = Pace(height, limit), []
+    for i in range(2000):
+        heights.append(pace(taken, i * BUDGET, BUDGET))
+    assert max(heights) <= limit
+    assert min(heights) >= min(LADDER[0], limit, height)
+    assert set(heights) <= {height, limit, *LADDER}
+    assert heights[-1] == (limit if taken < BUDGET else min(LADDER[0], limit, height))
+
+
+def test_a_larger_budget_is_room():
+    machine, pace = Machine(at_360=0.030, noise=0), Pace(START, LIMIT)
+    at_30 = machine.run(pace, 30)[-1]
+    at_15 = machine.run(pace, 60, budget=1 / 15)[-1]
+    assert at_30 < START < at_15
+
+
+def test_the_first_frames_after_a_change_do_not_count():
+    """Memory is laid out anew then: the first frames take long and say nothing."""
+    pace = Pace(START, LIMIT)
+    slow = {0, 1, 2, 4, 6, 8}  # more than half of the first ten frames, fewer of the ten after the first three
+    for i in range(20):
+        pace(1.0 if i in slow else 0.9 * BUDGET, i * BUDGET, BUDGET)
+        assert pace.height == START
+
+
+def test_the_ladder_fits_the_bodies():
+    assert all(height % 8 == 0 for height in LADDER)
+    ratios = [b / a for a, b in itertools.pairwise(LADDER)]
+    assert min(ratios) > 1.05 and max(ratios) < 1.25
+
+
+@pytest.mark.parametrize(
+    ("height", "by", "limit", "wanted"),
+    [
+        (360, +1, 1080, 400),
+        (360, -1, 1080, 320),
+        (360, +2, 1080, 440),
+        (360, -2, 1080, 288),
+        (350, +1, 1080, 360),
+        (350, -1, 1080, 320),
+        (350, -2, 1080, 288),
+        (350, +2, 1080, 400),
+        (480, +1, 500, 500),
+        (500, +1, 500, 500),
+        (500, -1, 500, 480),
+        (500, -2, 500, 440),
+        (96, -1, 1080, 96),
+        (112, -5, 1080, 96),
+        (2000, +9, 1080, 1080),
+        (2000, -1, 1080, 1080),
+        (48, -1, 1080, 48),
+        (48, +1, 1080, 96),
+        (60, -1, 60, 60),
+        (60, +1, 60, 60),
+        (360, 0, 1080, 360),
+    ],
+)
+def test_steps_of_the_ladder(height, by, limit, wanted):
+    assert step(height, by, limit) == wanted
+
+
+@pytest.mark.parametrize("height", [96, 100, 350, 360, 500, 1080])
+def test_up_and_down_again_is_where_one_was_or_beside_it(height):
+    up = step(height, +1, 1080)
+    assert up > height or up == 1080
+    assert step(height, -1, 1080) < height or height == 96
+    if height in LADDER and height < 1080:
+        assert step(up, -1, 1080) == height

@@ -1,0 +1,546 @@
+"""Recordings as a player finds them, and a virtual camera as its driver does."""
+
+import errno
+import sys
+import threading
+import time
+
+import av
+import cv2  # noqa: F401 -- before av when imported alone: see rtstyle.media
+import numpy as np
+import pytest
+from support.helpers import run_python, tree
+from support.media_files import picture, psnr, read_frames, rgb_frames, stamps, ycbcr
+
+from rtstyle import RtstyleError
+from rtstyle.media import outputs
+from rtstyle.media.outputs import Recorder, VirtualCamera, fit
+
+pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+
+KINDS = [".mp4", ".mov", ".mkv"]
+PROMPTLY = 2.0
+
+
+def wait_until(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.002)
+
+
+def in_time(call, *arguments, seconds=10.0):
+    """What `call` gives, or the error it raises; fails if it takes too long."""
+    got = []
+
+    def work():
+        try:
+            got.append(call(*arguments))
+        except Exception as error:
+            got.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert got, "it hangs"
+    return got[0]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_survives():
+    yield
+    wait_until(lambda: not {"recorder", "virtual camera"} & {thread.name for thread in threading.enumerate()})
+
+
+def card(rgb, height=24, width=32):
+    return np.full((height, width, 3), rgb, np.uint8)
+
+
+def write(recorder, frames, times):
+    """Write frames no faster than they are encoded."""
+    for i, (frame, at) in enumerate(zip(frames, times, strict=True)):
+        wait_until(lambda i=i: i - recorder.frames < 6 or recorder.error)
+        recorder.write(at, frame)
+
+
+def record(path, frames, times, end):
+    recorder = Recorder(path)
+    write(recorder, frames, times)
+    recorder.finish(end)
+    return recorder
+
+
+def seconds_of(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        if stream.duration is None:  # Matroska says it for the whole file only
+            return container.duration / av.time_base
+        return float(stream.duration * stream.time_base)
+
+
+# -- recordings: what is in the file
+
+GAPS = [0, 0.033, 0.040, 0.5, 0.51, 2.0, 2.0333]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_frames_are_at_the_time_they_were_captured(tmp_path, kind):
+    path = tmp_path / f"out{kind}"
+    frames = [picture(i, 24, 32) for i in range(len(GAPS))]
+    recorder = record(path, frames, [5000.25 + gap for gap in GAPS], 5000.25 + 3.1)
+    exact = 1 / 1000 if kind == ".mkv" else 1 / 90000
+    assert [float(at) for at in stamps(path)] == pytest.approx(GAPS, abs=exact)
+    assert seconds_of(path) == pytest.approx(3.1, abs=2 * exact)
+    assert (recorder.frames, recorder.dropped, recorder.error) == (7, 0, None)
+    for found, wanted in zip(rgb_frames(path), frames, strict=True):
+        assert psnr(found, wanted) > 20
+    assert set(tree(tmp_path)) == {path.name}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_frame_lasts_until_the_end(tmp_path, kind):
+    path = tmp_path / f"out{kind}"
+    recorder = record(path, [card(90)], [77.0], 77.7)
+    assert [float(at) for at in stamps(path)] == [0]
+    assert seconds_of(path) == pytest.approx(0.7, abs=2e-3)
+    assert recorder.frames == 1
+
+
+def test_an_end_before_the_last_frame_is_no_harm(tmp_path):
+    record(tmp_path / "out.mp4", [card(90), card(120)], [1.0, 2.0], 0.5)
+    assert [float(at) for at in stamps(tmp_path / "out.mp4")] == [0, 1]
+
+
+def test_a_clock_that_stands_or_goes_back_leaves_frames_out(tmp_path):
+    path = tmp_path / "out.mp4"
+    record(path, [card(i * 20) for i in range(6)], [1.0, 1.5, 1.5, 1.2, 1.6, 1.60000001], 2.0)
+    assert [float(at) for at in stamps(path)] == pytest.approx([0, 0.5, 0.6, 0.6], abs=2e-5)
+    assert sorted(set(stamps(path))) == stamps(path)
+
+
+def test_seconds_tell_how_much_was_encoded(tmp_path):
+    recorder = Recorder(tmp_path / "out.mp4")
+    assert recorder.seconds == 0
+    write(recorder, [card(90)] * 4, [10, 11, 12, 14])
+    wait_until(lambda: recorder.frames == 3)
+    assert recorder.seconds == 2
+    recorder.finish(15)
+
+
+@pytest.mark.parametrize(("height", "width"), [(25, 33), (24, 33), (25, 32)])
+def test_odd_sizes_lose_a_row_or_a_column_and_nothing_is_scaled(tmp_path, height, width):
+    path = tmp_path / "out.mp4"
+    frames = [picture(i, height, width) for i in range(3)]
+    record(path, frames, [0, 0.1, 0.2], 0.3)
+    found = rgb_frames(path)
+    assert found.shape == (3, 24, 32, 3)
+    for rgb, frame in zip(found, frames, strict=True):
+        assert psnr(rgb, frame[:24, :32]) > 20
+
+
+def test_a_change_of_size_is_put_between_bars(tmp_path):
+    path = tmp_path / "out.mp4"
+    frames = [card((200, 40, 40), 48, 64), card((40, 200, 40), 96, 32), card((40, 40, 200), 24, 96)]
+    record(path, frames, [0, 0.1, 0.2], 0.3)
+    first, tall, wide = rgb_frames(path).astype(int)
+    assert first.shape == tall.shape == wide.shape == (48, 64, 3)
+    assert np.abs(tall[:, 26:38] - (40, 200, 40)).max() < 12 and tall[:, :22].max() < 24 and tall[:, 42:].max() < 24
+    assert np.abs(wide[18:30] - (40, 40, 200)).max() < 12 and wide[:14].max() < 24 and wide[34:].max() < 24
+
+
+@pytest.mark.parametrize("rgb", [(128, 128, 128), (200, 40, 40), (40, 200, 40), (40, 40, 200), (255, 255, 255)])
+def test_colours_come_back_as_the_file_says(tmp_path, rgb):
+    path = tmp_path / "out.mp4"
+    record(path, [card(rgb)] * 2, [0, 0.1], 0.2)
+    for _, frame in read_frames(path):
+        assert (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range) == (6, 6, 6, 1)
+        for plane, wanted in zip(frame.planes, ycbcr(rgb, 6, full=False), strict=True):
+            numbers = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+            assert np.abs(numbers.astype(int) - wanted).max() <= 2
+    assert np.abs(rgb_frames(path).astype(int) - rgb).max() <= 4
+
+
+def boxes(path):
+    """The kinds of the boxes that an MP4 file is made of."""
+    content, at, found = path.read_bytes(), 0, []
+    while at < len(content):
+        size, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8].decode()
+        found.append(kind)
+        at += int.from_bytes(content[at + 8 : at + 16], "big") if size == 1 else size
+    return found
+
+
+def test_in_the_end_it_is_an_ordinary_mp4(tmp_path):
+    """Until then it is made of fragments, which some players do not take."""
+    record(tmp_path / "out.mp4", [card(90)] * 130, [i / 30 for i in range(130)], 130 / 30)
+    assert set(boxes(tmp_path / "out.mp4")) <= {"ftyp", "free", "mdat", "moov"}
+
+
+def test_key_frames_are_near_enough_for_seeking(tmp_path):
+    record(tmp_path / "out.mp4", [card(90)] * 130, [i / 30 for i in range(130)], 130 / 30)
+    keys = [i for i, (_, frame) in enumerate(read_frames(tmp_path / "out.mp4")) if frame.key_frame]
+    assert keys[0] == 0 and max(np.diff([*keys, 130])) <= 60
+
+
+# -- recordings: writing never waits, ends are clean
+
+
+def test_a_full_queue_drops_frames_and_never_blocks(tmp_path, monkeypatch):
+    recorder, gate = Recorder(tmp_path / "out.mp4"), threading.Event()
+    encode = recorder._encode
+    monkeypatch.setattr(recorder, "_encode", lambda *item: gate.wait(20) and encode(*item))
+    for i in range(40):
+        began = time.monotonic()
+        recorder.write(i / 10, card(i))
+        assert time.monotonic() - began < PROMPTLY
+    assert 30 <= recorder.dropped <= 32, "one is held back, one is being encoded, eight wait"
+    gate.set()
+    recorder.finish(5)
+    assert recorder.frames + recorder.dropped == 40
+    assert len(stamps(tmp_path / "out.mp4")) == recorder.frames
+
+
+@pytest.mark.parametrize("name", ["out.avi", "out.gif", "out", "out.png"])
+def test_an_unknown_ending_is_one_sentence(tmp_path, name):
+    with pytest.raises(RtstyleError, match=rf"^cannot record to .*{name}: end the name with \.mp4, "):
+        Recorder(tmp_path / name)
+    assert tree(tmp_path) == {}
+
+
+def test_endings_may_be_capitals(tmp_path):
+    record(tmp_path / "OUT.MP4", [card(90)], [0], 1)
+    assert len(stamps(tmp_path / "OUT.MP4")) == 1
+
+
+def test_a_missing_folder_is_heard_of_at_once(tmp_path):
+    with pytest.raises(RtstyleError, match=r"^cannot record to .*out\.mp4 \(No such file or directory\)$"):
+        Recorder(tmp_path / "nowhere" / "out.mp4")
+
+
+def test_a_folder_that_may_not_be_written_to_is_heard_of_at_once(tmp_path, monkeypatch):
+    def refuse(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.touch", refuse)  # chmod does not stop an administrator
+    with pytest.raises(RtstyleError, match=r"\(Permission denied\)$"):
+        Recorder(tmp_path / "out.mp4")
+    assert tree(tmp_path) == {}
+
+
+def test_an_encoder_that_is_missing_is_one_sentence(tmp_path, monkeypatch):
+    class Container:
+        def add_stream(self, codec, rate):
+            raise av.codec.codec.UnknownCodecError(codec)
+
+    monkeypatch.setattr(outputs.av, "open", lambda *_, **__: Container())
+    with pytest.raises(RtstyleError, match=r"^cannot record to .*out\.mp4"):
+        Recorder(tmp_path / "out.mp4")
+    assert tree(tmp_path) == {}
+
+
+class FullDisk:
+    """A container that refuses one packet after the first few."""
+
+    def __init__(self, container, after):
+        self._container, self._left = container, after
+
+    def mux(self, packet):
+        self._left -= 1
+        if self._left == -1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self._container.mux(packet)
+
+    def close(self):
+        self._container.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_full_disk_is_a_sentence_and_what_was_recorded_is_kept(tmp_path, kind):
+    path = tmp_path / f"out{kind}"
+    recorder = Recorder(path)
+    recorder._container = FullDisk(recorder._container, after=5)
+    write(recorder, [card(i * 10) for i in range(20)], range(20))
+    wait_until(lambda: recorder.error)
+    assert str(recorder.error) == f"recording to {path} stopped (No space left on device)"
+    for i in range(30):  # more than the queue holds
+        recorder.write(20 + i, card(0))
+    told = in_time(recorder.finish, 60.0)
+    assert isinstance(told, RtstyleError) and "No space left on device" in str(told)
+    assert len(stamps(path)) == 5
+    assert set(tree(tmp_path)) == {path.name}
+
+
+def test_an_error_that_nobody_thought_of_does_not_hang_the_end(tmp_path, monkeypatch):
+    def broken(*_):
+        raise ValueError("unexpected shape")
+
+    monkeypatch.setattr(outputs, "fit", broken)
+    recorder = Recorder(tmp_path / "out.mp4")
+    for i in range(40):
+        recorder.write(i, card(i))
+    told = in_time(recorder.finish, 60.0)
+    assert str(told) == f"recording to {tmp_path / 'out.mp4'} stopped (unexpected shape)"
+    assert tree(tmp_path) == {}
+
+
+def test_a_recording_of_nothing_is_an_error_and_no_file(tmp_path):
+    recorder = Recorder(tmp_path / "out.mp4")
+    with pytest.raises(RtstyleError, match="no frame came"):
+        recorder.finish(1.0)
+    assert tree(tmp_path) == {}
+
+
+def test_an_older_file_stays_until_the_new_one_is_complete(tmp_path):
+    path = tmp_path / "out.mp4"
+    path.write_bytes(b"the only copy")
+    recorder = Recorder(path)
+    write(recorder, [card(90)] * 3, [0, 1, 2])
+    wait_until(lambda: recorder.frames == 2)
+    assert path.read_bytes() == b"the only copy"
+    assert all(name.startswith(".out-") for name in tree(tmp_path).keys() - {"out.mp4"}), "the part file is hidden"
+    recorder.finish(3)
+    assert len(stamps(path)) == 3
+    assert set(tree(tmp_path)) == {"out.mp4"}
+
+
+def test_a_name_that_cannot_be_taken_leaves_the_recording_under_the_other(tmp_path):
+    path = tmp_path / "out.mp4"
+    recorder = Recorder(path)
+    write(recorder, [card(90)] * 3, [0, 1, 2])
+    (path / "inside").mkdir(parents=True)  # as if a player held the file on Windows
+    with pytest.raises(RtstyleError, match=r"cannot be named .*out\.mp4 .*it stays in .*part\.mp4$"):
+        recorder.finish(3)
+    (part,) = tmp_path.glob(".out-*")
+    assert len(stamps(part)) == 3
+
+
+def test_close_finishes_and_may_be_called_again(tmp_path):
+    recorder = Recorder(tmp_path / "out.mp4")
+    write(recorder, [card(90)] * 3, [5, 6, 7])
+    for _ in range(3):
+        in_time(recorder.close)
+    assert [float(at) for at in stamps(tmp_path / "out.mp4")] == [0, 1, 2]
+    recorder.write(8, card(90))
+    assert set(tree(tmp_path)) == {"out.mp4"} and recorder.error is None
+
+
+def test_close_after_finish_or_without_a_frame_is_quiet(tmp_path):
+    recorder = record(tmp_path / "out.mp4", [card(90)], [0], 1)
+    recorder.close()
+    assert recorder.error is None
+    assert len(stamps(tmp_path / "out.mp4")) == 1
+    Recorder(tmp_path / "empty.mp4").close()
+    assert set(tree(tmp_path)) == {"out.mp4"}
+
+
+KILLED = """
+import os, sys, time
+import numpy as np
+from rtstyle.media.outputs import Recorder
+
+recorder = Recorder(sys.argv[1])
+for i in range(100):
+    while i - recorder.frames > 5:
+        time.sleep(0.001)
+    recorder.write(i / 25, np.full((24, 32, 3), 2 * i, np.uint8))
+while recorder.frames < 99:
+    time.sleep(0.001)
+os._exit(9)
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_killed_process_has_recorded_can_be_played(tmp_path, kind):
+    done = run_python("-c", KILLED, tmp_path / f"out{kind}", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (9, "")
+    (part,) = tmp_path.iterdir()
+    assert part.name.startswith(".out-") and part.suffix == kind
+    found = read_frames(part)
+    assert len(found) >= 100 - 25 - 2, "more than the last second is lost"
+    assert [float(at) for at, _ in found] == pytest.approx([i / 25 for i in range(len(found))], abs=1e-3)
+    means = rgb_frames(part).mean(axis=(1, 2, 3))
+    assert np.abs(means - 2 * np.arange(len(found))).max() < 5
+
+
+# -- fit
+
+
+def test_fit_leaves_what_fits_and_cuts_one_row():
+    frame = picture(0, 25, 33)
+    assert (fit(frame, 33, 25) == frame).all()
+    assert (fit(frame, 32, 24) == frame[:24, :32]).all()
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "inner"),
+    [(48, 64, (0, 24, 0, 32)), (12, 16, (0, 24, 0, 32)), (48, 32, (0, 24, 8, 24)), (24, 64, (6, 18, 0, 32))],
+)
+def test_fit_keeps_the_shape_of_things(height, width, inner):
+    out = fit(card((50, 100, 150), height, width), 32, 24)
+    top, bottom, left, right = inner
+    assert out.shape == (24, 32, 3)
+    assert (out[top:bottom, left:right] == (50, 100, 150)).all()
+    out[top:bottom, left:right] = 0
+    assert not out.any(), "the bars are black"
+
+
+# -- the virtual camera
+
+
+class Driver:
+    """A backend of pyvirtualcam that keeps what it is sent. `made` are all that were opened."""
+
+    made: list
+    fails_from = None  # the number of the frame at which sending fails
+    gate = None  # an event that every sending waits for
+    refuses = ()  # widths
+
+    def __init__(self, *, width, height, fps, fourcc, device, **_):
+        if width in self.refuses:
+            raise RuntimeError(f"no {width}x{height} here.\n")
+        self.size, self.fps, self.name = (height, width), fps, device
+        self.sent, self.closed = [], 0
+        self.made.append(self)
+
+    def send(self, frame):
+        if self.gate:
+            self.gate.wait(20)
+        if self.fails_from is not None and len(self.sent) >= self.fails_from:
+            raise RuntimeError("the device is gone")
+        assert not self.closed
+        self.sent.append(frame.reshape(*self.size, 3).copy())
+
+    def close(self):
+        self.closed += 1
+
+    def device(self):
+        return self.name or "test camera"
+
+    def native_fourcc(self):
+        return None
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    pyvirtualcam = pytest.importorskip("pyvirtualcam")
+    made = type("Fake", (Driver,), {"made": []})
+    monkeypatch.setattr(pyvirtualcam.camera, "BACKENDS", {})
+    pyvirtualcam.register_backend("test", made)
+    return made
+
+
+def send(virtual, *frames):
+    for frame in frames:
+        wanted = virtual.frames + 1
+        virtual.write(0.0, frame)
+        wait_until(lambda wanted=wanted: virtual.frames >= wanted or virtual.error)
+
+
+def test_frames_arrive_as_they_were_sent(driver):
+    virtual = VirtualCamera(25, "/dev/video7")
+    assert virtual.device == "/dev/video7"
+    frames = [picture(i, 48, 64) for i in range(3)]
+    send(virtual, *frames)
+    virtual.finish()
+    assert [made.closed for made in driver.made] == [1, 1]
+    assert (driver.made[-1].size, driver.made[-1].fps, driver.made[-1].name) == ((48, 64), 25, "/dev/video7")
+    assert all((sent == frame).all() for sent, frame in zip(driver.made[-1].sent, frames, strict=True))
+    assert driver.made[0].sent == [] and virtual.frames == 3
+
+
+def test_a_camera_of_the_right_size_is_kept(driver):
+    virtual = VirtualCamera(backend="test")
+    send(virtual, card(90, 480, 640))
+    virtual.finish()
+    assert len(driver.made) == 1 and len(driver.made[0].sent) == 1
+    assert virtual.device == "test camera"
+
+
+def test_odd_sizes_lose_a_row_and_a_column(driver):
+    virtual = VirtualCamera()
+    send(virtual, picture(0, 49, 65))
+    virtual.finish()
+    assert (driver.made[-1].sent[0] == picture(0, 49, 65)[:48, :64]).all()
+
+
+def test_the_first_frames_size_stays(driver):
+    virtual = VirtualCamera()
+    send(virtual, card(90, 48, 64), card(120, 96, 32), card(150, 49, 64))
+    virtual.finish()
+    assert len(driver.made) == 2, "opened once to look, once in the right size"
+    first, tall, odd = driver.made[-1].sent
+    assert first.shape == tall.shape == odd.shape == (48, 64, 3)
+    assert (tall[:, 24:40] == 120).all() and not tall[:, :24].any()
+    assert (odd == 150).all()
+
+
+def test_with_a_slow_driver_the_newest_frame_wins(driver):
+    driver.gate = threading.Event()
+    virtual = VirtualCamera()
+    for level in range(1, 50):
+        began = time.monotonic()
+        virtual.write(0.0, card(level))
+        assert time.monotonic() - began < PROMPTLY, "it waited for the driver"
+        time.sleep(0.002)
+    driver.gate.set()
+    wait_until(lambda: driver.made[-1].sent and driver.made[-1].sent[-1][0, 0, 0] == 49)
+    virtual.finish()
+    assert virtual.frames == len(driver.made[-1].sent) <= 3, "old frames were queued"
+
+
+def test_no_frame_is_sent_twice(driver):
+    virtual = VirtualCamera()
+    send(virtual, card(90))
+    time.sleep(0.05)
+    virtual.finish()
+    assert len(driver.made[-1].sent) == 1
+
+
+def test_a_driver_that_fails_while_sending_is_an_error_to_look_at(driver):
+    driver.fails_from = 2
+    virtual = VirtualCamera()
+    send(virtual, *[card(i) for i in range(3)])
+    assert str(virtual.error) == "the virtual camera stopped (the device is gone)"
+    virtual.write(0.0, card(9))
+    in_time(virtual.finish)
+    assert virtual.frames == 2 and driver.made[-1].closed == 1
+
+
+def test_a_driver_that_refuses_the_size_is_an_error_to_look_at(driver):
+    driver.refuses = (64,)
+    virtual = VirtualCamera()
+    virtual.write(0.0, card(9, 48, 64))
+    wait_until(lambda: virtual.error)
+    assert "no 64x48 here" in str(virtual.error) and "\n" not in str(virtual.error)
+    virtual.finish()
+
+
+def test_finishing_twice_is_finishing_once(driver):
+    virtual = VirtualCamera()
+    send(virtual, card(90))
+    for _ in range(3):
+        in_time(virtual.finish)
+    assert driver.made[-1].closed == 1
+
+
+def test_finishing_without_a_frame(driver):
+    in_time(VirtualCamera().finish)
+    assert driver.made[0].closed == 1 and len(driver.made) == 1
+
+
+def test_without_pyvirtualcam_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
+    with pytest.raises(RtstyleError, match=r"pip install 'rtstyle\[virtual-cam\]'$"):
+        VirtualCamera()
+
+
+@pytest.mark.parametrize(
+    ("platform", "remedy"),
+    [("linux", "v4l2loopback"), ("darwin", "OBS.*Start Virtual Camera"), ("win32", "OBS")],
+)
+def test_without_a_driver_one_sentence_says_what_to_install(driver, monkeypatch, platform, remedy):
+    driver.refuses = (640,)
+    monkeypatch.setattr(sys, "platform", platform)
+    with pytest.raises(RtstyleError, match=rf"^there is no virtual camera to be had here \(.*\): .*{remedy}") as told:
+        VirtualCamera()
+    assert "\n" not in str(told.value) and "no 640x480 here)" in str(told.value)

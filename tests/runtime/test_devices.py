@@ -1,0 +1,251 @@
+"""Which device paints: chosen, verified, explained."""
+
+import sys
+
+import pytest
+
+from rtstyle import RtstyleError, UsageError
+from rtstyle.gallery.catalog import model_path
+from rtstyle.runtime import devices
+
+no_cuda = pytest.mark.skipif(devices.cuda_problem() is None, reason="CUDA is there")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "index"),
+    [("cpu", "cpu", 0), ("CUDA", "cuda", 0), ("cuda:3", "cuda", 3), ("tensorrt:1", "tensorrt", 1), ("auto", "auto", 0)],
+)
+def test_names_are_read(name, kind, index):
+    assert devices.parse(name) == (kind, index)
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "cuda:x", "cuda:-1", "cpu:0", "auto:1", "cuda:1:2", "coreml:0"])
+def test_other_names_are_refused_with_the_choices(name):
+    with pytest.raises(UsageError, match="choose auto, cpu, cuda"):
+        devices.parse(name)
+
+
+def test_the_cpu_is_there():
+    device = devices.choose("cpu")
+    assert (device.name, device.kind, device.providers) == ("cpu", "cpu", ["CPUExecutionProvider"])
+
+
+@no_cuda
+def test_auto_takes_the_cpu_and_says_why():
+    device = devices.choose("auto")
+    assert device.name == "cpu"
+    assert device.why == f"auto: {devices.cuda_problem()}"
+    assert devices.cuda_problem()
+
+
+@no_cuda
+@pytest.mark.parametrize("name", ["cuda", "cuda:1", "tensorrt", "coreml", "directml"])
+def test_a_device_asked_for_by_name_is_never_replaced(name):
+    kind = name.partition(":")[0]
+    if devices.NAMES[kind] in devices.ort.get_available_providers() and kind != "cuda":
+        pytest.skip(f"{kind} is there")
+    with pytest.raises(RtstyleError, match=rf"^{name} is not available: .*; .*--device cpu") as told:
+        devices.choose(name)
+    assert told.value.exit_code == 1
+
+
+def test_a_session_runs_where_it_was_asked_to():
+    session = devices.open_session(str(model_path("live")), devices.choose("cpu"), threads=1)
+    assert session.get_providers() == ["CPUExecutionProvider"]
+    assert session.get_session_options().intra_op_num_threads == 1
+
+
+@no_cuda
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_provider_that_does_not_start_is_an_error_and_not_the_cpu():
+    """ONNX Runtime itself would go on with the CPU and one printed line."""
+    device = devices.Device("cuda:0", devices._providers("cuda", 0), "for the test")
+    with pytest.raises(RtstyleError, match="cuda:0") as told:
+        devices.open_session(str(model_path("live")), device)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["missing.onnx", "text.onnx"])
+def test_a_file_that_is_no_model_is_one_sentence(tmp_path, name):
+    (tmp_path / "text.onnx").write_text("not a net")
+    with pytest.raises(RtstyleError, match=name) as told:
+        devices.open_session(str(tmp_path / name), devices.choose("cpu"))
+    assert "\n" not in str(told.value) and len(str(told.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("installed", "said"),
+    [
+        (["onnxruntime"], None),
+        (["onnxruntime-gpu"], None),
+        (["onnxruntime", "onnxruntime-gpu"], "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install "),
+    ],
+)
+def test_two_packages_that_overwrite_each_other_are_noticed(monkeypatch, installed, said):
+    def version(name):
+        if name not in installed:
+            raise devices.metadata.PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(devices.metadata, "version", version)
+    found = devices.conflicting_packages()
+    assert found is None if said is None else said + "onnxruntime-gpu" in found
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """What a machine has: a driver with its cards, libraries by name, and the providers of its ONNX Runtime."""
+
+    class Machine:
+        def __init__(self):
+            self.driver = ["Card 0", "Card 1"], 13000
+            self.loads, self.providers = set(), ["CPUExecutionProvider"]
+
+        def everything(self, kind):
+            self.loads |= set(devices.libraries(kind))
+            self.providers += [devices.NAMES[kind], devices.NAMES["cuda"]]
+
+    machine = Machine()
+    monkeypatch.setattr(devices, "driver", lambda: machine.driver)
+    monkeypatch.setattr(devices, "_loads", lambda library: library in machine.loads)
+    monkeypatch.setattr(devices.ort, "get_available_providers", lambda: machine.providers)
+    monkeypatch.setattr(devices, "conflicting_packages", lambda: None)
+    return machine
+
+
+def test_without_a_driver_no_package_is_recommended(machine):
+    machine.everything("tensorrt")
+    machine.driver = None
+    for name in ("cuda", "tensorrt"):
+        with pytest.raises(RtstyleError, match="no NVIDIA driver was found; install a recent one from") as told:
+            devices.choose(name)
+        assert "pip" not in str(told.value) and str(told.value).endswith(", or use --device cpu")
+    assert devices.choose("auto").why == "auto: no NVIDIA driver was found"
+
+
+def test_a_wheel_without_cuda_is_named(machine):
+    with pytest.raises(
+        RtstyleError, match=r"built without CUDA; install onnxruntime-gpu .* pip install 'rtstyle\[cuda\]'"
+    ):
+        devices.choose("cuda")
+
+
+def test_conflicting_packages_are_the_reason_and_have_their_own_remedy(machine, monkeypatch):
+    monkeypatch.setattr(devices, "conflicting_packages", lambda: "a and b: pip uninstall a, then pip install b")
+    with pytest.raises(RtstyleError, match=r"^cuda is not available: a and b: .* pip install b, or use --device cpu$"):
+        devices.choose("cuda")
+
+
+def test_missing_libraries_are_named(machine):
+    machine.everything("cuda")
+    assert devices.choose("cuda:1").name == "cuda:1"
+    assert devices.choose("auto").why == "auto: CUDA is there"
+    gone = [name for name in devices.libraries("cuda") if "cudnn" in name or "cublasLt" in name]
+    machine.loads -= set(gone)
+    with pytest.raises(RtstyleError, match=f"missing: {gone[0]}, {gone[1]}; install .* 'rtstyle.cuda.'"):
+        devices.choose("cuda")
+    assert devices.choose("auto").name == "cpu"
+    assert gone[1] in devices.choose("auto").why
+
+
+def test_tensorrt_needs_its_own_libraries_too(machine):
+    machine.everything("cuda")
+    with pytest.raises(RtstyleError, match=r"missing: .*nvinfer.*nvonnxparser.*; .*'tensorrt-cu13>=10,<11'"):
+        devices.choose("tensorrt")
+    machine.everything("tensorrt")
+    device = devices.choose("tensorrt:1")
+    assert [name if isinstance(name, str) else name[0] for name in device.providers] == [
+        "TensorrtExecutionProvider",
+        "CUDAExecutionProvider",
+        "CPUExecutionProvider",
+    ]
+    assert all(options["device_id"] == "1" for _, options in device.providers[:2])
+
+
+@pytest.mark.parametrize(
+    ("windows", "wanted"),
+    [
+        (False, "libcudart.so.13 libcublasLt.so.13 libcublas.so.13 libcurand.so.10 libcudnn.so.9 libnvinfer.so.10"),
+        (True, "cudart64_13.dll cublasLt64_13.dll cublas64_13.dll cudnn64_9.dll nvinfer_10.dll"),
+    ],
+)
+def test_libraries_follow_the_cuda_that_onnx_runtime_was_built_for(monkeypatch, windows, wanted):
+    monkeypatch.setattr(devices, "WINDOWS", windows)
+    monkeypatch.setattr(devices.ort, "cuda_version", "13.0", raising=False)
+    assert devices.libraries("tensorrt")[:-1] == wanted.split()
+    monkeypatch.setattr(devices.ort, "cuda_version", "12.8", raising=False)
+    assert devices.libraries("cuda") == [name.replace("13", "12") for name in wanted.split()[:-1]]
+
+
+def test_libraries_are_found_in_nvidias_packages(monkeypatch, tmp_path):
+    """Also where ONNX Runtime is installed in another folder than they."""
+    real = sys.modules["onnxruntime.capi.onnxruntime_pybind11_state"].__file__  # a library that loads for sure
+    folder = tmp_path / "nvidia" / "cudnn" / "lib"
+    folder.mkdir(parents=True)
+    assert not devices._loads("libof-a-test.so.9")
+    (folder / "libof-a-test.so.9").symlink_to(real)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert devices._loads("libof-a-test.so.9")
+
+
+def test_nothing_is_printed_while_libraries_are_looked_for(capfd, monkeypatch):
+    monkeypatch.setattr(devices.ort, "preload_dlls", lambda: print("Failed to load libcublas"), raising=False)
+    devices.missing_libraries("cuda")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (([], 13000), "the NVIDIA driver finds no card; install"),
+        ((["Card 0"], 12040), r"the NVIDIA driver is made for CUDA 12\.4, this ONNX Runtime for CUDA 13; install"),
+        ((["Card 0"], 13020), "cuda:1 is not there: the cards are 0: Card 0"),
+    ],
+)
+def test_what_the_driver_cannot_do_is_said(machine, monkeypatch, told, said):
+    machine.everything("cuda")
+    monkeypatch.setattr(devices.ort, "cuda_version", "13.0", raising=False)
+    machine.driver = told
+    with pytest.raises(RtstyleError, match=said):
+        devices.choose("cuda:1")
+
+
+def test_the_driver_is_asked_for_its_cards(monkeypatch):
+    class Driver:
+        def cuDriverGetVersion(self, version):
+            version._obj.value = 13010
+            return 0
+
+        def cuInit(self, flags):
+            return 0
+
+        def cuDeviceGetCount(self, count):
+            count._obj.value = 2
+            return 0
+
+        def cuDeviceGetName(self, name, length, card):
+            name.value = f"Card {card}".encode()
+            return 0
+
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: Driver())
+    assert devices.driver() == (["Card 0", "Card 1"], 13010)
+    Driver.cuInit = lambda *_: 100  # no device
+    assert devices.driver() == ([], 13010)
+    monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: object())
+    assert devices.driver() == ([], 0)
+
+
+def test_why_a_provider_does_not_load_is_said(monkeypatch, tmp_path):
+    """ONNX Runtime itself would go on with the CPU."""
+    (tmp_path / "capi").mkdir()
+    for part in ("shared", "cuda"):
+        (tmp_path / "capi" / f"libonnxruntime_providers_{part}.so").write_bytes(b"no library")
+    monkeypatch.setattr(devices.ort, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(devices, "WINDOWS", False)
+    assert "libonnxruntime_providers_shared.so: " in devices._load_error("cuda")
+    assert devices._load_error("directml") == ""
+
+
+def test_sizes_are_fixed_by_name():
+    session = devices.open_session(str(model_path("live")), devices.choose("cpu"), 1, {"N": 2, "H": 40, "W": 56})
+    assert session.get_inputs()[0].shape == [2, 40, 56, 3]

@@ -1,0 +1,197 @@
+"""Jobs that are killed and go on: nothing broken under the final name, and the same packets as without interruption."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support.helpers import run_python, tree
+from support.media_files import make_clip, packets, read_frames, stamps
+
+from rtstyle import RtstyleError, Stylizer, stylize_video
+from rtstyle.media.encoding import Encoding
+from rtstyle.video import convert
+from rtstyle.video.convert import TimeRange
+from rtstyle.video.resume import Job
+
+pytest_plugins = ["support.runtime_fixtures"]
+
+FRAMES = 65
+# A painter that takes its time, and short segments: there is something to interrupt and to go on from.
+PROGRAM = """
+import sys, time
+from rtstyle import Stylizer, cli
+from rtstyle.video import convert as video
+from rtstyle.paint.stylizer import Stylizer as Class
+
+video.SEGMENT_FRAMES = 10
+run = Class.run
+PAUSE = float(sys.argv.pop())
+
+def slow(*arguments):
+    time.sleep(PAUSE)
+    return run(*arguments)
+
+Class.run = slow
+cli.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return make_clip(tmp_path_factory.mktemp("resume") / "in.mkv", frames=FRAMES, tracks=2, b_frames=2)
+
+
+@pytest.fixture
+def short_segments(monkeypatch):
+    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 10)
+
+
+def start(source, out, *options, pause=0.01):
+    command = [sys.executable, "-c", PROGRAM, "video", str(source), str(out), "--device", "cpu", *options, str(pause)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def all_packets(path):
+    return {kind: packets(path, 0, kind) for kind in ("video", "audio")} | {"second": packets(path, 1)}
+
+
+def work_folder(out):
+    return out.with_name(f".{out.name}.rtstyle")
+
+
+def test_killed_at_random_moments_and_resumed(tmp_path, source):
+    """kill -9, five times (benchmarks/kill.py: fifty), and on with --resume until it is done."""
+    whole = tmp_path / "whole.mp4"
+    assert start(source, whole, pause=0).wait(timeout=120) == 0
+    out, chance = tmp_path / "out.mp4", random.Random(5)
+    kills = 0
+    while not out.exists():
+        process = start(source, out, "--resume")
+        if kills < 5:
+            kills += 1
+            try:
+                process.wait(timeout=0.6 + 1.2 * chance.random())
+            except subprocess.TimeoutExpired:
+                process.kill()
+        assert process.wait(timeout=120) in (0, -signal.SIGKILL), process.stderr.read()
+        process.stderr.close()
+        if out.exists():
+            assert len(read_frames(out)) == FRAMES
+    assert all_packets(out) == all_packets(whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "whole.mp4"]
+
+
+@pytest.mark.parametrize("options", [{}, {"steady": False}, {"style_at": [(0.9, "great-wave")]}])
+def test_a_resumed_run_gives_the_same_packets(tmp_path, source, stylizer, short_segments, monkeypatch, options):
+    stylize_video(source, tmp_path / "whole.mp4", stylizer, **options)
+    painted = []
+    run = stylizer.run
+
+    def breaks(batch, code=None):
+        painted.append(batch)
+        if len(painted) == 47:
+            raise RtstyleError("the brush broke")
+        return run(batch, code)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(stylizer, "run", breaks)
+        with pytest.raises(RtstyleError, match="the brush broke"):
+            stylize_video(source, tmp_path / "out.mp4", stylizer, **options)
+    assert not (tmp_path / "out.mp4").exists()
+    assert work_folder(tmp_path / "out.mp4").is_dir()
+    result = stylize_video(source, tmp_path / "out.mp4", stylizer, resume=True, **options)
+    assert result.frames == FRAMES
+    assert 10 <= result.resumed < FRAMES and result.resumed % 10 == 0
+    assert all_packets(tmp_path / "out.mp4") == all_packets(tmp_path / "whole.mp4")
+    assert not work_folder(tmp_path / "out.mp4").exists()
+
+
+def test_segments_join_without_a_seam(tmp_path, source, stylizer, short_segments):
+    stylize_video(source, tmp_path / "out.mp4", stylizer)
+    assert stamps(tmp_path / "out.mp4") == stamps(source)
+    keys = [packet for packet in read_frames(tmp_path / "out.mp4") if packet[1].key_frame]
+    assert len(keys) >= 7
+
+
+def test_ctrl_c_leaves_a_partial_file_and_what_resume_needs(tmp_path, source):
+    out = tmp_path / "out.mp4"
+    process = start(source, out, pause=0.05)
+    while not list(tmp_path.glob(".out.mp4.rtstyle/segment-00001.json")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    told = process.stderr.read()
+    process.stderr.close()
+    assert "--resume goes on" in told and "Traceback" not in told
+    partial = tmp_path / "out.partial.mp4"
+    kept = stamps(partial)
+    assert 20 <= len(kept) < FRAMES
+    assert kept == stamps(source)[: len(kept)]
+    assert not out.exists()
+    process = start(source, out, "--resume", pause=0)
+    assert process.wait(timeout=60) == 0, process.stderr.read()
+    assert "from the interrupted run" in process.stderr.read()
+    process.stderr.close()
+    assert stamps(out) == stamps(source)
+
+
+def test_without_resume_an_interrupted_job_is_started_afresh(tmp_path, source, stylizer, short_segments):
+    out = tmp_path / "out.mp4"
+    folder = work_folder(out)
+    folder.mkdir()
+    (folder / "segment-00000.mkv").write_bytes(b"old")
+    (folder / "segment-00000.json").write_text('{"stamps": [0], "delay": 0}')
+    result = stylize_video(source, out, stylizer)
+    assert (result.frames, result.resumed) == (FRAMES, 0)
+    assert not folder.exists()
+
+
+def test_resume_with_other_options_is_refused(tmp_path, source, stylizer, short_segments, monkeypatch):
+    out = tmp_path / "out.mp4"
+
+    def interrupt(progress):
+        if progress.done == 25:
+            raise KeyboardInterrupt
+
+    with pytest.raises(RtstyleError, match="interrupted"):
+        stylize_video(source, out, stylizer, progress=interrupt)
+    before = tree(tmp_path)
+    with pytest.raises(RtstyleError, match=r"another one \(other strength\).*leave --resume out"):
+        stylize_video(source, out, stylizer, resume=True, strength=0.5)
+    with pytest.raises(RtstyleError, match="other encoding"):
+        stylize_video(source, out, stylizer, resume=True, encoding=Encoding(crf=30))
+    with pytest.raises(RtstyleError, match="other range"):
+        stylize_video(source, out, stylizer, resume=True, time_range=TimeRange(end=1.0))
+    other = Stylizer("scream", device="cpu", threads=1)
+    with pytest.raises(RtstyleError, match="other style"):
+        stylize_video(source, out, other, resume=True)
+    assert tree(tmp_path) == before
+    assert stylize_video(source, out, stylizer, resume=True).resumed == 20
+
+
+def test_a_second_run_is_locked_out(tmp_path, source):
+    out = tmp_path / "out.mp4"
+    with Job(out, {}):
+        told = run_python("-m", "rtstyle", "video", source, out)
+        assert told.returncode == 1
+        assert told.stderr.strip() == f"rtstyle: another rtstyle is writing {out}: wait for it, or give another OUT"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_segment_is_painted_again(tmp_path, source, stylizer, short_segments):
+    out = tmp_path / "out.mp4"
+
+    def interrupt(progress):
+        if progress.done == 35:
+            raise KeyboardInterrupt
+
+    stylize_video(source, tmp_path / "whole.mp4", stylizer)
+    with pytest.raises(RtstyleError, match="interrupted"):
+        stylize_video(source, out, stylizer, progress=interrupt)
+    (work_folder(out) / "segment-00001.json").write_text("{")
+    assert stylize_video(source, out, stylizer, resume=True).resumed == 10
+    assert all_packets(out) == all_packets(tmp_path / "whole.mp4")
