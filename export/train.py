@@ -30,7 +30,7 @@ from rtstyle.perceptual import vgg as perceptual
 
 COLOR_SIZE = 128  # pixels, the short side at which the paintings' colours are read
 BALANCED_ON = 16  # photographs
-LIGHTEST, HEAVIEST = 2.0, 16.0
+LIGHTEST, HEAVIEST = 4.0, 16.0
 COLUMNS = ("step", "total", *(term.name for term in losses.TERMS), "learning_rate", "seconds")
 
 

@@ -675,7 +675,7 @@ def with_vgg(command):
 @click.option("--model", default="live", show_default=True, help="The model whose body learns PICTURE.")
 @click.option("--full", is_flag=True, help="Train the body too: nearer to PICTURE, slower, mixes with no other style.")
 @click.option(
-    "--style-weight", type=float, help="How far the painting may go from the photograph: 2 to 16  [default: balanced]."
+    "--style-weight", type=float, help="How far the painting may go from the photograph: 4 to 16  [default: balanced]."
 )
 @click.option("--name", help="What the style is called [default: OUT's name].")
 @click.option("--title", help="Of the picture, for the model's card.")
