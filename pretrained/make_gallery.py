@@ -16,8 +16,8 @@ from rtstyle.media.reader import Frame, VideoReader
 HERE = Path(__file__).parent
 COLUMNS, TILE = 6, (320, 180)
 SHOWN = 60  # the frame of the clip that is painted
-LARGE = ("composition-vii", "starry-night", "great-wave", "mosaic")
-SWITCHED = ("starry-night", "scream", "composition-vii", "great-wave")
+LARGE = ("composition-vii", "irises", "mosaic", "rose-window")
+SWITCHED = ("starry-night", "scream", "composition-vii", "irises")
 STEP, HOLD, FADE = 3, 10, 5  # every third frame of 30 a second; frames in one style, and from one to the next
 SMALL = (480, 270)
 

@@ -454,6 +454,33 @@ def test_training_goes_on_from_a_model(trainer_in, brief_recipe, make_body, tmp_
     assert trainer.net.body_sha256() != body.body_sha256()
 
 
+def test_studio_grows_from_a_smaller_body(trainer_in, brief_recipe, make_body, tmp_path):
+    """It begins with pictures close to the small body's, in the styles of the same names, and every filter learns."""
+    small = make_body("live", styles=2, seed=21)
+    write_onnx(small, describe(("waves", "bricks")), tmp_path / "small.onnx")
+    config = {"widths": [12, 20], "dilations": [1, 2, 2, 1]}
+    recipe = dataclasses.replace(brief_recipe, body="studio", config=config)
+    trainer = trainer_in("run", recipe, init=tmp_path / "small.onnx")
+    frames = torch.randint(0, 256, (1, 48, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for own, code in zip(small.codes, trainer.net.codes, strict=True):
+        wanted, other = (small.stylize(frames, c).float() for c in (own, own.flip(0)))
+        got = trainer.net.stylize(frames, code).float()
+        assert (got - wanted).abs().mean() < 0.1 * (other - wanted).abs().mean()
+    before = {name: weight.clone() for name, weight in trainer.net.state_dict().items()}
+    trainer.run()
+    for name, weight in trainer.net.state_dict().items():
+        assert not torch.equal(weight, before[name]), name
+        assert "blocks" not in name or not torch.equal(weight[12:], before[name][12:]), name
+
+
+@pytest.mark.parametrize("config", ({"widths": [8, 8], "dilations": [1, 2]}, {"widths": [8, 20], "dilations": [2, 1]}))
+def test_studio_grows_from_no_body_that_it_does_not_extend(trainer_in, brief_recipe, make_body, tmp_path, config):
+    write_onnx(make_body("live", styles=2), describe(), tmp_path / "small.onnx")
+    recipe = dataclasses.replace(brief_recipe, body="studio", config=config)
+    with pytest.raises(RtstyleError, match=r"small\.onnx is a live body .* the recipe wants studio"):
+        trainer_in("run", recipe, init=tmp_path / "small.onnx")
+
+
 def test_start_from_another_body_is_refused(trainer_in, brief_recipe, make_body, tmp_path):
     write_onnx(make_body("studio", styles=2), describe(), tmp_path / "studio.onnx")
     with pytest.raises(RtstyleError, match=r"studio\.onnx is a studio body .* the recipe wants live"):
