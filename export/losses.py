@@ -117,19 +117,21 @@ def content(compare: Comparison, batch: Batch) -> torch.Tensor:
 
 
 def style(compare: Comparison, batch: Batch) -> torch.Tensor:
-    return compare.mean_or_sum(_style_distances(compare, batch, repeat=False))
+    return compare.mean_or_sum(_distances(compare, batch, of_style(batch.matrices)))
 
 
 def repeat(compare: Comparison, batch: Batch) -> torch.Tensor:
-    return torch.stack(_style_distances(compare, batch, repeat=True)).mean(0)
+    grams = of_style(batch.matrices)
+    return torch.stack(_distances(compare, batch, [name for name in batch.matrices if name not in grams])).mean(0)
 
 
-def _style_distances(compare: Comparison, batch: Batch, *, repeat: bool) -> list[torch.Tensor]:
-    return [
-        compare.style(matrix, batch.targets[name][batch.styles])
-        for name, matrix in batch.matrices.items()
-        if name.startswith("repeat") == repeat
-    ]
+def of_style(matrices: Targets) -> list[str]:
+    """Which of the matrices are Gram matrices, and not correlations at a distance."""
+    return [name for name in matrices if not name.startswith("repeat")]
+
+
+def _distances(compare: Comparison, batch: Batch, names: Sequence[str]) -> list[torch.Tensor]:
+    return [compare.style(batch.matrices[name], batch.targets[name][batch.styles]) for name in names]
 
 
 def palette(compare: Comparison, batch: Batch) -> torch.Tensor:

@@ -317,7 +317,7 @@ class Live(Body):
     convolutions at a quarter, and the head leaves half size for full size by a folded resize-convolution. No skips
     from before the blocks to behind them: they let the photograph through, and the net then only hatches it. The
     blocks are dilated for long strokes, up and down again by ones, which leaves no gaps (Wang et al. 2018,
-    "Understanding Convolution for Semantic Segmentation"): ending with a dilated one leaves a lattice of its step.
+    "Understanding Convolution for Semantic Segmentation"): ending with a dilated one may leave a lattice of its step.
     Every layer is normalised, the three output channels too, which gives each style its palette and contrast.
     """
 
@@ -391,22 +391,16 @@ class Studio(Live):
             if module.bias is not None:
                 module.bias[:out] = modules[name].bias
         self.canvas.tile.copy_(small.canvas.tile)
-        rows, at = self.codes[:1].repeat(len(small.codes), 1), 0
-        places, place = [], 0
-        for c in small.norm_channels():
-            places.append((place, c))
-            place += 2 * c
-        blocks = len(old)
-        for i, c in enumerate(self.norm_channels()):
-            layer = i if i < 3 + blocks else i - (len(dilations) - blocks)  # stem, down4, canvas; blocks; the rest
-            if 3 + blocks <= i < 3 + len(dilations):
-                rows[:, at : at + c] *= 0.1
-            else:
-                place, n = places[layer]
-                for part in (0, 1):
-                    rows[:, at + part * c : at + part * c + n] = small.codes[:, place + part * n : place + part * n + n]
-            at += 2 * c
-        return rows
+        codes = self.codes[:1].repeat(len(small.codes), 1)
+        own, theirs = split_codes(codes, self.norm_channels()), split_codes(small.codes, small.norm_channels())
+        new = slice(3 + len(old), 3 + len(dilations))  # behind stem, down4, canvas and the old blocks
+        for scale, _ in own[new]:
+            scale *= 0.1
+        del own[new]
+        for parts, small_parts in zip(own, theirs, strict=True):
+            for part, small_part in zip(parts, small_parts, strict=True):
+                part[:, : small_part.shape[1]] = small_part
+        return codes
 
 
 class Johnson(Body):
@@ -453,6 +447,12 @@ def build(name: str, styles: int = 1, config: dict | None = None, generator=None
     if name not in BODIES:
         raise ValueError(f"unknown body {name!r}: choose {' or '.join(BODIES)}")
     return BODIES[name](styles, generator=generator, **(config or {}))
+
+
+def split_codes(codes: torch.Tensor, channels: list[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Codes [S, K] to views of their (scale [S, C], shift [S, C]) by normalisation."""
+    parts = codes.split([c for c in channels for _ in range(2)], dim=1)
+    return list(zip(parts[::2], parts[1::2], strict=True))
 
 
 def pack(layers: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:

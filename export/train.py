@@ -177,7 +177,7 @@ class Trainer:
         distances = []
         for code in codes:
             painted = self.net(photos.contiguous(memory_format=torch.channels_last), code).clamp(0, 255)
-            distances.append(float(self.artwork_distances(painted, style).mean()))
+            distances.append(float(self.artwork_distances(painted)[:, style].mean()))
         return int(np.argmin(distances))
 
     @torch.no_grad()
@@ -188,23 +188,16 @@ class Trainer:
         photos = self.photos.batch(
             BALANCED_ON, self.recipe.stage[0].crop, torch.Generator().manual_seed(self.recipe.seed)
         )
-        weights = []
-        for style in range(len(self.recipe.artworks)):
-            distance = float(torch.cat([self.artwork_distances(photo[None], style) for photo in photos]).mean())
-            weights.append(min(max(self.recipe.loss.balance / distance, LIGHTEST), HEAVIEST))
-        return weights
+        distances = torch.cat([self.artwork_distances(photo[None]) for photo in photos]).mean(0)
+        return [min(max(self.recipe.loss.balance / distance, LIGHTEST), HEAVIEST) for distance in distances.tolist()]
 
-    def artwork_distances(self, pictures: torch.Tensor, style: int) -> torch.Tensor:
-        """Mean over layers and scales of the relative Gram distance of pictures [N, 3, H, W] to an artwork of the run
-        at the first stage's size: [N]."""
+    def artwork_distances(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Mean over layers and scales of the relative Gram distance of pictures [N, 3, H, W] to every artwork of the
+        run at the first stage's size: [N, S]."""
         targets = self.targets[self.recipe.stage[0].style_sizes]
         found = self.compare.matrices(pictures, self.vgg(pictures, self.compare.style_layers))
         return torch.stack(
-            [
-                perceptual.relative_style_loss(matrix, targets[name][style])
-                for name, matrix in found.items()
-                if not name.startswith("repeat")
-            ]
+            [perceptual.relative_style_loss(found[name][:, None], targets[name]) for name in losses.of_style(found)]
         ).mean(0)
 
     @torch.no_grad()
