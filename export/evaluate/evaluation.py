@@ -372,11 +372,11 @@ def artwork_files(
 def style_weights(
     model: catalog.Model, training: dict, common: float, recipe: str | os.PathLike | None = None
 ) -> list[float]:
-    """The style weight of each style of the model: that of its training, where the model says it, else its own in the
-    recipe, else the common one of the training."""
-    told = training.get("style_weights", {})
-    usual = [common if style.weight is None else style.weight for style in styles_of(model, recipe)]
-    return [told.get(style.name, weight) for style, weight in zip(model.styles, usual, strict=True)]
+    """The style weight of each style of the model as its training ended: that of its training, where the model says it,
+    else its own in the recipe, else the common one of the training; times the last stage's factor."""
+    known, factor = training.get("style_weights", {}), (training.get("stages") or [{}])[-1].get("style_factor", 1.0)
+    default = [common if style.weight is None else style.weight for style in styles_of(model, recipe)]
+    return [factor * known.get(style.name, weight) for style, weight in zip(model.styles, default, strict=True)]
 
 
 def styles_of(model: catalog.Model, recipe: str | os.PathLike | None = None) -> list[Style]:

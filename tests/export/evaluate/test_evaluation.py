@@ -315,6 +315,13 @@ def test_evaluation_with_a_clip_and_a_yardstick(run, make_body, toy_recipe_path,
     assert "3 iterations" in text and f"({found.overall()['yardstick_ratios'][3]:.2f})" in text
 
 
+def test_style_weights_are_those_of_the_last_stage(toy_model, toy_recipe_path):
+    model, training = catalog.load(str(toy_model)), {"style_weights": {"waves": 2.5}}
+    assert evaluate.style_weights(model, training, 3.0, toy_recipe_path) == [2.5, 5.0]  # the training's, the recipe's
+    training["stages"] = [{"style_factor": 1.0}, {"style_factor": 4.0}]
+    assert evaluate.style_weights(model, training, 3.0, toy_recipe_path) == [10.0, 20.0]
+
+
 def test_json_goes_to_standard_output(run, capsys):
     found = run(limit=2)
     found.save_json()
