@@ -429,6 +429,7 @@ class Trainer:
                 "style_weights": dict(zip(names, self.style_weights.tolist(), strict=False)),
                 "stages": [dataclasses.asdict(stage) for stage in self.recipe.stage],
                 "learning_rate": self.recipe.learning_rate,
+                "pictures": {style.name: style.file for style in self.recipe.style},
                 "photographs": len(self.photos),
                 "vgg_sha256": self.vgg.sha256,
                 "vgg_convention": self.vgg.convention,

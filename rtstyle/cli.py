@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import sys
+import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from rtstyle.errors import Interrupted, RtstyleError, UsageError
+from rtstyle.signals import ended_by_signals
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -126,9 +129,29 @@ def say_device(stylizer) -> None:
     say(f"painting {stylizer.style} on {stylizer.device.name} ({stylizer.device.why})")
 
 
+LINE_SECONDS = 30.0  # between lines of progress where there is no terminal
+
+
+def progress_lines(what: str, unit: str, clock: Callable[[], float] = time.monotonic) -> Callable[..., None]:
+    """Progress for a log: update(done, total=None, note="") says a line every LINE_SECONDS, and one for the last."""
+    started = clock()
+    last = started
+
+    def update(done: int, total: int | None = None, note: str = "") -> None:
+        nonlocal last
+        now = clock()
+        if now - last < LINE_SECONDS and (done != total or last == started):
+            return
+        last = now
+        left = f", {(now - started) * (total - done) / done:.0f} s left" if total and 0 < done < total else ""
+        say(f"{what}: {done}{f' of {total}' if total else ''} {unit}{f', {note}' if note else ''}{left}")
+
+    return update
+
+
 @contextmanager
 def progress_bar(what: str, *, unit: str, quiet: bool = False):
-    """A progress bar on standard error; yields update(done, total=None, note="")."""
+    """A progress bar on standard error, or lines in a log; yields update(done, total=None, note="")."""
     if quiet:
         yield lambda done, total=None, note="": None
         return
@@ -144,7 +167,11 @@ def progress_bar(what: str, *, unit: str, quiet: bool = False):
         TextColumn("time left"),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns, console=Console(stderr=True))
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield progress_lines(what, unit)
+        return
+    bar = Progress(*columns, console=console)
     task = bar.add_task(what, total=None, note="")
 
     def update(done, total=None, note=""):
@@ -247,7 +274,7 @@ def paint_live(
     quiet=False,
 ):
     """Run the live loop with its window; returns its Summary."""
-    from rtstyle.live.loop import Live, ended_by_sigterm
+    from rtstyle.live.loop import Live
     from rtstyle.media.window import Window
     from rtstyle.paint.painter import Painter
 
@@ -271,7 +298,7 @@ def paint_live(
             settings=settings,
             folder=Path(out_dir),
         )
-        with ended_by_sigterm():
+        with ended_by_signals():
             summary = live.run(seconds=seconds, frames=frames)
     finally:
         if window:
@@ -720,7 +747,7 @@ def train(
     needs_training("train")
     from rtstyle.export.run import teach_style, train_model
 
-    with progress_bar("training", unit="steps", quiet=quiet) as update:
+    with ended_by_signals(), progress_bar("training", unit="steps", quiet=quiet) as update:
         options |= {
             "callback": lambda p: update(
                 p.step, p.steps, " ".join(f"{k} {p.losses[k]:.3f}" for k in ("total", "content", "style"))

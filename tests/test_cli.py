@@ -14,6 +14,7 @@ import pytest
 from support.helpers import run_python, tree
 from support.media_files import packets, psnr, rgb_frames, stamps
 
+from rtstyle.cli import progress_lines
 from rtstyle.gallery.catalog import model_path
 
 pytest_plugins = ["support.runtime_fixtures"]
@@ -510,3 +511,18 @@ def test_demo_with_a_camera_that_is_taken_paints_the_clip(call, screen, monkeypa
     assert code == 0 and painted == ["sample.mp4"]
     assert "is it plugged in, and free? Painting the bundled clip instead." in err
     assert "No camera here" in out
+
+
+def test_progress_in_a_log_is_a_line_now_and_then(capsys):
+    now = 0.0
+    update = progress_lines("training", "steps", clock=lambda: now)
+    for step in range(1, 101):
+        now = float(step)
+        update(step, 100, "total 3.2")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "training: 30 of 100 steps, total 3.2, 70 s left",
+        "training: 60 of 100 steps, total 3.2, 40 s left",
+        "training: 90 of 100 steps, total 3.2, 10 s left",
+        "training: 100 of 100 steps, total 3.2",
+    ]

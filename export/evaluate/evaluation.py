@@ -262,14 +262,14 @@ def evaluate_model(
     """Measure a model of the contract on the photographs of a folder (which training must not have seen).
 
     `model` is a path, `live` or `studio`. `pictures` is the folder of the artworks; which file belongs to which style
-    is read from `recipe`, by default the packaged one of the model's body. `limit` takes that many photographs, evenly
-    from the sorted list; their short side is scaled to `size` pixels (default: the model's reference height), that of
-    the artworks to `style_size` (default: that of the last training stage, the largest of several, else 288). Ratios
-    compare only at equal sizes, and a training stopped early may never have seen that one. `vgg` and `vgg_convention`
-    as for `perceptual.VGG`. `clip` is a video for the warping error on real motion. `iterations` asks for the yardstick
-    after so many iterations of L-BFGS on each photograph and style, on `device` as torch names it: about half a second
-    an iteration on two CPU cores at 256 px, so give a small limit too. `progress(what, done, total)` is called as it
-    goes.
+    is read from `recipe`; without one the model's metadata say it, for older models the packaged recipe of their body.
+    `limit` takes that many photographs, evenly from the sorted list; their short side is scaled to `size` pixels
+    (default: the model's reference height), that of the artworks to `style_size` (default: that of the last training
+    stage, the largest of several, else 288). Ratios compare only at equal sizes, and a training stopped early may never
+    have seen that one. `vgg` and `vgg_convention` as for `perceptual.VGG`. `clip` is a video for the warping error on
+    real motion. `iterations` asks for the yardstick after so many iterations of L-BFGS on each photograph and style, on
+    `device` as torch names it: about half a second an iteration on two CPU cores at 256 px, so give a small limit too.
+    `progress(what, done, total)` is called as it goes.
 
     Raises RtstyleError for a file that cannot be used, a style that the recipe does not list, or a size, limit or
     number of iterations out of range.
@@ -289,7 +289,8 @@ def evaluate_model(
         earlier = training.get("loss", {}).get("style_size", STYLE_SIZE)  # where recipes had one size for all
         told = stages[-1].get("style_size", earlier)
         style_size = max(told) if isinstance(told, list) else told
-    files = artwork_files(loaded, pictures, recipe)
+    entries = styles_of(loaded, training, recipe)
+    files = [Path(pictures) / style.file for style in entries]
     artworks = [as_frame(read_picture(path, style_size)) for path in files]
     loss = yardstick.loss_of(training) if iterations else None  # refused now, not after an hour
     film = measures.read_clip(clip, size) if clip else None
@@ -310,7 +311,7 @@ def evaluate_model(
         if progress:
             progress("motion and artefacts", s + 1, len(painters))
     if loss:
-        weights = style_weights(loaded, training, loss.style_weight, recipe)
+        weights = style_weights(entries, training, loss.style_weight)
         where = perceptual.pick_device(device)
         own = vgg if loss.vgg == "vgg16" else None
         net = perceptual.VGG(loss.vgg, own, convention=vgg_convention if own else None, device=where)
@@ -362,25 +363,19 @@ def read_training(props: dict[str, str]) -> dict:
     return training if isinstance(training, dict) else {}
 
 
-def artwork_files(
-    model: catalog.Model, pictures: str | os.PathLike, recipe: str | os.PathLike | None = None
-) -> list[Path]:
-    """The picture file of each style of the model, as the recipe says. Raises RtstyleError for one it lacks."""
-    return [Path(pictures) / style.file for style in styles_of(model, recipe)]
-
-
-def style_weights(
-    model: catalog.Model, training: dict, common: float, recipe: str | os.PathLike | None = None
-) -> list[float]:
-    """The style weight of each style of the model as its training ended: that of its training, where the model says it,
-    else its own in the recipe, else the common one of the training; times the last stage's factor."""
+def style_weights(entries: Sequence[Style], training: dict, common: float) -> list[float]:
+    """The style weight of each style as its training ended: that of its training, where the model says it, else its own
+    in the recipe, else the common one of the training; times the last stage's factor."""
     known, factor = training.get("style_weights", {}), (training.get("stages") or [{}])[-1].get("style_factor", 1.0)
-    default = [common if style.weight is None else style.weight for style in styles_of(model, recipe)]
-    return [factor * known.get(style.name, weight) for style, weight in zip(model.styles, default, strict=True)]
+    return [factor * known.get(style.name, common if style.weight is None else style.weight) for style in entries]
 
 
-def styles_of(model: catalog.Model, recipe: str | os.PathLike | None = None) -> list[Style]:
-    """The recipe's entry for each style of the model. Raises RtstyleError for one it lacks."""
+def styles_of(model: catalog.Model, training: dict, recipe: str | os.PathLike | None = None) -> list[Style]:
+    """The recipe's entry for each style of the model; without a recipe, what the model says of its training, else the
+    packaged recipe of its body. Raises RtstyleError for a style that is in neither."""
+    files = training.get("pictures", {})
+    if recipe is None and all(style.name in files for style in model.styles):
+        return [Style(name=style.name, file=files[style.name]) for style in model.styles]
     path = recipe or Path(str(importlib.resources.files("rtstyle.export.recipes"))) / f"{model.body}.toml"
     if recipe is None and not Path(path).is_file():
         raise RtstyleError(f"no recipe is packaged for the body {model.body}: give the model's own with --recipe")

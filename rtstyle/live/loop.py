@@ -6,15 +6,13 @@ queued. The window shows the newest painted frame and never waits for the net.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
-import signal
 import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -607,17 +605,3 @@ class Live:
             self._say(str(error), 10)
         if recorder.path.exists():
             self._summary.files.append(str(recorder.path))
-
-
-@contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that recordings are finished. Main thread only."""
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

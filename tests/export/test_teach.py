@@ -1,8 +1,15 @@
 """A new style from a picture: a code against a frozen body, or the body too."""
 
+import contextlib
 import csv
 import json
+import os
 import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -120,6 +127,42 @@ def test_ctrl_c_keeps_what_was_learned_and_resume_goes_on(teach, tmp_path):
     assert from_bytes(out.read_bytes()) == from_bytes(whole.read_bytes())
     with pytest.raises(RtstyleError, match="made by another recipe"):
         teach(steps=6, resume=True, full=True)
+
+
+def test_the_model_knows_its_own_picture(teach, paintings_folder, photos_folder, vgg16_path):
+    """`evaluate mine.onnx` needs no recipe."""
+    from rtstyle.export.evaluate.evaluation import evaluate_model
+
+    out, _ = teach()
+    found = evaluate_model(out, photos_folder, paintings_folder, vgg=vgg16_path, size=64, limit=1)
+    assert [score.name for score in found.scores] == ["mine"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_keeps_what_a_job_in_the_background_learned(
+    toy_recipe_path, photos_folder, paintings_folder, fake_vgg, tmp_path, number
+):
+    arguments = ("--recipe", toy_recipe_path, "--content", photos_folder, "--pictures", paintings_folder)
+    arguments = (*arguments, "--vgg", fake_vgg, "--steps", "100000", "-o", tmp_path / "mine.onnx")
+    command = shlex.join(map(str, (sys.executable, "-m", "rtstyle", "train", *arguments)))
+    script = f"{command} 2> {shlex.quote(str(tmp_path / 'log'))} & echo $!; wait $!; echo $?"
+    shell = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True)  # `&` there ignores SIGINT
+    pid = int(shell.stdout.readline())
+    try:
+        end = time.monotonic() + 60
+        while not (tmp_path / "mine.run").exists() or "curves and previews" not in (tmp_path / "log").read_text():
+            assert time.monotonic() < end and shell.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+        time.sleep(1.0)  # some steps
+        os.kill(pid, number)
+        code = int(shell.communicate(timeout=60)[0])
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    log = (tmp_path / "log").read_text()
+    assert code == 130 and re.search(r"stopped at step \d+ of 100000: .*mine\.onnx is as far as it got", log), log
+    assert len(catalog.load(str(tmp_path / "mine.onnx")).styles) == 2
 
 
 def test_absolute_losses_are_not_balanced(toy_model):

@@ -28,11 +28,12 @@ from rtstyle.gallery import catalog
 from rtstyle.live import loop as live_module
 from rtstyle.live import overlay
 from rtstyle.live.frame_rate import Pace
-from rtstyle.live.loop import Fade, Live, Recent, Settings, ended_by_sigterm, middle_and_most
+from rtstyle.live.loop import Fade, Live, Recent, Settings, middle_and_most
 from rtstyle.media.camera import Capture, PictureFolder
 from rtstyle.media.outputs import Recorder, VirtualCamera
 from rtstyle.paint import look
 from rtstyle.paint.painter import Painter
+from rtstyle.signals import ended_by_signals
 
 pytest_plugins = ["support.runtime_fixtures"]
 
@@ -1366,7 +1367,7 @@ def test_sigterm_ends_as_ctrl_c_does(session, tmp_path, from_outside):
 
     call = kill_later if from_outside else lambda: signal.raise_signal(signal.SIGTERM)
     s = session(record=Recorder(tmp_path / "out.mp4"), on_show=interrupting(call), window=False)
-    with ended_by_sigterm(), pytest.raises(Interrupted, match="is complete"):
+    with ended_by_signals(), pytest.raises(Interrupted, match="is complete"):
         s.live.run(seconds=20)
     assert signal.getsignal(signal.SIGTERM) is previous
     assert len(stamps(tmp_path / "out.mp4")) >= 4

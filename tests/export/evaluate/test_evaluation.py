@@ -316,10 +316,11 @@ def test_evaluation_with_a_clip_and_a_yardstick(run, make_body, toy_recipe_path,
 
 
 def test_style_weights_are_those_of_the_last_stage(toy_model, toy_recipe_path):
-    model, training = catalog.load(str(toy_model)), {"style_weights": {"waves": 2.5}}
-    assert evaluate.style_weights(model, training, 3.0, toy_recipe_path) == [2.5, 5.0]  # the training's, the recipe's
+    training = {"style_weights": {"waves": 2.5}}
+    entries = evaluate.styles_of(catalog.load(str(toy_model)), training, toy_recipe_path)
+    assert evaluate.style_weights(entries, training, 3.0) == [2.5, 5.0]  # the training's, the recipe's
     training["stages"] = [{"style_factor": 1.0}, {"style_factor": 4.0}]
-    assert evaluate.style_weights(model, training, 3.0, toy_recipe_path) == [10.0, 20.0]
+    assert evaluate.style_weights(entries, training, 3.0) == [10.0, 20.0]
 
 
 def test_json_goes_to_standard_output(run, capsys):
@@ -380,13 +381,22 @@ def test_a_style_that_the_recipe_lacks_is_refused(
 def test_a_body_without_a_packaged_recipe_is_refused(toy_model):
     model = dataclasses.replace(catalog.load(str(toy_model)), body="nobody")
     with pytest.raises(RtstyleError, match="no recipe is packaged for the body nobody"):
-        evaluate.artwork_files(model, "pictures")
+        evaluate.styles_of(model, {})
 
 
-def test_the_packaged_recipe_is_the_default(toy_model, tmp_path):
+def test_a_model_says_which_pictures_it_was_trained_on(toy_model):
+    """So that `evaluate mine.onnx` needs no recipe; one that is given counts more."""
+    model = catalog.load(str(toy_model))
+    training = {"pictures": {style.name: f"{style.name}-own.png" for style in model.styles}}
+    found = evaluate.styles_of(model, training)
+    assert [style.file for style in found] == [f"{style.name}-own.png" for style in model.styles]
+
+
+def test_the_packaged_recipe_is_the_default(toy_model):
     base = catalog.load(str(toy_model))
     model = dataclasses.replace(base, styles=tuple(styles("starry-night")))
-    assert [p.parent for p in evaluate.artwork_files(model, tmp_path)] == [tmp_path]
+    for training in ({}, {"pictures": {"another": "another.png"}}):
+        assert [style.file for style in evaluate.styles_of(model, training)] == ["vangogh_the_starry_night.jpg"]
 
 
 def test_a_missing_artwork_is_named(toy_model, photos_folder, tmp_path, toy_recipe_path):
