@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from rtstyle.errors import Interrupted, RtstyleError, UsageError
+from rtstyle.errors import INSTALL_TRAINING, Interrupted, RtstyleError, UsageError
 from rtstyle.signals import ended_by_signals
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -674,7 +674,7 @@ def needs_training(command: str, *more: str) -> None:
         name for name in ("torch", "onnx", "safetensors", "matplotlib", *more) if importlib.util.find_spec(name) is None
     ]
     if missing:
-        raise RtstyleError(f"rtstyle {command} needs {', '.join(missing)}: pip install 'rtstyle[train]'")
+        raise RtstyleError(f"rtstyle {command} needs {', '.join(missing)}: {INSTALL_TRAINING}")
 
 
 vgg_options = (

@@ -1,5 +1,7 @@
 """The one error that people meet: a sentence that says what is wrong and what to do."""
 
+INSTALL_TRAINING = "pip install '.[train]' in rtstyle's folder"  # the remedy where training's packages are missing
+
 
 class RtstyleError(Exception):
     """Raised for anything a user can put right: bad input, a missing file, a device that is not there.

@@ -203,7 +203,7 @@ def test_training_without_torch_is_one_sentence(without_torch, tmp_path, argumen
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith(f"rtstyle: rtstyle {arguments[0]} needs torch")
-    assert "pip install 'rtstyle[train]'" in done.stderr
+    assert "pip install '.[train]' in rtstyle's folder" in done.stderr
     assert not (tmp_path / "out.onnx").exists()
 
 

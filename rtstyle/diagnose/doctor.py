@@ -9,6 +9,8 @@ import sys
 import time
 from importlib import metadata
 
+from rtstyle.errors import INSTALL_TRAINING
+
 PACKAGES = ("numpy", "opencv-python", "av", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "onnx")
 
 
@@ -123,7 +125,7 @@ def _media(problems: list[str]) -> dict:
 
 def _training(problems: list[str]) -> dict:
     if importlib.util.find_spec("torch") is None:
-        return {"torch": "not installed (pip install 'rtstyle[train]')"}
+        return {"torch": f"not installed ({INSTALL_TRAINING})"}
     found = {"torch": "installed"}
     for variable in ("RTSTYLE_VGG16", "RTSTYLE_VGG19"):
         path = os.environ.get(variable)

@@ -304,4 +304,4 @@ def _by_name(name: str, among) -> Style:
     names = [style.name for style in among]
     near = difflib.get_close_matches(name.lower(), names, 3, 0.5) or [n for n in names if name.lower() in n]
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
-    raise UsageError(f"unknown style {name!r}: {hint}")
+    raise UsageError(f"unknown style {name!r}: {hint} (rtstyle styles lists them)")

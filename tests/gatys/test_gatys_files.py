@@ -138,7 +138,7 @@ def test_without_the_training_packages_one_sentence_says_so(call, photo, paintin
     monkeypatch.setattr(builtins, "__import__", no_torch)
     code, out, err = call("gatys", photo, painting, tmp_path / "out.png")
     assert (code, out) == (1, "")
-    assert err.strip() == "rtstyle: rtstyle gatys needs torch: pip install 'rtstyle[train]'"
+    assert err.strip() == "rtstyle: rtstyle gatys needs torch: pip install '.[train]' in rtstyle's folder"
 
 
 def test_what_people_see(small, photo, painting, tmp_path):

@@ -592,4 +592,4 @@ def test_without_the_training_packages_one_sentence_says_so(call, painting, monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name in gone else real(name, *more))
     code, out, err = call("lab", "ratio", painting)
     assert (code, out) == (1, "")
-    assert err.strip() == "rtstyle: rtstyle lab needs torch, jinja2: pip install 'rtstyle[train]'"
+    assert err.strip() == "rtstyle: rtstyle lab needs torch, jinja2: pip install '.[train]' in rtstyle's folder"
