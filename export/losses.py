@@ -4,6 +4,8 @@ For a painting y of a content photograph c in style s, with VGG features F_l and
 every term relative to its target so that layers and paintings count alike):
 
     total = w_c  * content:   mean_l ||F_l(y) - F_l(c)||^2 / ||F_l(c)||^2
+          + w_u  * structure: what was alike in c stays alike in y: mean difference of the cosines between places of
+                              relu4_2, at half size (STROTSS, Kolkin et al. 2019, eq. 2)
           + w_s  * style:     mean_l ||G_l(y) - G_l(s)||^2 / (||G_l(y)|| ||G_l(s)||), over layers and scales
                               (`perceptual.symmetric_style_loss`: what cannot be matched is not made pale)
           + w_s * w_r * repeat: the same for correlations at a distance, which punish wallpaper (Berger and Memisevic
@@ -35,6 +37,8 @@ from rtstyle.export.data import warp
 from rtstyle.export.recipe import Loss
 from rtstyle.perceptual import vgg as perceptual
 
+STRUCTURE_LAYER, STRUCTURE_SCALE = "relu4_2", 2
+STRUCTURE = f"{STRUCTURE_LAYER} / {STRUCTURE_SCALE}"
 OXFORD_UNIT = 255 * 0.226  # grey levels in the standard deviation that torchvision's inputs are divided by
 PALETTE = "palette"  # among the targets: what is no matrix
 
@@ -80,6 +84,14 @@ class Comparison:
         repeat = (self.loss.repeat_layer,) if self.loss.repeat_shifts else ()
         return list(dict.fromkeys((*self.loss.style_layers, *repeat)))
 
+    def features(self, pictures: torch.Tensor, layers: Sequence[str]) -> Features:
+        """Features of pictures [N, 3, H, W]; and under STRUCTURE what `structure` compares, if it counts."""
+        found = self.vgg(pictures, layers)
+        if self.loss.structure_weight:
+            small = self.vgg(F.avg_pool2d(pictures, STRUCTURE_SCALE), (STRUCTURE_LAYER,))
+            found[STRUCTURE] = small[STRUCTURE_LAYER]
+        return found
+
     def matrices(self, pictures: torch.Tensor, features: Features) -> Targets:
         """What describes the style of pictures [N, 3, H, W], whose features at full scale are at hand: matrices
         {name: [N, C, C]} for every layer and scale, and correlations at a distance."""
@@ -114,6 +126,18 @@ class Comparison:
 def content(compare: Comparison, batch: Batch) -> torch.Tensor:
     layers = compare.loss.content_layers
     return compare.mean_or_sum([compare.content(batch.features[k], batch.photo_features[k]) for k in layers])
+
+
+def structure(compare: Comparison, batch: Batch) -> torch.Tensor:
+    painted, photo = (cosines(features[STRUCTURE]) for features in (batch.features, batch.photo_features))
+    return (painted - photo).abs().mean(dim=(1, 2)) / photo.abs().mean(dim=(1, 2)).clamp_min(1e-6)
+
+
+def cosines(features: torch.Tensor) -> torch.Tensor:
+    """Cosines of the features [N, C, H, W] at any two places, less their mean over the places: [N, H W, H W]."""
+    places = features.float().flatten(2)
+    places = F.normalize(places - places.mean(2, keepdim=True), dim=1)
+    return places.transpose(1, 2) @ places
 
 
 def style(compare: Comparison, batch: Batch) -> torch.Tensor:
@@ -179,6 +203,7 @@ def _repeat_weight(loss: Loss, style_weights: torch.Tensor) -> Weight:
 
 TERMS = (
     Term("content", lambda loss, style_weights: loss.content_weight, content),
+    Term("structure", lambda loss, style_weights: loss.structure_weight, structure),
     Term("style", lambda loss, style_weights: style_weights, style),
     Term("repeat", _repeat_weight, repeat),
     Term("palette", lambda loss, style_weights: loss.palette_weight, palette),

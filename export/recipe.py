@@ -46,6 +46,7 @@ class Loss:
     style_layers: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3")
     style_scales: tuple[int, ...] = (1,)
     content_weight: float = 1.0
+    structure_weight: float = 0.0
     style_weight: float = 8.0
     balance: float = 0.0  # above 0: a style that gives no weight has this, divided by the photographs' distance from it
     repeat_layer: str = "relu3_3"

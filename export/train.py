@@ -269,8 +269,8 @@ class Trainer:
         peaks: list[torch.Tensor] | None = [] if loss.peak_weight else None
         painted = self.paint(photos, styles, peaks, offsets)
         with torch.no_grad():
-            photo_features = self.vgg(photos, loss.content_layers)
-        features = self.vgg(painted, dict.fromkeys((*loss.content_layers, *compare.style_layers)))
+            photo_features = compare.features(photos, loss.content_layers)
+        features = compare.features(painted, list(dict.fromkeys((*loss.content_layers, *compare.style_layers))))
         moved = None
         if motion is not None:
             grid, change = motion

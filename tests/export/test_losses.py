@@ -23,6 +23,7 @@ LOSS = Loss(
     style_layers=LAYERS,
     style_scales=(1, 2),
     content_weight=1.3,
+    structure_weight=2.0,
     repeat_layer="relu2_2",
     repeat_shifts=(2,),
     repeat_weight=0.7,
@@ -61,8 +62,8 @@ def batch(vgg):
         photos=photos,
         painted=painted,
         styles=STYLES,
-        photo_features=vgg(photos, ("relu2_2",)),
-        features=features,
+        photo_features=vgg(photos, ("relu2_2",)) | {losses.STRUCTURE: torch.rand(3, 5, 3, 3)},
+        features=features | {losses.STRUCTURE: torch.rand(3, 5, 3, 3)},
         matrices=compare.matrices(painted, features),
         targets=targets,
         style_weights=WEIGHTS,
@@ -77,6 +78,7 @@ def test_total_is_the_sum_of_all_terms_by_their_weights(vgg, batch):
         "content": 1.3,
         "style": WEIGHTS,
         "repeat": 0.7 * WEIGHTS,
+        "structure": 2.0,
         "palette": 11.0,
         "temporal": 13.0,
         "peak": 17.0,
@@ -178,6 +180,34 @@ def test_repeat_looks_at_its_own_layer(vgg):
     assert set(found) == {"relu1_2 / 1", "repeat 2 0", "repeat 0 2"} and found["repeat 2 0"].shape == (1, 128, 128)
     without = losses.Comparison(dataclasses.replace(loss, repeat_shifts=()), vgg)
     assert without.style_layers == ["relu1_2"]
+
+
+def test_structure_is_what_is_alike_and_not_what_it_looks_like():
+    """STROTSS: every feature may change, as long as the cosines between places stay."""
+    places = torch.randn(1, 16, 4, 5, generator=torch.Generator().manual_seed(1))
+    turn = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(2)))[0]
+    turned = 3 * torch.einsum("dc,nchw->ndhw", turn, places) + 7
+    shuffled = places.flatten(2)[..., torch.randperm(20)].view_as(places)
+    torch.testing.assert_close(losses.cosines(turned), losses.cosines(places), rtol=1e-3, atol=1e-4)
+    assert (losses.cosines(shuffled) - losses.cosines(places)).abs().mean() > 0.1
+    by_hand = places.flatten(2)[0] - places.flatten(2)[0].mean(1, keepdim=True)
+    one, other = by_hand[:, 3], by_hand[:, 11]
+    torch.testing.assert_close(losses.cosines(places)[0, 3, 11], one @ other / (one.norm() * other.norm()))
+
+
+def test_structure_compares_photograph_and_painting_at_half_size(vgg16_path):
+    deep = perceptual.VGG("vgg16", vgg16_path)
+    compare = losses.Comparison(LOSS, deep)
+    photos, painted = pictures(3, 1, 64), pictures(3, 2, 64)
+    features = {name: compare.features(x, ("relu2_2",)) for name, x in (("photo", photos), ("painted", painted))}
+    assert features["photo"][losses.STRUCTURE].shape == (3, 512, 4, 4)
+    plain = dataclasses.replace(LOSS, structure_weight=0.0)
+    assert set(losses.Comparison(plain, deep).features(photos, ("relu2_2",))) == {"relu2_2"}
+    fields = dict(photos=photos, painted=painted, styles=STYLES, matrices={}, targets={}, style_weights=WEIGHTS)
+    batch = losses.Batch(photo_features=features["photo"], features=features["painted"], **fields)
+    assert (losses.structure(compare, batch) > 0.1).all()
+    same = losses.Batch(photo_features=features["photo"], features=features["photo"], **fields)
+    assert losses.structure(compare, same).abs().max() < 1e-6
 
 
 def test_peaks_are_added_up(vgg, batch):

@@ -75,7 +75,7 @@ def test_objective_has_the_scales_of_the_training(objective, vgg):
 
 
 def test_terms_that_are_left_out_are_named():
-    assert set(lbfgs_reference.LEFT_OUT) == {"repeat", "palette", "temporal", "peak", "tv", "range"}
+    assert set(lbfgs_reference.LEFT_OUT) == {"structure", "repeat", "palette", "temporal", "peak", "tv", "range"}
 
 
 def test_pictures_are_clamped(objective):
