@@ -135,16 +135,16 @@ LINE_SECONDS = 30.0  # between lines of progress where there is no terminal
 def progress_lines(what: str, unit: str, clock: Callable[[], float] = time.monotonic) -> Callable[..., None]:
     """Progress for a log: update(done, total=None, note="") says a line every LINE_SECONDS, and one for the last."""
     started = clock()
-    last = started
+    last, ended = started, False
 
     def update(done: int, total: int | None = None, note: str = "") -> None:
-        nonlocal last
+        nonlocal last, ended
         now = clock()
-        if now - last < LINE_SECONDS and (done != total or last == started):
+        if (now - last < LINE_SECONDS and done != total) or (ended and done == total):
             return
-        last = now
+        last, ended = now, done == total
         left = f", {(now - started) * (total - done) / done:.0f} s left" if total and 0 < done < total else ""
-        say(f"{what}: {done}{f' of {total}' if total else ''} {unit}{f', {note}' if note else ''}{left}")
+        say(f"{what}: {done}{f'/{total}' if total else ''} {unit}{f', {note}' if note else ''}{left}")
 
     return update
 

@@ -515,14 +515,16 @@ def test_demo_with_a_camera_that_is_taken_paints_the_clip(call, screen, monkeypa
 
 def test_progress_in_a_log_is_a_line_now_and_then(capsys):
     now = 0.0
+    progress_lines("gatys", "steps")(4, 4)  # however short
+    assert capsys.readouterr().err == "gatys: 4/4 steps\n"
     update = progress_lines("training", "steps", clock=lambda: now)
     for step in range(1, 101):
         now = float(step)
         update(step, 100, "total 3.2")
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "training: 30 of 100 steps, total 3.2, 70 s left",
-        "training: 60 of 100 steps, total 3.2, 40 s left",
-        "training: 90 of 100 steps, total 3.2, 10 s left",
-        "training: 100 of 100 steps, total 3.2",
+        "training: 30/100 steps, total 3.2, 70 s left",
+        "training: 60/100 steps, total 3.2, 40 s left",
+        "training: 90/100 steps, total 3.2, 10 s left",
+        "training: 100/100 steps, total 3.2",
     ]
