@@ -129,15 +129,10 @@ def content(compare: Comparison, batch: Batch) -> torch.Tensor:
 
 
 def structure(compare: Comparison, batch: Batch) -> torch.Tensor:
-    painted, photo = (cosines(features[STRUCTURE]) for features in (batch.features, batch.photo_features))
+    painted, photo = (
+        perceptual.self_similarity(features[STRUCTURE]) for features in (batch.features, batch.photo_features)
+    )
     return (painted - photo).abs().mean(dim=(1, 2)) / photo.abs().mean(dim=(1, 2)).clamp_min(1e-6)
-
-
-def cosines(features: torch.Tensor) -> torch.Tensor:
-    """Cosines of the features [N, C, H, W] at any two places, less their mean over the places: [N, H W, H W]."""
-    places = features.float().flatten(2)
-    places = F.normalize(places - places.mean(2, keepdim=True), dim=1)
-    return places.transpose(1, 2) @ places
 
 
 def style(compare: Comparison, batch: Batch) -> torch.Tensor:

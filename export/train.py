@@ -270,7 +270,7 @@ class Trainer:
         painted = self.paint(photos, styles, peaks, offsets)
         with torch.no_grad():
             photo_features = compare.features(photos, loss.content_layers)
-        features = compare.features(painted, list(dict.fromkeys((*loss.content_layers, *compare.style_layers))))
+        features = compare.features(painted, (*loss.content_layers, *compare.style_layers))
         moved = None
         if motion is not None:
             grid, change = motion

@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from rtstyle.errors import RtstyleError
 from rtstyle.export.data import synthetic_motion
 from rtstyle.media.reader import VideoReader
+from rtstyle.perceptual import vgg as perceptual
 
 WARP_NOISE = 2.5  # sensor noise, grey levels, in the second look of the synthetic motion
 FLICKER_NOISE = 3.0  # the same for a camera that stands still
@@ -92,9 +93,7 @@ def self_similarity(features: torch.Tensor) -> torch.Tensor:
     After STROTSS (Kolkin et al. 2019, eq. 2): a painting may change all features, as long as what was alike stays alike
     and what was different stays different. The mean product of two such rows is their correlation.
     """
-    places = F.adaptive_avg_pool2d(features.float(), SIMILARITY_GRID).flatten(2)
-    places = F.normalize(places - places.mean(2, keepdim=True), dim=1)
-    cosines = places.transpose(1, 2) @ places
+    cosines = perceptual.self_similarity(F.adaptive_avg_pool2d(features.float(), SIMILARITY_GRID))
     rows, columns = torch.triu_indices(*cosines.shape[1:], offset=1)
     pairs = cosines[:, rows, columns]
     return (pairs - pairs.mean(1, keepdim=True)) / pairs.std(1, keepdim=True).clamp_min(1e-12)

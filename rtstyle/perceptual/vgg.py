@@ -264,6 +264,14 @@ def _wide(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def self_similarity(features: torch.Tensor) -> torch.Tensor:
+    """What goes with what: cosines of features [N, C, H, W] at any two places, less their mean over the places:
+    [N, H W, H W]. After STROTSS (Kolkin, Salavon and Shakhnarovich 2019, eq. 2)."""
+    places = features.float().flatten(2)
+    places = F.normalize(places - places.mean(2, keepdim=True), dim=1)
+    return places.transpose(1, 2) @ places
+
+
 def content_loss(features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Johnson's feature reconstruction loss (eq. 2), 1/(C H W) ||F - P||^2, one value a sample [N]."""
     return squared_norm(_wide(features) - _wide(target), (1, 2, 3)) / target[0].numel()

@@ -188,11 +188,13 @@ def test_structure_is_what_is_alike_and_not_what_it_looks_like():
     turn = torch.linalg.qr(torch.randn(16, 16, generator=torch.Generator().manual_seed(2)))[0]
     turned = 3 * torch.einsum("dc,nchw->ndhw", turn, places) + 7
     shuffled = places.flatten(2)[..., torch.randperm(20)].view_as(places)
-    torch.testing.assert_close(losses.cosines(turned), losses.cosines(places), rtol=1e-3, atol=1e-4)
-    assert (losses.cosines(shuffled) - losses.cosines(places)).abs().mean() > 0.1
+    torch.testing.assert_close(
+        perceptual.self_similarity(turned), perceptual.self_similarity(places), rtol=1e-3, atol=1e-4
+    )
+    assert (perceptual.self_similarity(shuffled) - perceptual.self_similarity(places)).abs().mean() > 0.1
     by_hand = places.flatten(2)[0] - places.flatten(2)[0].mean(1, keepdim=True)
     one, other = by_hand[:, 3], by_hand[:, 11]
-    torch.testing.assert_close(losses.cosines(places)[0, 3, 11], one @ other / (one.norm() * other.norm()))
+    torch.testing.assert_close(perceptual.self_similarity(places)[0, 3, 11], one @ other / (one.norm() * other.norm()))
 
 
 def test_structure_compares_photograph_and_painting_at_half_size(vgg16_path):

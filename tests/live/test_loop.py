@@ -5,10 +5,10 @@ what it is shown; time, threads, recordings and sources are real.
 """
 
 import dataclasses
+import functools
 import itertools
 import json
 import os
-import queue
 import signal
 import sys
 import threading
@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.media_files import picture, psnr, rgb_frames, stamps
+from support.sources import Hand
 
 from rtstyle import RtstyleError, Stylizer
 from rtstyle.errors import Interrupted
@@ -117,30 +118,7 @@ class Ticking:
         self.closed += 1
 
 
-class Hand:
-    """A source whose frames and errors a test gives by hand; None ends it."""
-
-    returns = False
-
-    def __init__(self, *items):
-        self._items, self.closed = queue.Queue(), 0
-        self.give(*items)
-
-    def give(self, *items):
-        for item in items:
-            self._items.put(item)
-
-    def read(self):
-        item = self._items.get()
-        if isinstance(item, Exception):
-            raise item
-        return item
-
-    def wake(self):
-        self._items.put(None)
-
-    def close(self):
-        self.closed += 1
+hand = functools.partial(Hand, returns=False)  # None ends it
 
 
 class FakeWindow:
@@ -294,7 +272,7 @@ def texts(monkeypatch):
 
 def test_the_window_shows_the_painted_frame(session):
     photograph = picture(0, 24, 32)
-    s = session(Hand(photograph), settings=Settings(show_display=False)).start()
+    s = session(hand(photograph), settings=Settings(show_display=False)).start()
     s.wait(lambda: s.shown)
     s.end()
     painted = s.shown[0]
@@ -307,7 +285,7 @@ def test_the_window_shows_the_painted_frame(session):
 
 def test_a_real_net_paints_what_the_camera_gives(session, stylizer):
     photograph = picture(0, 48, 64)
-    s = session(Hand(photograph), painter=Painter(stylizer), window=False).start()
+    s = session(hand(photograph), painter=Painter(stylizer), window=False).start()
     s.wait(lambda: s.shown)
     summary = s.end()
     assert (s.shown[0].picture == stylizer(photograph)).all()
@@ -335,7 +313,7 @@ def test_every_captured_frame_is_painted_or_counted_as_dropped(session):
 
 
 def test_a_fast_painter_drops_nothing_and_paints_nothing_twice(session):
-    s = session(Hand(), window=False).start()
+    s = session(hand(), window=False).start()
     for i in range(15):
         s.source.give(grey(i))
         s.wait(lambda i=i: len(s.painted) == i + 1)
@@ -357,7 +335,7 @@ def test_the_window_does_not_wait_for_the_net(session):
 
 
 def test_the_window_is_drawn_before_the_first_picture(session, texts):
-    s = session(Hand()).start()
+    s = session(hand()).start()
     s.wait(lambda: s.window.shows > 0)
     s.press("n", "p", "s", "i", "h", "m")
     s.end()
@@ -366,7 +344,7 @@ def test_the_window_is_drawn_before_the_first_picture(session, texts):
 
 
 def test_a_source_that_changes_size_goes_on(session):
-    source = Hand(grey(10))
+    source = hand(grey(10))
     s = session(source).start()
     s.wait(lambda: s.numbers == [1])
     source.give(grey(20, 48, 40))
@@ -479,7 +457,7 @@ def test_the_steadied_past_is_let_go_while_the_style_changes(session):
 @pytest.fixture
 def still(session):
     """A session that does not run, for the effect of keys alone."""
-    return session(Hand())
+    return session(hand())
 
 
 def chosen(s):
@@ -514,7 +492,7 @@ def test_keys_choose_the_style(still, keys, expected):
 def test_zero_is_the_tenth_style(session, monkeypatch):
     tenth = dataclasses.replace(fake_model().styles[2], name="tenth")
     monkeypatch.setattr(catalog, "mixable", lambda model: [*model.styles] * 3 + [tenth])
-    s = session(Hand())
+    s = session(hand())
     s.live.press("0")
     assert chosen(s)[0] == "tenth"
 
@@ -523,7 +501,7 @@ def test_zero_is_the_tenth_style(session, monkeypatch):
 def test_from_a_mix_of_the_command_line_keys_lead_into_the_gallery(session, key, expected):
     net = Net()
     net.style, net.code = "reed:0.5,slate:0.5", (CODES[0] + CODES[2]) / 2
-    s = session(Hand(), net=net)
+    s = session(hand(), net=net)
     s.live.press(key)
     assert chosen(s)[0].startswith(NAMES[expected])
 
@@ -561,7 +539,7 @@ def test_keys_that_switch_something(still, key, get, values):
 
 
 def test_full_screen_without_a_window_is_nothing(session):
-    session(Hand(), window=False).live.press("f")
+    session(hand(), window=False).live.press("f")
 
 
 @pytest.mark.parametrize("key", ["y", "Z", "@", "ä", "\t", "\r"])
@@ -721,7 +699,7 @@ def test_delays_of_a_frozen_picture_do_not_count(session):
 
 def test_mirror(session):
     photograph = picture(0, 24, 32)
-    s = session(Hand(photograph), settings=Settings(mirror=True)).start()
+    s = session(hand(photograph), settings=Settings(mirror=True)).start()
     s.wait(lambda: s.shown)
     s.end()
     assert (s.shown[0].frame == photograph[:, ::-1]).all()
@@ -730,7 +708,7 @@ def test_mirror(session):
 
 def test_a_key_is_seen_at_once_though_no_frame_comes(session):
     photograph = picture(0, 24, 32)
-    s = session(Hand(photograph), settings=Settings(show_display=False)).start()
+    s = session(hand(photograph), settings=Settings(show_display=False)).start()
     s.wait(lambda: s.shown)
     s.press("m")
     s.wait(lambda: (s.shown[-1].frame == photograph[:, ::-1]).all())
@@ -743,7 +721,7 @@ def test_a_key_is_seen_at_once_though_no_frame_comes(session):
 def test_before_and_after_follow_the_mouse(session):
     photograph = picture(0, 24, 32)
     sink = Sink()
-    s = session(Hand(photograph), virtual_camera=sink, settings=Settings(show_display=False)).start()
+    s = session(hand(photograph), virtual_camera=sink, settings=Settings(show_display=False)).start()
     s.wait(lambda: s.shown)
     s.window.dragged = 0.9
     s.wait(lambda: s.window.dragged is None)
@@ -854,7 +832,7 @@ def test_the_working_height_follows_the_time_that_painting_takes(session, texts)
 
 def test_the_height_is_limited_by_the_source_and_the_strokes(session, pace):
     for height, start, limit in [(100, 100, 100), (200, 160, 200), (480, 160, 240)]:
-        s = session(Hand(grey(9, height, 32)), target_fps=30).start()
+        s = session(hand(grey(9, height, 32)), target_fps=30).start()
         s.wait(lambda s=s: s.shown)
         s.end()
         assert (pace.made[-1].height, pace.made[-1].limit) == (start, limit)
@@ -864,7 +842,7 @@ def test_the_height_is_limited_by_the_source_and_the_strokes(session, pace):
 def test_the_budget_is_the_wanted_rate_but_not_above_the_sources(session, pace, monkeypatch):
     for rate, wanted in [(None, 1 / 30), (60.0, 1 / 30), (20.0, 0.97 / 20)]:
         monkeypatch.setattr(Capture, "rate", rate)
-        s = session(Hand(grey(9)), target_fps=30, net=Net(pause=0.01)).start()
+        s = session(hand(grey(9)), target_fps=30, net=Net(pause=0.01)).start()
         s.wait(lambda: pace.made and pace.made[-1].asked)
         s.end()
         seconds, budget = pace.made[-1].asked[0]
@@ -886,7 +864,7 @@ def test_a_new_height_is_taken_and_told(session, pace, texts):
 
 
 def test_a_new_size_of_the_source_starts_the_choice_afresh(session, pace):
-    source = Hand(grey(1, 100, 32))
+    source = hand(grey(1, 100, 32))
     s = session(source, target_fps=30).start()
     s.wait(lambda: len(s.shown) == 1)
     source.give(grey(2, 200, 64))
@@ -931,7 +909,7 @@ def test_w_without_a_wanted_rate_says_so(session, texts):
 
 @pytest.mark.parametrize("key", ["+", "-"])
 def test_height_keys_before_the_first_picture_are_no_harm(session, key):
-    source = Hand()
+    source = hand()
     s = session(source, target_fps=30).start()
     s.press(key)
     source.give(grey(1))
@@ -953,7 +931,7 @@ def fixed_name(monkeypatch):
 def test_snapshots_are_what_is_seen_and_never_overwrite(session, tmp_path, fixed_name):
     (tmp_path / f"{fixed_name}.png").write_bytes(b"the only copy")
     photograph = picture(0, 24, 32)
-    s = session(Hand(photograph)).start()
+    s = session(hand(photograph)).start()
     s.wait(lambda: s.shown)
     s.press("s", "v", "s", "s")
     summary = s.end()
@@ -1132,7 +1110,7 @@ def test_window_recording_and_virtual_camera_together(session, tmp_path, monkeyp
     monkeypatch.setattr(pyvirtualcam.camera, "BACKENDS", {"test": driver})
     frames = [picture(10 * i, 24, 32) for i in range(4)]
     s = session(
-        Hand(),
+        hand(),
         record=Recorder(tmp_path / "out.mp4"),
         virtual_camera=VirtualCamera(),
         settings=Settings(show_display=False, mirror=True),
@@ -1172,7 +1150,7 @@ def test_a_slow_folder_still_animates_a_change_of_style(session, tmp_path):
 
 
 def test_the_end_of_a_fade_is_painted_though_no_frame_comes(session):
-    s = session(Hand(grey(1)), net=Net(pause=0.12)).start()
+    s = session(hand(grey(1)), net=Net(pause=0.12)).start()
     s.wait(lambda: s.shown)
     s.press("2")
     s.wait(lambda: s.net.codes[-1][1] == 1, seconds=3)
@@ -1181,7 +1159,7 @@ def test_the_end_of_a_fade_is_painted_though_no_frame_comes(session):
 
 def test_styles_take_turns_over_a_picture_that_stays(session, monkeypatch):
     monkeypatch.setattr(live_module, "CYCLE_FADE_SECONDS", 0.3)
-    s = session(Hand(grey(1))).start()
+    s = session(hand(grey(1))).start()
     s.wait(lambda: s.shown)
     s.live._next_change = time.monotonic() + 0.1
     s.settings.cycle = True
@@ -1192,7 +1170,7 @@ def test_styles_take_turns_over_a_picture_that_stays(session, monkeypatch):
 
 def test_the_line_between_before_and_after_moves_over_a_picture_that_stays(session):
     sink = Sink()
-    s = session(Hand(grey(1)), virtual_camera=sink, settings=Settings(split=0.5)).start()
+    s = session(hand(grey(1)), virtual_camera=sink, settings=Settings(split=0.5)).start()
     s.wait(lambda: sink.frames)
     s.window.dragged = 0.25
     wanted = look.split_view(grey(1), 255 - grey(1), 0.25)
@@ -1202,7 +1180,7 @@ def test_the_line_between_before_and_after_moves_over_a_picture_that_stays(sessi
 
 def test_freezing_between_two_looks_does_not_end_the_loop(session):
     """It is frozen just after somebody has seen a new frame."""
-    s = session(Hand(grey(1))).start()
+    s = session(hand(grey(1))).start()
     s.wait(lambda: s.shown)
 
     class Frozen(Settings):
@@ -1241,7 +1219,7 @@ def test_seconds_end_the_loop(session):
 
 
 def test_seconds_end_the_loop_though_nothing_comes(session):
-    summary = session(Hand()).start(seconds=0.2).join()
+    summary = session(hand()).start(seconds=0.2).join()
     assert (summary.captured, summary.painted, summary.shown, summary.dropped) == (0, 0, 0, 0)
     assert summary.delay_ms is summary.delay_95_ms is summary.work_height is None
 
@@ -1306,7 +1284,7 @@ def test_an_error_of_the_net_is_raised_when_all_is_closed(session, tmp_path, win
 
 def test_an_error_of_the_source_is_raised_when_all_is_closed(session, tmp_path):
     sink = Sink()
-    s = session(Hand(grey(1)), record=Recorder(tmp_path / "out.mp4"), virtual_camera=sink).start()
+    s = session(hand(grey(1)), record=Recorder(tmp_path / "out.mp4"), virtual_camera=sink).start()
     s.wait(lambda: s.shown)
     s.source.give(OSError("the cable is out"))
     with pytest.raises(RtstyleError, match=r"reading the source failed \(OSError: the cable is out\)"):

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import queue
 import sys
 import threading
 import time
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.media_files import damage_video_packets, make_clip, picture, psnr, rgb_frames
+from support.sources import Hand
 
 from rtstyle import RtstyleError
 from rtstyle.media import camera
@@ -459,31 +459,6 @@ def test_wake_interrupts_the_wait_for_the_next_picture(tmp_path):
 
 
 # -- the newest frame
-
-
-class Hand:
-    """A source whose frames, losses (None) and errors a test gives by hand."""
-
-    def __init__(self, *items, returns=True):
-        self.returns, self.closed = returns, 0
-        self._items = queue.Queue()
-        self.give(*items)
-
-    def give(self, *items):
-        for item in items:
-            self._items.put(item)
-
-    def read(self):
-        item = self._items.get()
-        if isinstance(item, Exception):
-            raise item
-        return item
-
-    def wake(self):
-        self._items.put(None)
-
-    def close(self):
-        self.closed += 1
 
 
 class Opener:
