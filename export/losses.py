@@ -38,7 +38,6 @@ from rtstyle.export.recipe import Loss
 from rtstyle.perceptual import vgg as perceptual
 
 STRUCTURE_LAYER, STRUCTURE_SCALE = "relu4_2", 2
-STRUCTURE = f"{STRUCTURE_LAYER} / {STRUCTURE_SCALE}"
 OXFORD_UNIT = 255 * 0.226  # grey levels in the standard deviation that torchvision's inputs are divided by
 PALETTE = "palette"  # among the targets: what is no matrix
 
@@ -72,6 +71,11 @@ class Batch:
     moved: Moved | None = None
 
 
+def at(layer: str, scale: int = 1) -> str:
+    """The name of a layer's features of pictures that are shrunk by `scale`."""
+    return f"{layer} / {scale}"
+
+
 class Comparison:
     """What of the settings the terms need to compare features and Gram matrices."""
 
@@ -79,33 +83,38 @@ class Comparison:
         self.loss, self.vgg = loss, vgg
         self.unit = OXFORD_UNIT if vgg.convention == "oxford" else 1.0
 
-    @property
-    def style_layers(self) -> list[str]:
-        repeat = (self.loss.repeat_layer,) if self.loss.repeat_shifts else ()
-        return list(dict.fromkeys((*self.loss.style_layers, *repeat)))
+    def layers(self, *, content: bool = True, style: bool = True) -> dict[int, list[str]]:
+        """The VGG layers that are compared, by the factor by which pictures are shrunk before; full size first."""
+        loss, found = self.loss, dict[int, list[str]]()
+        if content:
+            found[1] = [*loss.content_layers]
+        if style:
+            for scale in loss.style_scales:
+                found.setdefault(scale, []).extend(loss.style_layers)
+            if loss.repeat_shifts:
+                found.setdefault(1, []).append(loss.repeat_layer)
+        if content and loss.structure_weight:
+            found.setdefault(STRUCTURE_SCALE, []).append(STRUCTURE_LAYER)
+        return {scale: list(dict.fromkeys(found[scale])) for scale in sorted(found)}
 
-    def features(self, pictures: torch.Tensor, layers: Sequence[str]) -> Features:
-        """Features of pictures [N, 3, H, W]; and under STRUCTURE what `structure` compares, if it counts."""
-        found = self.vgg(pictures, layers)
-        if self.loss.structure_weight:
-            small = self.vgg(F.avg_pool2d(pictures, STRUCTURE_SCALE), (STRUCTURE_LAYER,))
-            found[STRUCTURE] = small[STRUCTURE_LAYER]
+    def features(self, pictures: torch.Tensor, *, content: bool = True, style: bool = True) -> Features:
+        """Features of pictures [N, 3, H, W], {`at(layer, scale)`: [N, C, h, w]}: what `content` and `structure` compare
+        with the photograph, and what `matrices` are made of."""
+        found = {}
+        for scale, layers in self.layers(content=content, style=style).items():
+            shrunk = F.avg_pool2d(pictures, scale) if scale > 1 else pictures
+            found |= {at(layer, scale): maps for layer, maps in self.vgg(shrunk, layers).items()}
         return found
 
-    def matrices(self, pictures: torch.Tensor, features: Features) -> Targets:
-        """What describes the style of pictures [N, 3, H, W], whose features at full scale are at hand: matrices
-        {name: [N, C, C]} for every layer and scale, and correlations at a distance."""
-        found = {}
-        for scale in self.loss.style_scales:
-            if scale > 1:
-                features = self.vgg(F.avg_pool2d(pictures, scale), self.loss.style_layers)
-            for layer in self.loss.style_layers:
-                found[f"{layer} / {scale}"] = perceptual.gram(features[layer])
-            if scale == 1:
-                for shift in self.loss.repeat_shifts:
-                    for dy, dx in ((shift, 0), (0, shift)):
-                        maps = features[self.loss.repeat_layer]
-                        found[f"repeat {dy} {dx}"] = perceptual.shifted_gram(maps, dy, dx)
+    def matrices(self, features: Features) -> Targets:
+        """What describes the style of pictures whose `features` are at hand: Gram matrices {name: [N, C, C]} of every
+        layer and scale, and correlations at a distance."""
+        loss = self.loss
+        names = [at(layer, scale) for scale in loss.style_scales for layer in loss.style_layers]
+        found = {name: perceptual.gram(features[name]) for name in names}
+        for shift in loss.repeat_shifts:
+            for dy, dx in ((shift, 0), (0, shift)):
+                found[f"repeat {dy} {dx}"] = perceptual.shifted_gram(features[at(loss.repeat_layer)], dy, dx)
         return found
 
     def content(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -124,14 +133,13 @@ class Comparison:
 
 
 def content(compare: Comparison, batch: Batch) -> torch.Tensor:
-    layers = compare.loss.content_layers
-    return compare.mean_or_sum([compare.content(batch.features[k], batch.photo_features[k]) for k in layers])
+    names = [at(layer) for layer in compare.loss.content_layers]
+    return compare.mean_or_sum([compare.content(batch.features[k], batch.photo_features[k]) for k in names])
 
 
 def structure(compare: Comparison, batch: Batch) -> torch.Tensor:
-    painted, photo = (
-        perceptual.self_similarity(features[STRUCTURE]) for features in (batch.features, batch.photo_features)
-    )
+    name = at(STRUCTURE_LAYER, STRUCTURE_SCALE)
+    painted, photo = (perceptual.self_similarity(x[name]) for x in (batch.features, batch.photo_features))
     return (painted - photo).abs().mean(dim=(1, 2)) / photo.abs().mean(dim=(1, 2)).clamp_min(1e-6)
 
 

@@ -195,7 +195,7 @@ class Trainer:
         """Mean over layers and scales of the relative Gram distance of pictures [N, 3, H, W] to every artwork of the
         run at the first stage's size: [N, S]."""
         targets = self.targets[self.recipe.stage[0].style_sizes]
-        found = self.compare.matrices(pictures, self.vgg(pictures, self.compare.style_layers))
+        found = self.compare.matrices(self.compare.features(pictures, content=False))
         return torch.stack(
             [perceptual.relative_style_loss(found[name][:, None], targets[name]) for name in losses.of_style(found)]
         ).mean(0)
@@ -208,8 +208,8 @@ class Trainer:
             rows: dict[str, list[torch.Tensor]] = {}
             for file in self.style_files:
                 picture = read_picture(file, size).float()[None].to(self.device)
-                features = self.vgg(picture, self.compare.style_layers)
-                for name, matrix in self.compare.matrices(picture, features).items():
+                features = self.compare.features(picture, content=False)
+                for name, matrix in self.compare.matrices(features).items():
                     rows.setdefault(name, []).append(matrix[0])
                 rows.setdefault(losses.PALETTE, []).append(perceptual.palette(picture)[0])
             found[size] = {name: torch.stack(matrices) for name, matrices in rows.items()}
@@ -269,8 +269,8 @@ class Trainer:
         peaks: list[torch.Tensor] | None = [] if loss.peak_weight else None
         painted = self.paint(photos, styles, peaks, offsets)
         with torch.no_grad():
-            photo_features = compare.features(photos, loss.content_layers)
-        features = compare.features(painted, (*loss.content_layers, *compare.style_layers))
+            photo_features = compare.features(photos, style=False)
+        features = compare.features(painted)
         moved = None
         if motion is not None:
             grid, change = motion
@@ -282,7 +282,7 @@ class Trainer:
             styles,
             photo_features,
             features,
-            compare.matrices(painted, features),
+            compare.matrices(features),
             targets,
             style_factor * self.style_weights[styles],
             peaks or (),

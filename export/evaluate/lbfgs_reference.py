@@ -75,19 +75,19 @@ class Objective:
         self.style = torch.zeros(1, dtype=torch.long, device=photo.device)
         self.style_weight = torch.full((1,), style_weight, device=photo.device)
         with torch.no_grad():
-            self.photo_features = vgg(photo, loss.content_layers)
+            self.photo_features = self.compare.features(photo, style=False)
 
     def __call__(self, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(total, content, style), scalars with gradients, of a picture [1, 3, H, W]; clamped to 0..255 first."""
         picture, loss = picture.clamp(0, 255), self.compare.loss
-        features = self.compare.vgg(picture, dict.fromkeys((*loss.content_layers, *loss.style_layers)))
+        features = self.compare.features(picture)
         batch = losses.Batch(
             photos=self.photo,
             painted=picture,
             styles=self.style,
             photo_features=self.photo_features,
             features=features,
-            matrices=self.compare.matrices(picture, features),
+            matrices=self.compare.matrices(features),
             targets=self.targets,
             style_weights=self.style_weight,
         )
@@ -153,8 +153,8 @@ def measure(
     with full_precision():
         for s, (weight, artwork, paint) in enumerate(zip(style_weights, artworks, painters, strict=True)):
             with torch.no_grad():
-                picture = as_picture(artwork, device)
-                targets = losses.Comparison(loss, vgg).matrices(picture, vgg(picture, loss.style_layers))
+                compare = losses.Comparison(loss, vgg)
+                targets = compare.matrices(compare.features(as_picture(artwork, device), content=False))
             rows = []
             for p, frame in enumerate(photos):
                 photo = as_picture(frame, device)
@@ -212,4 +212,4 @@ def loss_of(training: dict) -> Loss:
         raise RtstyleError("the model was trained with absolute losses: the yardstick is for relative ones")
     known = {f.name for f in dataclasses.fields(Loss)}
     loss = Loss(**{name: value for name, value in told.items() if name in known})
-    return dataclasses.replace(loss, repeat_shifts=())
+    return dataclasses.replace(loss, repeat_shifts=(), structure_weight=0.0)

@@ -55,16 +55,17 @@ def batch(vgg):
     """Three paintings of three photographs after two artworks, with all that any term looks at."""
     compare = losses.Comparison(LOSS, vgg)
     photos, painted, artworks = pictures(3, 1), pictures(3, 2), pictures(2, 3, 64)
-    targets = compare.matrices(artworks, vgg(artworks, LAYERS)) | {losses.PALETTE: perceptual.palette(artworks)}
-    features = vgg(painted, LAYERS)
+    plain = losses.Comparison(dataclasses.replace(LOSS, structure_weight=0.0), vgg)  # the stand-in ends before relu4_2
+    targets = compare.matrices(plain.features(artworks, content=False)) | {losses.PALETTE: perceptual.palette(artworks)}
+    features, structure = plain.features(painted), losses.at("relu4_2", 2)
     grid = F.affine_grid(torch.eye(2, 3).expand(3, 2, 3) * 0.9, photos.shape, align_corners=False)
     return losses.Batch(
         photos=photos,
         painted=painted,
         styles=STYLES,
-        photo_features=vgg(photos, ("relu2_2",)) | {losses.STRUCTURE: torch.rand(3, 5, 3, 3)},
-        features=features | {losses.STRUCTURE: torch.rand(3, 5, 3, 3)},
-        matrices=compare.matrices(painted, features),
+        photo_features=plain.features(photos, style=False) | {structure: torch.rand(3, 5, 3, 3)},
+        features=features | {structure: torch.rand(3, 5, 3, 3)},
+        matrices=compare.matrices(features),
         targets=targets,
         style_weights=WEIGHTS,
         peaks=(torch.tensor([0.1, 0.0, 0.3]), torch.tensor([0.0, 0.2, 0.3])),
@@ -118,7 +119,7 @@ def test_terms_without_weight_are_not_computed(vgg, batch):
 
 def test_content_by_hand(vgg, batch):
     found = losses.content(losses.Comparison(LOSS, vgg), batch)
-    own, wanted = batch.features["relu2_2"], batch.photo_features["relu2_2"]
+    own, wanted = batch.features["relu2_2 / 1"], batch.photo_features["relu2_2 / 1"]
     torch.testing.assert_close(found, (own - wanted).square().sum((1, 2, 3)) / wanted.square().sum((1, 2, 3)))
 
 
@@ -149,7 +150,8 @@ def test_style_divides_by_both_lengths_and_looks_at_every_layer_and_scale(vgg, b
 
 def test_matrices_at_scale_two_are_those_of_the_picture_averaged_over_two_by_two(vgg):
     picture = pictures(2, 5)
-    found = losses.Comparison(LOSS, vgg).matrices(picture, vgg(picture, LAYERS))
+    compare = losses.Comparison(LOSS, vgg)
+    found = compare.matrices(compare.features(picture, content=False))
     assert set(found) == {
         *("relu1_2 / 1", "relu2_2 / 1", "relu1_2 / 2", "relu2_2 / 2"),
         *("repeat 2 0", "repeat 0 2"),
@@ -174,12 +176,19 @@ def test_repeat_compares_what_is_at_a_distance(vgg, batch):
 def test_repeat_looks_at_its_own_layer(vgg):
     loss = dataclasses.replace(LOSS, style_layers=("relu1_2",), style_scales=(1,))
     compare = losses.Comparison(loss, vgg)
-    assert compare.style_layers == ["relu1_2", "relu2_2"]
-    picture = pictures(1, 5)
-    found = compare.matrices(picture, vgg(picture, compare.style_layers))
+    assert compare.layers(content=False) == {1: ["relu1_2", "relu2_2"]}
+    found = compare.matrices(compare.features(pictures(1, 5), content=False))
     assert set(found) == {"relu1_2 / 1", "repeat 2 0", "repeat 0 2"} and found["repeat 2 0"].shape == (1, 128, 128)
     without = losses.Comparison(dataclasses.replace(loss, repeat_shifts=()), vgg)
-    assert without.style_layers == ["relu1_2"]
+    assert without.layers(content=False) == {1: ["relu1_2"]}
+
+
+def test_vgg_looks_once_at_each_size(vgg):
+    """Style at half size and structure share their pass, content and style at full size theirs."""
+    compare = losses.Comparison(LOSS, vgg)
+    assert compare.layers() == {1: ["relu2_2", "relu1_2"], 2: ["relu1_2", "relu2_2", "relu4_2"]}
+    assert compare.layers(style=False) == {1: ["relu2_2"], 2: ["relu4_2"]}
+    assert compare.layers(content=False) == {1: ["relu1_2", "relu2_2"], 2: ["relu1_2", "relu2_2"]}
 
 
 def test_structure_is_what_is_alike_and_not_what_it_looks_like():
@@ -201,10 +210,10 @@ def test_structure_compares_photograph_and_painting_at_half_size(vgg16_path):
     deep = perceptual.VGG("vgg16", vgg16_path)
     compare = losses.Comparison(LOSS, deep)
     photos, painted = pictures(3, 1, 64), pictures(3, 2, 64)
-    features = {name: compare.features(x, ("relu2_2",)) for name, x in (("photo", photos), ("painted", painted))}
-    assert features["photo"][losses.STRUCTURE].shape == (3, 512, 4, 4)
+    features = {name: compare.features(x, style=False) for name, x in (("photo", photos), ("painted", painted))}
+    assert features["photo"]["relu4_2 / 2"].shape == (3, 512, 4, 4)
     plain = dataclasses.replace(LOSS, structure_weight=0.0)
-    assert set(losses.Comparison(plain, deep).features(photos, ("relu2_2",))) == {"relu2_2"}
+    assert set(losses.Comparison(plain, deep).features(photos, style=False)) == {"relu2_2 / 1"}
     fields = dict(photos=photos, painted=painted, styles=STYLES, matrices={}, targets={}, style_weights=WEIGHTS)
     batch = losses.Batch(photo_features=features["photo"], features=features["painted"], **fields)
     assert (losses.structure(compare, batch) > 0.1).all()

@@ -27,7 +27,8 @@ def vgg(fake_vgg):
 def targets_of(vgg, loss):
     picture = lbfgs_reference.as_picture(ARTWORK, CPU)
     with torch.no_grad():
-        return losses.Comparison(loss, vgg).matrices(picture, vgg(picture, loss.style_layers))
+        compare = losses.Comparison(loss, vgg)
+        return compare.matrices(compare.features(picture, content=False))
 
 
 @pytest.fixture
