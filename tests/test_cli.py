@@ -14,7 +14,7 @@ import pytest
 from support.helpers import run_python, tree
 from support.media_files import packets, psnr, rgb_frames, stamps
 
-from rtstyle.cli import progress_lines
+from rtstyle.cli.progress import progress_lines
 from rtstyle.gallery.catalog import model_path
 
 pytest_plugins = ["support.runtime_fixtures"]
@@ -506,7 +506,7 @@ def test_demo_with_a_camera_that_is_taken_paints_the_clip(call, screen, monkeypa
     painted = []
     monkeypatch.setattr("rtstyle.media.camera.has_camera", lambda: True)
     monkeypatch.setattr("rtstyle.media.camera.open_camera", taken)
-    monkeypatch.setattr("rtstyle.cli.paint_video", lambda source, *_, **__: painted.append(Path(source).name))
+    monkeypatch.setattr("rtstyle.cli.live.paint_video", lambda source, *_, **__: painted.append(Path(source).name))
     code, out, err = call("demo")
     assert code == 0 and painted == ["sample.mp4"]
     assert "is it plugged in, and free? Painting the bundled clip instead." in err
