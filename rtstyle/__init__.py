@@ -49,7 +49,7 @@ _WHERE = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name not in _WHERE:
         raise AttributeError(f"module 'rtstyle' has no attribute {name!r}")
     value = getattr(importlib.import_module(_WHERE[name]), name)
@@ -57,5 +57,5 @@ def __getattr__(name: str):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(__all__)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rtstyle.errors import RtstyleError
 
 
-def check_output(out: str | os.PathLike, *, force: bool, inputs=()) -> Path:
+def check_output(out: str | os.PathLike[str], *, force: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> Path:
     """The output path, if it may be written. Raises RtstyleError if its folder is missing, it is one of the
     inputs, or it exists and `force` is not set."""
     out = Path(out)
@@ -44,7 +44,7 @@ def partial_name(out: Path) -> Path:
 
 
 @contextlib.contextmanager
-def written_beside(out: str | os.PathLike) -> Iterator[Path]:
+def written_beside(out: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary path beside `out`, of the same kind, that takes its place when the block ends well.
 
     Whatever goes wrong inside, `out` stays as it was and the temporary file is removed.
