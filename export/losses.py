@@ -12,7 +12,7 @@ every term relative to its target so that layers and paintings count alike):
                               2017)
           + w_k  * palette:   the colours of y have the distribution of those of s (`perceptual.palette_loss`)
           + w_t  * temporal:  the painting of the moved photograph is the moved painting (Wang et al. 2020, ReReVST)
-          + w_p  * peak:      no value behind a normalisation goes far beyond the others (`networks.PEAK`), or there
+          + w_p  * peak:      no value behind a normalisation goes far beyond the others (`operations.PEAK`), or there
                               are blots
           + w_tv * tv, and w_o * range for values outside of 0 to 255
 

@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from rtstyle.errors import RtstyleError
-from rtstyle.export import networks
+from rtstyle.export import networks, operations
 from rtstyle.files import written_beside
 from rtstyle.media.contact_sheet import bundled_photograph
 
@@ -91,10 +91,10 @@ class OnnxOps:
         bias = self.node("Mul", sums, self.constant("minus_middle", -127.5))
         return self.node("Conv", x, weight, bias, **self._geometry(module))
 
-    def norm(self, x, channels: int, eps: float = networks.EPS):
+    def norm(self, x, channels: int, eps: float = operations.EPS):
         return self.node("InstanceNormalization", x, *self._next(channels), epsilon=eps)
 
-    def active(self, x, channels: int, eps: float = networks.EPS):
+    def active(self, x, channels: int, eps: float = operations.EPS):
         return self.relu(self.norm(x, channels, eps))
 
     def _next(self, channels: int) -> list[str]:
@@ -116,10 +116,10 @@ class OnnxOps:
         covers the features."""
         tile = self.constant(f"{self.names[canvas]}.tile", canvas.tile.detach().cpu().numpy())
         ones, zeros = (self.constant(f"canvas_{k}", np.full(channels, k, np.float32)) for k in (1, 0))
-        ground = self.node("InstanceNormalization", self.conv(canvas.mix, tile), ones, zeros, epsilon=networks.EPS)
+        ground = self.node("InstanceNormalization", self.conv(canvas.mix, tile), ones, zeros, epsilon=operations.EPS)
         size = self.node("Slice", self.node("Shape", x), self.constant("two", [2]), self.constant("four", [4]))
-        covered = self.node("Add", size, self.constant("canvas_rest", [networks.CANVAS_SIDE - 1]))
-        times = self.node("Div", covered, self.constant("canvas_side", [networks.CANVAS_SIDE]))
+        covered = self.node("Add", size, self.constant("canvas_rest", [operations.CANVAS_SIDE - 1]))
+        times = self.node("Div", covered, self.constant("canvas_side", [operations.CANVAS_SIDE]))
         ground = self.node("Tile", ground, self.node("Concat", self.constant("one_one", [1, 1]), times, axis=0))
         corner, axes = self.constant("corner", [0, 0]), self.constant("rows_columns_of_planes", [2, 3])
         ground = self.node("Slice", ground, corner, size, axes)
@@ -158,7 +158,7 @@ class OnnxOps:
         four pixels (left and right above, left and right below), normalised by colour."""
         out, channels = module.weight.shape[:2]
         flat = self.node("Reshape", self.weight(module, "weight"), self.constant("filters", [out * channels, 25]))
-        folded = self.node("MatMul", flat, self.constant("fold_resize", networks.fold_matrix().numpy()))
+        folded = self.node("MatMul", flat, self.constant("fold_resize", operations.fold_matrix().numpy()))
         folded = self.node("Reshape", folded, self.constant("phases", [out, channels, 4, 3, 3]))
         folded = self.node("Transpose", folded, perm=[0, 2, 1, 3, 4])
         folded = self.node("Reshape", folded, self.constant("folded", [4 * out, channels, 3, 3]))
@@ -169,7 +169,7 @@ class OnnxOps:
         scale = self.node("Mul", scale, self.constant("grey", 127.5))
         shift = self.node("Add", self.node("Mul", shift, self.constant("grey", 127.5)), self.constant("middle", 128.0))
         y = self.node("Reshape", y, self.constant("colors", [0, out, -1]))
-        y = self.node("InstanceNormalization", y, scale, shift, epsilon=networks.EPS)
+        y = self.node("InstanceNormalization", y, scale, shift, epsilon=operations.EPS)
         # Four pixels at a place become two rows of pixels: split and put together row by row, which takes a third of
         # the time of DepthToSpace or a transposition on bytes.
         y = self.node("Reshape", y, self.constant("colors_phases", [0, out, 4, -1]))

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from rtstyle.errors import RtstyleError
-from rtstyle.export import losses, networks
+from rtstyle.export import losses, networks, operations
 from rtstyle.export.checkpoint import averaged, load_checkpoint, save_checkpoint
 from rtstyle.export.data import Photos, read_picture, synthetic_motion, warp, whole_shifts
 from rtstyle.export.recipe import Loss, Recipe
@@ -228,7 +228,7 @@ class Trainer:
         peaks: list | None = None,
         offsets: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The run's net in the run's precision, float32 out; `peaks` and `offsets` as for `networks.TorchOps`."""
+        """The run's net in the run's precision, float32 out; `peaks` and `offsets` as for `operations.TorchOps`."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             photos = photos.contiguous(memory_format=torch.channels_last)
             return self.net(photos, self.net.codes[styles], peaks, offsets).float()
@@ -249,7 +249,7 @@ class Trainer:
 
     def draw_offsets(self, count: int) -> torch.Tensor:
         """int64 [count, 2]: where each sample lies on the canvas."""
-        return torch.randint(networks.CANVAS_SIDE, (count, 2), generator=self.generator)
+        return torch.randint(operations.CANVAS_SIDE, (count, 2), generator=self.generator)
 
     def sample_losses(
         self,

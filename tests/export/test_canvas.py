@@ -4,10 +4,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from rtstyle.export import networks  # noqa: E402
+from rtstyle.export import networks, operations  # noqa: E402
 
 BODIES = ("live", "studio")
-SIDE = networks.CANVAS_SIDE
+SIDE = operations.CANVAS_SIDE
 DEPTH, WIDTH = 3, 4
 
 
@@ -15,7 +15,7 @@ DEPTH, WIDTH = 3, 4
 def canvas():
     """A small one, its gate half open everywhere."""
     generator = torch.Generator().manual_seed(1)
-    canvas = networks.Canvas(WIDTH, DEPTH, generator)
+    canvas = operations.Canvas(WIDTH, DEPTH, generator)
     with torch.no_grad():
         canvas.mix.weight.normal_(0, 0.5, generator=generator)
         canvas.gate.weight.zero_()
@@ -28,7 +28,7 @@ def code_like(rows=1):
 
 
 def painted_on(canvas, x, code, offsets=None):
-    ops = networks.TorchOps(code, 4, 12, offsets=offsets)
+    ops = operations.TorchOps(code, 4, 12, offsets=offsets)
     with torch.no_grad():
         found = ops.canvas(canvas, x, WIDTH)
     assert ops.at == 2 * WIDTH
@@ -39,7 +39,7 @@ def ground_of(canvas):
     """The mixed tile, every feature with mean 0 and deviation 1 (up to the epsilon): [width, side, side]."""
     mixed = torch.einsum("oc,cyx->oyx", canvas.mix.weight[:, :, 0, 0], canvas.tile[0]).detach()
     apart = mixed - mixed.mean((1, 2), keepdim=True)
-    return apart / (apart.square().mean((1, 2), keepdim=True) + networks.EPS).sqrt()
+    return apart / (apart.square().mean((1, 2), keepdim=True) + operations.EPS).sqrt()
 
 
 def layer_of(code):
@@ -85,7 +85,7 @@ def test_a_code_of_zeros_paints_nothing_on_it(canvas):
 
 
 def test_smooth_noise_continues_over_its_borders():
-    noise = networks.smooth_noise(64, SIDE, torch.Generator().manual_seed(0))[0]
+    noise = operations.smooth_noise(64, SIDE, torch.Generator().manual_seed(0))[0]
     assert noise.shape == (64, SIDE, SIDE)
     for axis in (1, 2):
         steps = (noise - noise.roll(1, axis)).movedim(axis, 0)  # the first is the step over the border
@@ -94,12 +94,12 @@ def test_smooth_noise_continues_over_its_borders():
 
 
 def test_smooth_noise_has_structure_of_several_scales_and_follows_its_generator():
-    noise = networks.smooth_noise(64, SIDE, torch.Generator().manual_seed(0))
+    noise = operations.smooth_noise(64, SIDE, torch.Generator().manual_seed(0))
     assert float(noise.std()) == pytest.approx(1, abs=0.1)
     assert noise.mean().abs() < 0.1
     alike = [float((noise * noise.roll(shift, 3)).mean() / noise.square().mean()) for shift in (1, 4, 16, 48)]
     assert alike[0] > 0.8 and 0.25 < alike[1] < 0.75 and 0.02 < alike[2] < 0.4 and abs(alike[3]) < 0.1
-    again, other = (networks.smooth_noise(64, SIDE, torch.Generator().manual_seed(s)) for s in (0, 1))
+    again, other = (operations.smooth_noise(64, SIDE, torch.Generator().manual_seed(s)) for s in (0, 1))
     assert torch.equal(noise, again) and not torch.equal(noise, other)
 
 

@@ -4,7 +4,7 @@ torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402
 
-from rtstyle.export import networks  # noqa: E402
+from rtstyle.export import networks, operations  # noqa: E402
 
 BODIES = ("live", "studio")
 
@@ -53,7 +53,7 @@ def test_code_length_is_twice_the_normalised_channels(name):
 def test_every_number_of_a_code_is_used(name, make_body):
     body = make_body(name)
     code = body.codes[0].detach().clone().requires_grad_()
-    ops = networks.TorchOps(code, body.stride, body.least)
+    ops = operations.TorchOps(code, body.stride, body.least)
     painted = body.paint(ops, planes_like(1, 32, 40))
     (painted * torch.randn(painted.shape, generator=torch.Generator().manual_seed(0))).sum().backward()
     assert ops.at == body.code_length
@@ -98,10 +98,10 @@ def test_norm_scales_and_shifts_as_the_code_says():
     generator = torch.Generator().manual_seed(1)
     x = 5 + 3 * torch.randn(2, 4, 7, 9, generator=generator)
     layers = [(torch.randn(4, generator=generator), torch.randn(4, generator=generator)) for _ in range(2)]
-    ops = networks.TorchOps(networks.pack(layers), stride=8, least=24)
+    ops = operations.TorchOps(networks.pack(layers), stride=8, least=24)
     for scale, shift in layers:
         mean, var = x.mean((2, 3), keepdim=True), x.var((2, 3), keepdim=True, unbiased=False)
-        wanted = scale.view(1, 4, 1, 1) * (x - mean) / (var + networks.EPS).sqrt() + shift.view(1, 4, 1, 1)
+        wanted = scale.view(1, 4, 1, 1) * (x - mean) / (var + operations.EPS).sqrt() + shift.view(1, 4, 1, 1)
         torch.testing.assert_close(ops.norm(x, 4), wanted, rtol=1e-5, atol=1e-5)
 
 
@@ -112,7 +112,7 @@ def test_instance_norm_is_that_of_torch(codes, layout):
     generator = torch.Generator().manual_seed(1)
     x = (40 + 3 * torch.randn(3, 4, 7, 9, generator=generator)).contiguous(memory_format=layout).requires_grad_()
     scale, shift = (torch.randn(codes, 4, 1, 1, generator=generator, requires_grad=True) for _ in range(2))
-    got = networks.InstanceNorm.apply(x, scale, shift, 0.1)
+    got = operations.InstanceNorm.apply(x, scale, shift, 0.1)
     wanted = F.instance_norm(x, eps=0.1) * scale + shift
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
     weights = torch.randn(got.shape, generator=generator)
@@ -120,14 +120,14 @@ def test_instance_norm_is_that_of_torch(codes, layout):
     theirs = torch.autograd.grad((wanted * weights).sum(), (x, scale, shift))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     doubled = [t.detach().double().requires_grad_() for t in (x, scale, shift)]
-    assert torch.autograd.gradcheck(lambda *t: networks.InstanceNorm.apply(*t, 0.1), doubled)
+    assert torch.autograd.gradcheck(lambda *t: operations.InstanceNorm.apply(*t, 0.1), doubled)
 
 
 def test_instance_norm_keeps_bf16_and_sums_in_float32():
     x = (100 + torch.randn(1, 2, 64, 64, generator=torch.Generator().manual_seed(1))).bfloat16()
     scale, shift = torch.ones(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)
     with torch.autocast("cpu", torch.bfloat16):
-        got = networks.InstanceNorm.apply(x, scale, shift, 1e-3)
+        got = operations.InstanceNorm.apply(x, scale, shift, 1e-3)
     wanted = F.instance_norm(x.float(), eps=1e-3)
     assert got.dtype == torch.bfloat16
     torch.testing.assert_close(got.float(), wanted, rtol=0.01, atol=0.01)
@@ -140,11 +140,11 @@ def test_peaks_are_what_goes_far_beyond_the_rest():
     spike[1, 2, 5, 6] = 1000
     peaks = []
     code = networks.pack([(torch.ones(4), torch.zeros(4))] * 2)
-    ops = networks.TorchOps(code, stride=8, least=24, peaks=peaks)
+    ops = operations.TorchOps(code, stride=8, least=24, peaks=peaks)
     ops.active(calm.contiguous(), 4)
     ops.active(spike, 4)
     assert not peaks[0].any()
-    wanted = (1599**0.5 - networks.PEAK) ** 2 / (4 * 1600)
+    wanted = (1599**0.5 - operations.PEAK) ** 2 / (4 * 1600)
     torch.testing.assert_close(peaks[1], torch.tensor([0.0, wanted]), rtol=1e-3, atol=1e-6)
 
 
@@ -164,7 +164,7 @@ def test_folded_head_is_nearest_resize_then_convolution(height, width):
     generator = torch.Generator().manual_seed(2)
     weight = torch.randn(3, 6, 5, 5, generator=generator, dtype=torch.float64)
     x = torch.randn(2, 6, height, width, generator=generator, dtype=torch.float64)
-    folded = F.pixel_shuffle(F.conv2d(x, networks.fold_resize(weight)), 2)
+    folded = F.pixel_shuffle(F.conv2d(x, operations.fold_resize(weight)), 2)
     # one pixel of margin in the small grid is two in the large one, where the 5x5 filter needs just these two
     plain = F.conv2d(F.interpolate(F.pad(x, [1] * 4), scale_factor=2, mode="nearest"), weight)
     wanted = plain[:, :, 2:-2, 2:-2]
@@ -179,10 +179,10 @@ def test_resize_head_is_normalised_and_in_grey_levels():
         module.weight.normal_(0, 0.1, generator=generator)
         x = torch.randn(2, 6, 8, 10, generator=generator)
         code = torch.tensor([0.5, 1.0, 2.0, -0.3, 0.0, 0.2])
-        ops = networks.TorchOps(code, 8, 24)
+        ops = operations.TorchOps(code, 8, 24)
         got = ops.resize_head(module, x)
         plain = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), module.weight)
-        wanted = F.instance_norm(plain, eps=networks.EPS) * code[:3, None, None] + code[3:, None, None]
+        wanted = F.instance_norm(plain, eps=operations.EPS) * code[:3, None, None] + code[3:, None, None]
     assert ops.at == 6
     torch.testing.assert_close(got, wanted * 127.5 + 127.5, rtol=1e-4, atol=2e-3)
 
@@ -239,7 +239,7 @@ def stem_and_pictures():
 def test_centered_is_the_convolution_of_grey_levels_less_their_middle():
     module, x = stem_and_pictures()
     with torch.no_grad():
-        got = networks.TorchOps(torch.zeros(1), 4, 12).centered(module, x)
+        got = operations.TorchOps(torch.zeros(1), 4, 12).centered(module, x)
         wanted = F.conv2d((x - 127.5).double(), module.weight.double(), stride=2).float()
     assert wanted.std() > 10
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=2e-3)
@@ -249,7 +249,7 @@ def test_centered_is_more_exact_in_bf16():
     """Than where a normalisation has to take the middle off, after the sums were rounded."""
     module, x = stem_and_pictures()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        ops = networks.TorchOps(torch.zeros(1), 4, 12)
+        ops = operations.TorchOps(torch.zeros(1), 4, 12)
         found = [ops.centered(module, x), ops.conv(module, x)]
     exact = F.conv2d(x.double() - 127.5, module.weight.detach().bfloat16().double(), stride=2)
     assert all(y.dtype == torch.bfloat16 for y in found)
@@ -301,11 +301,11 @@ def test_painted_bytes_are_rounded_and_clamped(name, make_body):
     assert (painted - exact.clamp(0, 255)).abs().max() < 0.501
 
 
-class Calm(networks.TorchOps):
+class Calm(operations.TorchOps):
     """TorchOps that never amplify: the true epsilon multiplies rounding errors of a flat layer by 300, layer after
     layer, and would hide what the padding and the resizing do."""
 
-    def norm(self, x, channels, eps=networks.EPS):
+    def norm(self, x, channels, eps=operations.EPS):
         return super().norm(x, channels, 1.0)
 
 
@@ -356,7 +356,7 @@ def test_flat_frame_gets_no_checkerboard(name, make_body):
 
 def test_free_subpixel_head_would_fail_the_checkerboard_test(make_body, monkeypatch):
     free = 0.2 * torch.randn(12, 8, 3, 3, generator=torch.Generator().manual_seed(5))
-    monkeypatch.setattr(networks, "fold_resize", lambda weight: free.to(weight))
+    monkeypatch.setattr(operations, "fold_resize", lambda weight: free.to(weight))
     assert nyquist_share(paint_flat(without_canvas(make_body()), 96, 96)) > 0.01
 
 
@@ -366,15 +366,15 @@ def test_almost_flat_frame_is_not_blown_up(name, make_body):
     body = make_body(name)
     seen = []
 
-    class Watch(networks.TorchOps):
-        def norm(self, x, channels, eps=networks.EPS):
+    class Watch(operations.TorchOps):
+        def norm(self, x, channels, eps=operations.EPS):
             seen.append(eps)
             return super().norm(x, channels, eps)
 
     with torch.no_grad():
         body.paint(Watch(body.codes[0], body.stride, body.least), torch.full((1, 3, 32, 32), 90.0))
-    assert seen[0] == pytest.approx(networks.EPS * 127.5**2)
-    assert set(seen[1:]) == {networks.EPS}
+    assert seen[0] == pytest.approx(operations.EPS * 127.5**2)
+    assert set(seen[1:]) == {operations.EPS}
 
 
 def test_digest_names_the_body_and_not_its_styles(make_body):

@@ -14,7 +14,7 @@ import onnxruntime  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
-from rtstyle.export import networks  # noqa: E402
+from rtstyle.export import operations  # noqa: E402
 from rtstyle.export.to_onnx import CHECKED_SHAPES, OnnxOps, export_checkpoint, from_onnx, to_model, write_onnx  # noqa: E402
 
 pytest_plugins = ["support.training_fixtures"]
@@ -498,5 +498,5 @@ def test_start_from_something_else_is_refused(trainer_in, brief_recipe, photos_f
 
 def test_every_operation_of_a_body_is_written_down():
     """OnnxOps must know each operation that TorchOps has: a body may use any of them."""
-    operations = {name for name in vars(networks.TorchOps) if not name.startswith("_")}
-    assert operations <= set(vars(OnnxOps))
+    known = {name for name in vars(operations.TorchOps) if not name.startswith("_")}
+    assert known <= set(vars(OnnxOps))

@@ -18,7 +18,7 @@ from support.helpers import (  # noqa: E402
 )
 
 from rtstyle.errors import RtstyleError  # noqa: E402
-from rtstyle.export import networks, train  # noqa: E402
+from rtstyle.export import operations, train  # noqa: E402
 from rtstyle.export.data import read_picture  # noqa: E402
 from rtstyle.export.to_onnx import export_checkpoint, from_onnx  # noqa: E402
 from rtstyle.export.train import COLUMNS, Trainer  # noqa: E402
@@ -161,7 +161,7 @@ def test_a_fresh_net_paints_in_the_colors_of_the_artworks(trainer_in, recipe, pa
 def test_every_sample_lies_elsewhere_on_the_canvas(trainer_in, recipe):
     trainer = trainer_in("run", recipe)
     drawn = trainer.draw_offsets(500)
-    assert drawn.shape == (500, 2) and drawn.min() == 0 and drawn.max() == networks.CANVAS_SIDE - 1
+    assert drawn.shape == (500, 2) and drawn.min() == 0 and drawn.max() == operations.CANVAS_SIDE - 1
     again = trainer_in("again", recipe).draw_offsets(500)
     assert torch.equal(drawn, again) and not torch.equal(drawn, trainer.draw_offsets(500))
     seen, paint = [], trainer.paint
