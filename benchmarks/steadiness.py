@@ -33,7 +33,7 @@ import cv2
 import numpy as np
 
 from rtstyle import Stylizer, styles
-from rtstyle.paint.stabilizer import Steadier
+from rtstyle.paint.stabilizer import TemporalStabilizer
 
 MOTIONS = {  # where a pixel was one frame before, about the centre: (scale, degrees, x, y)
     "pan": (1, 0, 2.7, 1.2),
@@ -49,8 +49,13 @@ def each(paint, frames):
 
 
 def steadied(paint, frames):
-    steady = Steadier()
-    return [steady(frame, paint) for frame in frames]
+    stabilizer = TemporalStabilizer()
+    return [stabilized(stabilizer, frame, paint) for frame in frames]
+
+
+def stabilized(stabilizer: TemporalStabilizer, frame: np.ndarray, paint) -> np.ndarray:
+    prepared = stabilizer.prepare(frame)
+    return stabilizer.blend(prepared, paint(prepared.frame))
 
 
 def noisy(picture: np.ndarray, random: np.random.Generator, sigma: float) -> np.ndarray:
@@ -251,12 +256,12 @@ def response(paint, still: np.ndarray, runs: int = 4, before: int = 14, after: i
 def cost(paint, frames, seconds: float = 3.0) -> tuple[float, float]:
     """Median milliseconds of (steadying, painting) a frame."""
     paintings, times = each(paint, frames), {"steady": [], "net": []}
-    steady, end = Steadier(), time.perf_counter() + seconds
+    stabilizer, end = TemporalStabilizer(), time.perf_counter() + seconds
     for i in itertools.count():
         if time.perf_counter() > end:
             return tuple(statistics.median(times[name][5:]) * 1e3 for name in ("steady", "net"))
         at, start = i % len(frames), time.perf_counter()
-        steady(frames[at], lambda _, at=at: paintings[at])
+        stabilized(stabilizer, frames[at], lambda _, at=at: paintings[at])
         between = time.perf_counter()
         paint(frames[at])
         times["steady"].append(between - start)

@@ -248,7 +248,7 @@ if stage != "decode":
             break
     look = reader.look
     painter = Painter(Stylizer("starry-night", device="cpu"), steady=steady)
-    net, workers = painter.stylizer.side_by_side()
+    net, workers = painter.stylizer.for_throughput()
     net(frames[0].rgb)
     painted = [painter(frame.rgb) for frame in frames] if stage == "encode" else None
 usage = lambda: sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
@@ -257,7 +257,7 @@ if stage == "decode":
     for frame in reader:
         count += 1
 elif stage == "paint":
-    steps = painter.sketch, Spread(lambda x: (x, net.run(x.seen[None])[0]), workers), lambda x: painter.finish(*x)
+    steps = painter.prepare, Spread(lambda x: (x, net.run(x.seen[None])[0]), workers), lambda x: painter.finish(*x)
     for painting in run_stages((frame.rgb for frame in frames), *steps, depth=2):
         count += 1
 else:

@@ -71,7 +71,7 @@ def our_steps(name: str, runner: cuda.Runner, code: np.ndarray | None, shape: tu
     steps: dict[str, Step] = {name: paint}
     if not runner.way.bound or "no CUDA" in name:
         return steps
-    lane, twin, pool = runner._open[shape].queue[0], runner.side_by_side(), ThreadPoolExecutor(cuda.LANES)
+    lane, twin, pool = runner._open[shape].queue[0], runner.for_throughput(), ThreadPoolExecutor(cuda.LANES)
     paint(np.zeros(shape, np.uint8), twin)
 
     def resident(_: np.ndarray) -> None:

@@ -58,7 +58,7 @@ class GatysStylizer:
         height, width = optimize.sizes(*frames.shape[1:3], self.settings)[-1]
         return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames])
 
-    def side_by_side(self) -> tuple[GatysStylizer, int]:
+    def for_throughput(self) -> tuple[GatysStylizer, int]:
         return self, 1
 
     def abandon(self) -> None:

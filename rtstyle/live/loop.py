@@ -200,7 +200,7 @@ class Live:
                 code = self._fade.at(started)
                 frame = cv2.flip(item.rgb, 1) if self.settings.mirror else item.rgb
                 self._choose_height(frame.shape[0])
-                picture = self.painter(frame, code, hold=1.0 if code is self._code else 0.0)
+                picture = self.painter(frame, code, history_weight=1.0 if code is self._code else 0.0)
                 self._code = code
                 self._publish(Painted(item.number, item.time, frame, picture))
                 self._keep_pace(time.monotonic() - started)

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from rtstyle.paint import look
-from rtstyle.paint.stabilizer import Steadier, Watched
+from rtstyle.paint.stabilizer import StabilizedInput, TemporalStabilizer
 from rtstyle.paint.stylizer import Stylizer
 from rtstyle.paint.upscale import enlarge
 
@@ -24,58 +24,58 @@ class Painter:
         self.stylizer = stylizer
         self.strength = look.check_strength(strength)
         self.keep_color = keep_color
-        self._steadier = Steadier() if steady else None
+        self._stabilizer = TemporalStabilizer() if steady else None
 
     @property
     def steady(self) -> bool:
-        return self._steadier is not None
+        return self._stabilizer is not None
 
     @steady.setter
     def steady(self, steady: bool) -> None:
         if steady != self.steady:
-            self._steadier = Steadier() if steady else None
+            self._stabilizer = TemporalStabilizer() if steady else None
 
     def forget(self) -> None:
         """Begin anew: the next frame has no past."""
-        if self._steadier:
-            self._steadier.reset()
+        if self._stabilizer:
+            self._stabilizer.reset()
 
-    def __call__(self, frame: np.ndarray, code: np.ndarray | None = None, *, hold: float = 1.0) -> np.ndarray:
-        """uint8 RGB [H, W, 3] to the same. `code` as Stylizer takes it; `hold` (0 to 1) is how much of the
-        steadied past may stay: less while the style itself is changing."""
-        sketch = self.sketch(frame)
+    def __call__(self, frame: np.ndarray, code: np.ndarray | None = None, *, history_weight: float = 1.0) -> np.ndarray:
+        """uint8 RGB [H, W, 3] to the same. `code` as Stylizer takes it; `history_weight` (0 to 1) is
+        how much of the steadied past may stay: less while the style itself is changing."""
+        prepared = self.prepare(frame)
         try:
-            return self.finish(sketch, self.stylizer.run(sketch.seen[None], code)[0], hold=hold)
+            return self.finish(prepared, self.stylizer.run(prepared.seen[None], code)[0], history_weight=history_weight)
         except BaseException:
-            if sketch.steadier:
-                sketch.steadier.reset()
+            if prepared.stabilizer:
+                prepared.stabilizer.reset()
             raise
 
-    def sketch(self, frame: np.ndarray) -> Sketch:
-        """What comes before the net. Sketches must be made, and finished, in the order of the frames; making them,
+    def prepare(self, frame: np.ndarray) -> PreparedFrame:
+        """What comes before the net. Frames must be prepared, and finished, in their order; preparing them,
         painting them (`Stylizer.run` of `seen`) and finishing them may go on in threads of their own."""
         small = self.stylizer.shrink(frame[None])[0]
-        steadier = self._steadier  # another thread may switch it off meanwhile
-        return Sketch(frame, small, steadier, steadier.watch(small) if steadier else None)
+        stabilizer = self._stabilizer  # another thread may switch it off meanwhile
+        return PreparedFrame(frame, small, stabilizer, stabilizer.prepare(small) if stabilizer else None)
 
-    def finish(self, sketch: Sketch, painted: np.ndarray, *, hold: float = 1.0) -> np.ndarray:
-        """What comes after the net: the painting of `sketch.seen` to the finished picture, uint8 RGB [H, W, 3]."""
-        if sketch.steadier:
-            painted = sketch.steadier.settle(sketch.watched, painted, hold=hold)
-        painted = enlarge(painted, sketch.frame, sketch.small)
-        return look.apply(sketch.frame, painted, strength=self.strength, keep_colors=self.keep_color)
+    def finish(self, prepared: PreparedFrame, painted: np.ndarray, *, history_weight: float = 1.0) -> np.ndarray:
+        """What comes after the net: the painting of `prepared.seen` to the finished picture, uint8 RGB [H, W, 3]."""
+        if prepared.stabilizer and prepared.stabilized:
+            painted = prepared.stabilizer.blend(prepared.stabilized, painted, history_weight=history_weight)
+        painted = enlarge(painted, prepared.frame, prepared.small)
+        return look.apply(prepared.frame, painted, strength=self.strength, keep_colors=self.keep_color)
 
 
 @dataclasses.dataclass(frozen=True)
-class Sketch:
+class PreparedFrame:
     """A frame on its way: as it came, and at the net's size; how it is being kept steady, if it is."""
 
     frame: np.ndarray
     small: np.ndarray
-    steadier: Steadier | None
-    watched: Watched | None
+    stabilizer: TemporalStabilizer | None
+    stabilized: StabilizedInput | None
 
     @property
     def seen(self) -> np.ndarray:
         """The frame as the net should see it, uint8 RGB [h, w, 3]."""
-        return self.watched.frame if self.watched else self.small
+        return self.stabilized.frame if self.stabilized else self.small

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 
 SHRINK = 4  # motion is looked for in a picture so many times smaller
-LEAST_FLOW = 12  # pixels a side that DIS asks for: a smaller small picture is taken to stand still
+MIN_FLOW_SIDE = 12  # pixels a side that DIS asks for: a smaller small picture is taken to stand still
 MARGIN = 0.15  # grey levels: what stands still explains as well as motion does, to this, stands still
-MOST_GAIN = 2.0  # of contrast: where old and new strokes have nothing in common, more would only show the seams
+MAX_GAIN = 2.0  # of contrast: where old and new strokes have nothing in common, more would only show the seams
 
 
-class Steadier:
-    """Paints the frames of one video so that the strokes hold still.
+class TemporalStabilizer:
+    """Makes the strokes hold still in the painted frames of one video.
 
-        steady = Steadier()
-        for frame in video:
-            show(steady(frame, stylizer))     # uint8 RGB [H, W, 3]
+        stabilizer = TemporalStabilizer()
+        for frame in video:                               # uint8 RGB [H, W, 3]
+            prepared = stabilizer.prepare(frame)
+            show(stabilizer.blend(prepared, stylizer(prepared.frame)))
 
     Each frame is compared with what the past leads to expect. Where the two agree, and only there,
 
@@ -33,7 +33,7 @@ class Steadier:
 
     Agreement is exp(-(d / tolerance)^2); d is the mean difference of the three channels, in grey levels, at a
     quarter of the size. When more than `cut` of the frame agrees by less than a half, when the size changes or
-    after the net has failed, the past is forgotten and the frame is painted as it is.
+    after `reset`, the past is forgotten and the frame is painted as it is.
     """
 
     def __init__(
@@ -50,31 +50,19 @@ class Steadier:
         self._dis.setPatchStride(6)  # these two pay for it
         self._dis.setGradientDescentIterations(6)
         self._shape: tuple[int, ...] | None = None
+        self._strokes: _Strokes | None = None
         self.reset()
 
     def reset(self) -> None:
         """Forget the past: the next frame is painted as it is."""
         self._small_mean: np.ndarray | None = None
 
-    def __call__(
-        self, frame: np.ndarray, paint: Callable[[np.ndarray], np.ndarray], *, hold: float = 1.0
-    ) -> np.ndarray:
-        """The next frame, painted: uint8 RGB [H, W, 3] in and out.
+    def prepare(self, frame: np.ndarray) -> StabilizedInput:
+        """What comes before the net, for the next frame, uint8 RGB [H, W, 3]. The net's paintings of such frames go to
+        `blend` in the same order; the two halves share nothing that changes, so each may run in a thread of its own.
 
-        `paint` is called once, with the frame as the net should see it, and must return the same shape and type.
-        `hold` (0 to 1) scales `keep` for this frame: pass less while the painting changes though the frame does
-        not, as in a crossfade of styles. Raises ValueError for other types, shapes or values.
+        Raises ValueError for other types or shapes.
         """
-        watched = self.watch(frame)
-        try:
-            return self.settle(watched, paint(watched.frame), hold=hold)
-        except BaseException:
-            self.reset()
-            raise
-
-    def watch(self, frame: np.ndarray) -> Watched:
-        """What comes before the net. The net's paintings of such frames go to `settle` in the same order; the two
-        halves share nothing that changes, so each may run in a thread of its own."""
         frame = np.ascontiguousarray(frame)
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or min(frame.shape) < 2:
             raise ValueError(f"the frame must be uint8 [H, W, 3], found {frame.dtype} {list(frame.shape)}")
@@ -86,19 +74,23 @@ class Steadier:
             self._age = np.ones(small.shape[:2], np.float32)  # how many frames are in the mean
             self._small_mean = small
             np.copyto(self._mean, frame)
-            return Watched(frame)
+            return StabilizedInput(frame)
         flow, still, agreement = match
-        return Watched(self._average(frame, small, still * agreement), flow, agreement)
+        return StabilizedInput(self._average(frame, small, still * agreement), flow, agreement)
 
-    def settle(self, watched: Watched, painted: np.ndarray, *, hold: float = 1.0) -> np.ndarray:
-        """What comes after the net: the painting of `watched.frame` to the one to show, both uint8 [H, W, 3]."""
-        if not 0 <= hold <= 1:
-            raise ValueError(f"hold must be between 0 and 1, found {hold}")
-        painted = _checked(painted, watched.frame)
-        if watched.flow is None:
+    def blend(self, prepared: StabilizedInput, painted: np.ndarray, *, history_weight: float = 1.0) -> np.ndarray:
+        """What comes after the net: the painting of `prepared.frame` to the one to show, both uint8 [H, W, 3].
+
+        `history_weight` (0 to 1) scales `keep` for this frame: pass less while the painting changes though the frame
+        does not, as in a crossfade of styles. Raises ValueError for other types, shapes or values.
+        """
+        if not 0 <= history_weight <= 1:
+            raise ValueError(f"history_weight must be between 0 and 1, found {history_weight}")
+        painted = _checked(painted, prepared.frame)
+        if self._strokes is None or prepared.flow is None or prepared.agreement is None:
             self._strokes = _Strokes(painted, self.detail)
             return painted
-        return self._strokes.blend(painted, watched.flow, self.keep * hold * watched.agreement)
+        return self._strokes.blend(painted, prepared.flow, self.keep * history_weight * prepared.agreement)
 
     def _start(self, shape: tuple[int, ...]) -> None:
         """Buffers for frames of this shape: fresh memory in every step would double the time."""
@@ -128,15 +120,15 @@ class Steadier:
         stands = cv2.blur(stands, (7, 7)) <= cv2.blur(moves, (7, 7)) + MARGIN
         still = cv2.blur(stands.astype(np.float32), (5, 5))
         flow *= 1 - still[..., None]
-        apart = _difference(small, _warp(past, self._small_grid + flow))
-        agreement = np.exp(-((apart / self.tolerance) ** 2))
+        distance = _difference(small, _warp(past, self._small_grid + flow))
+        agreement = np.exp(-((distance / self.tolerance) ** 2))
         if np.count_nonzero(agreement < 0.5) > self.cut * agreement.size:
             return None
         return flow, still, cv2.erode(agreement, np.ones((3, 3), np.uint8))
 
     def _flow(self, small: np.ndarray, past: np.ndarray) -> np.ndarray:
         """small(x) is about past(x + flow(x)); float32 [h, w, 2] (DIS, Kroeger et al. 2016)."""
-        if min(self._small_size) < LEAST_FLOW:
+        if min(self._small_size) < MIN_FLOW_SIDE:
             return np.zeros((*small.shape[:2], 2), np.float32)
         return self._dis.calc(*(cv2.cvtColor(cv2.convertScaleAbs(p), cv2.COLOR_RGB2GRAY) for p in (small, past)), None)
 
@@ -149,7 +141,7 @@ class Steadier:
 
 
 @dataclasses.dataclass(frozen=True)
-class Watched:
+class StabilizedInput:
     """A frame as the net should see it, uint8 [H, W, 3]; where it comes from (flow in small pixels [h, w, 2], None if
     it has no past) and how far the past agrees (0 to 1, [h, w])."""
 
@@ -179,7 +171,7 @@ class _Strokes:
             fine = self._fine(blend, self._fine_old)
             new = self._fine(self._mix.new, self._fine_new)
             gain = np.sqrt(self._variance(new, small_size) / self._variance(fine, small_size))
-            gain = self._detail * (np.clip(gain, 1, MOST_GAIN) - 1)
+            gain = self._detail * (np.clip(gain, 1, MAX_GAIN) - 1)
             cv2.multiply(fine, cv2.resize(gain, size, dst=self._one), dst=fine)
             cv2.add(blend, cv2.cvtColor(fine, cv2.COLOR_GRAY2RGB, dst=self._warped), dst=blend)
         self._last = cv2.max(blend, 0, dst=blend)

@@ -97,7 +97,7 @@ class Stylizer:
             raise UsageError(f"{style} was made for another body: make a new Stylizer for it")
         self.code, self._label = choice.code, choice.label
 
-    def side_by_side(self) -> tuple[Stylizer, int]:
+    def for_throughput(self) -> tuple[Stylizer, int]:
         """(a stylizer like this one, how many of its `run` should go on at once) for the most frames a second.
 
         On the CPU frames are then painted next to one another, by one thread each: threads that share a frame wait
@@ -106,7 +106,7 @@ class Stylizer:
         """
         twin = copy.copy(self)
         if isinstance(self._session, cuda.Runner):
-            twin._session = self._session.side_by_side()
+            twin._session = self._session.for_throughput()
             return twin, cuda.LANES
         if self.device.kind != "cpu":
             return self, 1

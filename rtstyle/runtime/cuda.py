@@ -153,7 +153,7 @@ class Runner:
         self._opening = threading.Lock()
         self._lanes, self._free = lanes, threading.Semaphore(lanes)
 
-    def side_by_side(self) -> Runner:
+    def for_throughput(self) -> Runner:
         """One like this that paints LANES pictures at once, for as many threads; always the same."""
         if self._twin is None:
             self._twin = copy.copy(self)

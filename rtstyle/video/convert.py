@@ -25,7 +25,7 @@ from rtstyle.media.reader import Frame, VideoReader
 from rtstyle.media.remuxer import Joiner, TimeRange
 from rtstyle.media.segments import Segment, SegmentWriter
 from rtstyle.media.sequence import PictureFolderWriter, PictureSequence
-from rtstyle.paint.painter import Painter, Sketch
+from rtstyle.paint.painter import Painter, PreparedFrame
 from rtstyle.paint.scene_cuts import CutDetector
 from rtstyle.paint.stylizer import MIN_SIDE, Stylizer
 from rtstyle.video.pipeline import Loads, Spread, Through, ahead, run_stages
@@ -234,13 +234,13 @@ class Schedule:
 @dataclasses.dataclass(frozen=True)
 class _Work:
     """A frame between decoding and encoding: whether it is `kept` or only warms up, its code and how much of the
-    past may show, the painter's sketch of it, and the net's painting of that, once there."""
+    past may show, what the painter prepared, and the net's painting of that, once there."""
 
     frame: Frame
     kept: bool
     code: np.ndarray | None
-    hold: float
-    sketch: Sketch
+    history_weight: float
+    prepared: PreparedFrame
     painted: np.ndarray | None = None
 
 
@@ -334,13 +334,13 @@ class _Run:
 
     def _begin(self, frame: Frame, kept: bool) -> _Work:
         code, changing = self.schedule.at(float(frame.pts * self.reader.look.time_base), frame.rgb)
-        return _Work(frame, kept, code, 0.0 if changing else 1.0, self.painter.sketch(frame.rgb))
+        return _Work(frame, kept, code, 0.0 if changing else 1.0, self.painter.prepare(frame.rgb))
 
     def _net(self) -> Spread | Through:
-        stylizer, workers = self.painter.stylizer.side_by_side()
+        stylizer, workers = self.painter.stylizer.for_throughput()
 
         def paint(works: list[_Work]) -> list[_Work]:
-            seen = [work.sketch.seen for work in works]
+            seen = [work.prepared.seen for work in works]
             painted = stylizer.run(np.stack(seen) if len(seen) > 1 else seen[0][None], works[0].code)
             return [dataclasses.replace(work, painted=one) for work, one in zip(works, painted, strict=True)]
 
@@ -350,7 +350,7 @@ class _Run:
         return Through(lambda works: itertools.chain.from_iterable(ahead(paint, batches(works, most), workers)))
 
     def _finish(self, work: _Work) -> Frame | None:
-        rgb = self.painter.finish(work.sketch, work.painted, hold=work.hold)
+        rgb = self.painter.finish(work.prepared, work.painted, history_weight=work.history_weight)
         return dataclasses.replace(work.frame, rgb=rgb) if work.kept else None
 
     def _write_counted(self, frame: Frame | None) -> int | None:

@@ -433,22 +433,22 @@ def test_switching_during_a_fade_starts_from_where_it_is(session):
 
 
 def test_the_steadied_past_is_let_go_while_the_style_changes(session):
-    holds = []
+    weights = []
 
     class Noting(Painter):
-        def __call__(self, frame, code=None, *, hold=1.0):
-            holds.append((hold, float(code[1])))
-            return super().__call__(frame, code, hold=hold)
+        def __call__(self, frame, code=None, *, history_weight=1.0):
+            weights.append((history_weight, float(code[1])))
+            return super().__call__(frame, code, history_weight=history_weight)
 
     net = Net()
     s = session(Ticking(0.005), net=net, painter=Noting(net)).start()
-    s.wait(lambda: len(holds) > 4)
+    s.wait(lambda: len(weights) > 4)
     s.press("2")
-    s.wait(lambda: holds[-1] == (1.0, 1.0))
+    s.wait(lambda: weights[-1] == (1.0, 1.0))
     s.end()
-    assert {hold for hold, share in holds if 0 < share < 1} == {0.0}
-    assert {hold for hold, share in holds[1:] if share == 0} <= {1.0, 0.0}
-    assert holds[1][0] == holds[-1][0] == 1.0
+    assert {weight for weight, share in weights if 0 < share < 1} == {0.0}
+    assert {weight for weight, share in weights[1:] if share == 0} <= {1.0, 0.0}
+    assert weights[1][0] == weights[-1][0] == 1.0
 
 
 # -- the keys, one by one

@@ -1,4 +1,4 @@
-"""Steadier: noise does not boil, strokes move along, change shows at once and nothing is left behind."""
+"""TemporalStabilizer: noise does not boil, strokes move along, change shows at once and nothing is left behind."""
 
 import importlib.resources
 import itertools
@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rtstyle import styles
-from rtstyle.paint.stabilizer import Steadier
+from rtstyle.paint.painter import Painter
+from rtstyle.paint.stabilizer import TemporalStabilizer
 
 pytest_plugins = ["support.runtime_fixtures"]
 
@@ -40,6 +41,14 @@ def noisy(picture, seed, sigma=3.0):
     return np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
 
 
+class Steady(TemporalStabilizer):
+    """Called with a frame and with what paints it."""
+
+    def __call__(self, frame, paint, **options):
+        prepared = self.prepare(frame)
+        return self.blend(prepared, paint(prepared.frame), **options)
+
+
 def same(frame):
     return frame
 
@@ -49,7 +58,7 @@ def twice(frame):
     return np.clip(2 * frame.astype(int) - 128, 0, 255).astype(np.uint8)
 
 
-def apart(a, b):
+def distance(a, b):
     return np.abs(a.astype(float) - b).mean()
 
 
@@ -91,7 +100,7 @@ def test_noise_of_the_sensor_does_not_boil(stylizer, portrait, style):
     def net(frame):
         return stylizer(frame, style.code)
 
-    steady = Steadier()
+    steady = Steady()
     assert flicker(lambda frame: steady(frame, net)) <= flicker(net) / 3
 
 
@@ -104,7 +113,7 @@ def test_ten_grey_levels_show_within_three_frames(portrait, where, paint):
     changed = np.s_[48:96, 80:160] if where == "region" else np.s_[:]
     after = before.copy()
     after[changed] += 10
-    steady = Steadier()
+    steady = Steady()
     past = [steady(noisy(before, i), paint) for i in range(20)][-1]
     shown = [steady(noisy(after, 100 + i), paint)[changed].mean() - past[changed].mean() for i in range(3)]
     full = 10 if paint is same else 20
@@ -121,7 +130,7 @@ def test_a_change_shows_within_three_frames_of_the_real_net(stylizer, photograph
     after[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] += 10
     runs = []
     for seed in range(4):
-        steady = Steadier()
+        steady = Steady()
         frames = [noisy(before if i < 14 else after, 1000 * seed + i) for i in range(32)]
         runs.append([cv2.GaussianBlur(steady(frame, stylizer).astype(np.float32), (0, 0), 3) for frame in frames])
     run = np.mean(runs, axis=0)
@@ -134,7 +143,7 @@ def test_a_change_shows_within_three_frames_of_the_real_net(stylizer, photograph
 @pytest.mark.parametrize("motion", STEPS)
 def test_strokes_move_along_and_stay_sharp(stylizer, photographs, motion):
     frames, origin = seen_moving(photographs[1], STEPS[motion])
-    steady = Steadier()
+    steady = Steady()
     plain, steadied = [stylizer(f) for f in frames], [steady(f, stylizer) for f in frames]
     assert warping_error(steadied, origin) <= 0.7 * warping_error(plain, origin)
     assert 0.8 <= sharpness(steadied) / sharpness(plain) <= 1.2
@@ -142,7 +151,7 @@ def test_strokes_move_along_and_stay_sharp(stylizer, photographs, motion):
 
 def test_a_moving_thing_leaves_no_trail(portrait):
     """A bright square crosses the picture: wherever it is or was, the frame itself is what comes out."""
-    steady = Steadier()
+    steady = Steady()
     for i in range(14):
         frame = portrait.copy()
         frame[60:100, 11 * i : 11 * i + 40] = (240, 200, 90)
@@ -152,13 +161,13 @@ def test_a_moving_thing_leaves_no_trail(portrait):
 
 def test_a_slow_pan_is_not_left_behind(photographs):
     frames, _ = seen_moving(photographs[0], [[1, 0, 0.15], [0, 1, 0]], count=40, sigma=0.0)
-    steady = Steadier()
+    steady = Steady()
     shown = [steady(frame, same) for frame in frames]
-    assert apart(shown[-1], frames[-1]) < 0.5 * apart(frames[-5], frames[-1])
+    assert distance(shown[-1], frames[-1]) < 0.5 * distance(frames[-5], frames[-1])
 
 
 def test_a_slow_change_of_light_is_not_left_behind(portrait):
-    steady = Steadier()
+    steady = Steady()
     for i in range(50):
         frame = noisy(np.clip(portrait * 0.7 + 0.5 * i, 0, 255), i)
         shown = steady(frame, same)
@@ -168,7 +177,7 @@ def test_a_slow_change_of_light_is_not_left_behind(portrait):
 def test_after_a_cut_nothing_of_the_old_scene_is_left(stylizer, photographs):
     """Pale pictures: here and there the new scene agrees with the old one by accident."""
     portrait, cat = ((115 + 0.1 * p[:144, :240]).astype(np.uint8) for p in photographs)
-    steady = Steadier()
+    steady = Steady()
     for i in range(6):
         steady(noisy(portrait, i), stylizer)
     frame = noisy(cat, 6)
@@ -179,7 +188,7 @@ def test_after_a_cut_nothing_of_the_old_scene_is_left(stylizer, photographs):
 
 def test_after_a_cut_the_mean_begins_anew(photographs):
     portrait, cat = ((60 + 0.5 * p[:144, :240]).astype(np.uint8) for p in photographs)
-    steady = Steadier(keep=0)
+    steady = Steady(keep=0)
     for i in range(20):
         steady(noisy(portrait, i), same)
     for i in range(8):
@@ -188,7 +197,7 @@ def test_after_a_cut_the_mean_begins_anew(photographs):
 
 
 def test_a_flash_leaves_nothing(portrait):
-    steady = Steadier()
+    steady = Steady()
     dim = (portrait * 0.6).astype(np.uint8)
     for _ in range(6):
         steady(dim, same)
@@ -198,7 +207,7 @@ def test_a_flash_leaves_nothing(portrait):
 
 
 def test_after_reset_and_for_a_new_size_the_past_is_forgotten(stylizer, portrait):
-    steady = Steadier()
+    steady = Steady()
     for i in range(5):
         steady(noisy(portrait, i), stylizer)
     frame = noisy(portrait, 5)
@@ -210,35 +219,35 @@ def test_after_reset_and_for_a_new_size_the_past_is_forgotten(stylizer, portrait
     assert (steady(frame, stylizer) == stylizer(frame)).all()
 
 
-def test_hold_scales_how_much_of_the_last_output_stays(portrait):
+def test_the_weight_of_history_scales_how_much_of_the_last_output_stays(portrait):
     """As in a change of style: the same frame, another painting."""
     left = []
-    for hold in (0.0, 0.4, 1.0):
-        steady = Steadier(detail=0)
+    for weight in (0.0, 0.4, 1.0):
+        steady = Steady(detail=0)
         for _ in range(4):
             steady(portrait, lambda frame: np.full_like(frame, 100))
-        shown = steady(portrait, lambda frame: np.full_like(frame, 200), hold=hold)
+        shown = steady(portrait, lambda frame: np.full_like(frame, 200), history_weight=weight)
         left.append((200 - shown.mean()) / 100)
     assert left == pytest.approx([0, 0.4 * steady.keep, steady.keep], abs=0.01)
 
 
-def test_without_hold_only_the_input_is_averaged(stylizer, portrait):
-    steady, seen = Steadier(), []
+def test_without_history_only_the_input_is_averaged(stylizer, portrait):
+    steady, seen = Steady(), []
 
     def net(frame):
         seen.append(frame)
         return stylizer(frame)
 
     for i in range(8):
-        shown = steady(noisy(portrait, i), net, hold=0)
+        shown = steady(noisy(portrait, i), net, history_weight=0)
         assert (shown == stylizer(seen[-1])).all()
-    assert apart(seen[0], portrait) > 2 > 1.3 > apart(seen[-1], portrait)
+    assert distance(seen[0], portrait) > 2 > 1.3 > distance(seen[-1], portrait)
 
 
 @pytest.mark.parametrize("frames", [1, 4, 16])
 def test_the_input_is_a_mean_of_so_many_frames(portrait, frames):
     """A recursive mean with weight 1/n of the new frame leaves 1 / sqrt(2 n - 1) of the noise."""
-    still, steady = (60 + portrait * 0.5).astype(np.uint8), Steadier(frames=frames, keep=0)
+    still, steady = (60 + portrait * 0.5).astype(np.uint8), Steady(frames=frames, keep=0)
     for i in range(60):
         shown = steady(noisy(still, i), same)
     assert np.std(shown - still.astype(float)) == pytest.approx(3 / np.sqrt(2 * frames - 1), rel=0.2)
@@ -248,7 +257,7 @@ def test_detail_stays_between_black_and_white():
     """Stripes that come and go lose contrast, and the gain that this asks for also meets the lasting ones beside."""
     lasting = np.zeros((64, 64, 3), np.uint8)
     lasting[:, ::2] = 255
-    steady = Steadier()
+    steady = Steady()
     for i in range(12):
         painted = lasting.copy()
         painted[:, :24] = np.roll(painted[:, :24], i % 2, axis=1)
@@ -259,7 +268,7 @@ def test_detail_stays_between_black_and_white():
 def test_what_goes_in_and_out_is_the_callers(portrait):
     """Frames are not written to, and writing to what came out does not change what comes next."""
     frames = [noisy(portrait, i) for i in range(6)]
-    ours, theirs = Steadier(), Steadier()
+    ours, theirs = Steady(), Steady()
     for frame in frames:
         before = frame.copy()
         kept = ours(frame, same)
@@ -270,7 +279,7 @@ def test_what_goes_in_and_out_is_the_callers(portrait):
 
 def test_the_same_frames_give_the_same_output(stylizer, photographs):
     frames, _ = seen_moving(photographs[0], STEPS["pan"], count=5)
-    one, other = Steadier(), Steadier()
+    one, other = Steady(), Steady()
     for frame in frames:
         assert (one(frame, stylizer) == other(frame, stylizer)).all()
 
@@ -278,36 +287,38 @@ def test_the_same_frames_give_the_same_output(stylizer, photographs):
 @pytest.mark.parametrize("shape", [(16, 16), (17, 31), (47, 90), (49, 61), (16, 400)])
 def test_any_size(shape):
     still = np.random.default_rng(0).integers(60, 200, (*shape, 3)).astype(np.uint8)
-    steady = Steadier()
+    steady = Steady()
     for i in range(20):
         shown = steady(noisy(still, i), same)
         assert shown.shape == still.shape and shown.dtype == np.uint8
-    assert apart(shown, still) < 0.5 * apart(noisy(still, 19), still)
+    assert distance(shown, still) < 0.5 * distance(noisy(still, 19), still)
 
 
 def test_other_memory_orders(portrait):
-    usual, mirrored = Steadier(), Steadier()
+    usual, mirrored = Steady(), Steady()
     for i in range(3):
         frame = noisy(portrait, i)
         shown = usual(np.ascontiguousarray(frame[:, ::-1]), same)
         assert (mirrored(frame[:, ::-1], lambda seen: np.asfortranarray(seen)) == shown).all()
 
 
-def test_after_a_failure_of_the_net_the_past_is_forgotten(stylizer, portrait):
-    def broken(frame):
-        raise RuntimeError("no memory left")
-
-    steady = Steadier()
+def test_after_a_failure_of_the_net_the_past_is_forgotten(stylizer, portrait, monkeypatch):
+    painter = Painter(stylizer, steady=True)
     for i in range(3):
-        steady(noisy(portrait, i), stylizer)
-    with pytest.raises(RuntimeError, match="no memory left"):
-        steady(noisy(portrait, 3), broken)
+        painter(noisy(portrait, i))
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="no memory left"):
+        patch.setattr(stylizer, "run", broken)
+        painter(noisy(portrait, 3))
     frame = noisy(portrait, 4)
-    assert (steady(frame, stylizer) == stylizer(frame)).all()
+    assert (painter(frame) == stylizer(frame)).all()
+
+
+def broken(*_):
+    raise RuntimeError("no memory left")
 
 
 def test_impossible_arguments_are_refused(portrait):
-    steady = Steadier()
+    steady = Steady()
     with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\], found float32 \[144, 240, 3\]"):
         steady(portrait.astype(np.float32), same)
     with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\], found uint8 \[144, 240\]"):
@@ -317,9 +328,9 @@ def test_impossible_arguments_are_refused(portrait):
     steady(portrait, same)
     with pytest.raises(ValueError, match=r"uint8 \[144, 240, 3\], found float64 \[144, 240, 3\]"):
         steady(portrait, lambda frame: frame / 2)
-    for hold in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match="hold must be between 0 and 1, found"):
-            steady(portrait, same, hold=hold)
+    for weight in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="history_weight must be between 0 and 1, found"):
+            steady(portrait, same, history_weight=weight)
     for wrong in ({"frames": 0}, {"keep": 1}, {"keep": -0.1}, {"tolerance": 0}, {"detail": -1}, {"cut": 2}):
         with pytest.raises(ValueError, match=f"found .*{next(iter(wrong))}="):
-            Steadier(**wrong)
+            Steady(**wrong)

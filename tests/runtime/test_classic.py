@@ -183,7 +183,7 @@ def test_a_free_size_follows_the_work_height(tmp_path, frames):
 
 def test_frames_beside_one_another_are_painted_alike(tmp_path, frames):
     stylizer = stylizer_of(write_net(tmp_path / "net.onnx"))
-    twin, _ = stylizer.side_by_side()
+    twin, _ = stylizer.for_throughput()
     assert isinstance(twin._session, classic.Classic)
     assert (twin.run(frames) == stylizer.run(frames)).all()
 

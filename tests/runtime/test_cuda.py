@@ -209,8 +209,8 @@ def test_every_session_has_its_size_fixed(runner, choice):
 
 
 def test_lanes_paint_at_the_same_time(runner, plain, choice):
-    twin = runner.side_by_side()
-    assert runner.side_by_side() is twin
+    twin = runner.for_throughput()
+    assert runner.for_throughput() is twin
     feeds = [{"frames": frames(i, 1, 48, 64), "code": choice.code} for i in range(8)]
     twin.run(None, feeds[0])
     together = threading.Barrier(cuda.LANES, timeout=20)
@@ -233,7 +233,7 @@ def test_lanes_paint_at_the_same_time(runner, plain, choice):
 
 def test_no_frame_is_painted_while_a_size_is_opened(runner, choice, monkeypatch):
     """A graph that is being captured breaks if anything else is asked of the card."""
-    twin = runner.side_by_side()
+    twin = runner.for_throughput()
     twin.run(None, {"frames": frames(0, 1, 16, 16), "code": choice.code})
     busy, broken = [], []
     lane_run, open_session = cuda.Lane.run, devices.open_session
