@@ -54,7 +54,7 @@ def switching(frames: list[np.ndarray], stylizer: rtstyle.Stylizer) -> list[Imag
 
 def main() -> None:
     with VideoReader(HERE / "sample.mp4") as reader:
-        frames = [item.rgb for item in reader if isinstance(item, Frame)]
+        frames = [item.rgb for item in reader if isinstance(item, Frame) and item.rgb is not None]
     stylizer = rtstyle.Stylizer(device="cpu")
     painted = {}
     for style in rtstyle.styles():

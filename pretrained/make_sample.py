@@ -12,10 +12,12 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from skimage import data
 
 WIDTH, HEIGHT, RATE, SECONDS = 640, 360, 30, 3
 SOUND_RATE = 44100
+Place = tuple[float, float, float]
 # picture, then centre x, centre y and width of the view at start and end, as parts of the picture's width
 VIEWS = (
     (data.astronaut, (0.42, 0.30, 0.62), (0.45, 0.28, 0.98)),
@@ -23,7 +25,7 @@ VIEWS = (
 )
 
 
-def view(picture, start, end, t):
+def view(picture: NDArray[np.uint8], start: Place, end: Place, t: float) -> NDArray[np.uint8]:
     """The part of a picture seen at time t (0 to 1), as uint8 [HEIGHT, WIDTH, 3]."""
     t = t * t * (3 - 2 * t)
     x, y, width = (a + (b - a) * t for a, b in zip(start, end, strict=True))
@@ -34,18 +36,19 @@ def view(picture, start, end, t):
     top = np.clip(y * size - height / 2, 0, picture.shape[0] - height)
     scale = WIDTH / width
     matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
-    return cv2.warpAffine(picture, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    seen = cv2.warpAffine(picture, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    return seen.astype(np.uint8)
 
 
-def chord(seconds):
+def chord(seconds: float) -> NDArray[np.float32]:
     """A soft chord, float32 [1, samples]."""
     t = np.arange(int(SOUND_RATE * seconds)) / SOUND_RATE
     wave = sum(np.sin(2 * np.pi * f * t) for f in (220, 277.18, 329.63)) / 3
     fade = np.minimum(1, np.minimum(t, seconds - t) * 2)
-    return (0.2 * wave * fade).astype(np.float32)[None]
+    return np.asarray([0.2 * wave * fade], np.float32)
 
 
-def main():
+def main() -> None:
     out = Path(__file__).with_name("sample.mp4")
     with av.open(str(out), "w", options={"movflags": "+faststart"}) as container:
         video = container.add_stream("libx264", rate=RATE)

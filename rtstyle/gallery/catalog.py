@@ -19,11 +19,13 @@ import os
 import re
 import shutil
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import platformdirs
+from numpy.typing import NDArray
 
 from rtstyle.errors import RtstyleError, UsageError
 from rtstyle.files import written_beside
@@ -45,7 +47,7 @@ class Style:
     licence: str
     source: str
     model: str
-    code: np.ndarray = dataclasses.field(repr=False, compare=False)
+    code: NDArray[np.float32] = dataclasses.field(repr=False, compare=False)
     thumbnail: str = dataclasses.field(default="", repr=False, compare=False)  # a painted photograph, as a data URL
 
     def card(self) -> dict[str, str]:
@@ -158,7 +160,7 @@ def _classic_model(form: classic.Form, path: Path) -> Model:
     return Model(path, "classic", digest, form.size[0] or CLASSIC_HEIGHT, (style,), False, form)
 
 
-def add(file: str | os.PathLike) -> list[Style]:
+def add(file: str | os.PathLike[str]) -> list[Style]:
     """Copy a style file into the user's folder, so that its styles are found by their names; returns them.
 
     Raises RtstyleError if it is not a style model, or holds a name that is taken already.
@@ -230,7 +232,7 @@ class Choice:
     """What to paint with: a model and a code for it, or None where the model has its style built in."""
 
     model: Model
-    code: np.ndarray | None
+    code: NDArray[np.float32] | None
     label: str
 
 
@@ -256,13 +258,13 @@ def resolve(style: str | None = None, model: str = "live") -> Choice:
     if len(parts) == 1:
         owner, chosen = _find(parts[0][0], base)
         return Choice(owner, chosen.code if owner.takes_code else None, chosen.name)
-    code = 0.0
+    code = np.zeros(len(base.styles[0].code), np.float64)
     for name, weight in parts:
         owner, chosen = _find(name, base)
         if owner.body_sha256 != base.body_sha256 or not owner.takes_code:
             raise UsageError(f"{name} was made for another body and cannot be mixed: mix styles of one model")
-        code = code + (weight / total) * chosen.code
-    return Choice(base, np.asarray(code, np.float32), style)
+        code += (weight / total) * chosen.code
+    return Choice(base, code.astype(np.float32), style)
 
 
 def mixture(style: str) -> list[tuple[str, float]]:
@@ -297,7 +299,7 @@ def _find(name: str, base: Model) -> tuple[Model, Style]:
     raise AssertionError("unreachable")
 
 
-def _by_name(name: str, among) -> Style:
+def _by_name(name: str, among: Sequence[Style]) -> Style:
     for style in among:
         if style.name == name.lower():
             return style
