@@ -52,14 +52,14 @@ class Body(nn.Module):
     config: dict
 
     def start_codes(self, styles: int, generator: torch.Generator | None = None) -> None:
-        """New codes: scale near 1, shift 0; a little noise tells the styles apart from the first step."""
+        """New codes: scale near 1, shift 0; noise tells the styles apart from the first step, or they share their strokes."""
         channels = self.norm_channels()
         self.code_length = 2 * sum(channels)
         rows = []
         for _ in range(styles):
             parts = []
             for c in channels:
-                parts += [1 + 0.05 * torch.randn(c, generator=generator), torch.zeros(c)]
+                parts += [1 + 0.2 * torch.randn(c, generator=generator), torch.zeros(c)]
             rows.append(torch.cat(parts))
         self.codes = nn.Parameter(torch.stack(rows))
 

@@ -118,7 +118,7 @@ class Trainer:
             self.start_from(init)
         self.net.requires_grad_(not frozen).codes.requires_grad_(True)
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
-        self.optimiser = torch.optim.Adam(self.learning(), lr=recipe.learning_rate, betas=(0.9, 0.99))
+        self.optimiser = torch.optim.Adam(self.parameter_groups(), lr=recipe.learning_rate, betas=(0.9, 0.99))
         self.step, self.seconds, self.rows = 0, 0.0, []
         if resume:
             self.load()
@@ -134,6 +134,16 @@ class Trainer:
                         module.bias.zero_()
         with torch.no_grad():
             self.net.head.weight.mul_(0.2)  # start near mid-grey, within range
+
+    def parameter_groups(self) -> list[dict]:
+        """The body and the codes, with what multiplies the learning rate of each. A code has a gradient only in the
+        steps that draw its style, a share p of them, for which Adam moves it sqrt(p) times as far as a weight that has
+        one in every step: that is made up for."""
+        body = [weight for weight in self.learning() if weight is not self.net.codes]
+        batch = self.recipe.stage[0].batch
+        pace = max(1.0, math.sqrt(len(self.net.codes) / batch))
+        groups = [{"params": body, "pace": 1.0}, {"params": [self.net.codes], "pace": pace}]
+        return [group for group in groups if group["params"]]
 
     def artwork_colors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and deviation of the colours of every painting, [S, 3] each, in grey levels."""
@@ -305,7 +315,7 @@ class Trainer:
         styles = self.draw_styles(stage.batch).to(self.device)
         photos = self.photos.batch(stage.batch, stage.crop, self.generator)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["pace"]
         loss = stage.loss(self.recipe.loss)
         found = self.sample_losses(
             photos,
@@ -401,7 +411,10 @@ class Trainer:
             )
         self.net.load_state_dict(state["net"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
-        self.optimiser.load_state_dict(state["optimiser"])
+        try:
+            self.optimiser.load_state_dict(state["optimiser"])
+        except ValueError:
+            raise RtstyleError(f"{self.checkpoint} was made by another version of rtstyle: start afresh") from None
         self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.started_from = state["description"]["training"]["init"]

@@ -125,6 +125,16 @@ def test_corrupt_checkpoint_is_refused_and_left_alone(trainer_in, short_recipe, 
     assert trainer.checkpoint.read_bytes() == broken
 
 
+def test_a_checkpoint_with_another_optimiser_is_refused(trainer_in, short_recipe):
+    """Such as one of a version that gave codes no learning rate of their own."""
+    trainer = trainer_in("run", short_recipe)
+    trainer.optimiser = torch.optim.Adam([{"params": trainer.learning(), "pace": 1.0}])
+    trainer.train_step()
+    trainer.save()
+    with pytest.raises(RtstyleError, match="another version of rtstyle: start afresh"):
+        trainer_in("run", short_recipe, resume=True)
+
+
 def test_missing_checkpoint_is_said(tmp_path):
     with pytest.raises(RtstyleError, match=r"gone\.pt does not exist"):
         load_checkpoint(tmp_path / "gone.pt")

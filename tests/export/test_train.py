@@ -144,6 +144,23 @@ def test_stages_bring_their_style_factor_and_their_learning_rate(trainer_in, rec
     assert rates[2] == pytest.approx(7e-4)
 
 
+def test_codes_make_up_for_the_steps_that_do_not_draw_them(trainer_in, recipe):
+    """Two styles and one sample a step: a code has a gradient in every second one, and learns sqrt(2) times as fast."""
+    stage = dataclasses.replace(recipe.stage[0], batch=1)
+    trainer = trainer_in("run", dataclasses.replace(recipe, stage=[stage], steps=3))
+    body, codes = trainer.optimiser.param_groups
+    assert [codes["params"]] == [[trainer.net.codes]] and len(codes["params"][0]) == 2
+    assert len(body["params"]) == len(list(trainer.net.parameters())) - 1
+    rate = trainer.train_step()["learning_rate"]
+    assert body["lr"] == rate and codes["lr"] == pytest.approx(2**0.5 * rate)
+
+
+def test_a_code_of_a_frozen_body_learns_at_the_recipe_s_rate(trainer_in, recipe):
+    trainer = trainer_in("run", dataclasses.replace(recipe, style=recipe.style[:1]), frozen=True)
+    (codes,) = trainer.optimiser.param_groups
+    assert codes["params"] == [trainer.net.codes] and codes["pace"] == 1
+
+
 def test_a_fresh_net_paints_in_the_colors_of_the_artworks(trainer_in, recipe, paintings_folder):
     """In their mean from the first step, in their contrast as far as there is something to paint."""
     trainer = trainer_in("run", recipe)
