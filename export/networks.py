@@ -52,7 +52,8 @@ class Body(nn.Module):
     config: dict
 
     def start_codes(self, styles: int, generator: torch.Generator | None = None) -> None:
-        """New codes: scale near 1, shift 0; noise tells the styles apart from the first step, or they share their strokes."""
+        """New codes: scale near 1, shift 0; noise tells the styles apart from the first step, so that they get strokes
+        of their own."""
         channels = self.norm_channels()
         self.code_length = 2 * sum(channels)
         rows = []
