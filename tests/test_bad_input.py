@@ -6,6 +6,7 @@ import shlex
 import sys
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 from support.helpers import run_python, tree
@@ -29,7 +30,6 @@ def save(path, height=24, width=32):
 
 def make_other_net(path):
     """A sound ONNX file that is no style model."""
-    onnx = pytest.importorskip("onnx")
     value = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("Relu", ["x"], ["y"])],
@@ -42,7 +42,6 @@ def make_other_net(path):
 
 
 def make_net_without_metadata(path):
-    onnx = pytest.importorskip("onnx")
     model = onnx.load(model_path("live"))
     del model.metadata_props[:]
     onnx.save(model, path)

@@ -40,6 +40,16 @@ def test_help_loads_nothing_heavy():
     assert loaded_by(program) == []
 
 
+def test_painting_on_the_cpu_loads_no_onnx(clip, tmp_path):
+    """It takes a tenth of a second, and only a GPU's form of a model is made with it."""
+    program = (
+        "import sys, rtstyle\n"
+        "rtstyle.stylize_video(sys.argv[1], sys.argv[2], rtstyle.Stylizer(device='cpu', threads=1))\n"
+        "print('onnx' in sys.modules)"
+    )
+    assert python(program, clip, tmp_path / "out.mp4").strip() == "False"
+
+
 @pytest.mark.parametrize(
     "use",
     [

@@ -134,8 +134,6 @@ def needs_training(command: str, *more: str) -> None:
     """Say in one sentence that the training packages are missing."""
     import importlib.util
 
-    missing = [
-        name for name in ("torch", "onnx", "safetensors", "matplotlib", *more) if importlib.util.find_spec(name) is None
-    ]
+    missing = [name for name in ("torch", "safetensors", "matplotlib", *more) if importlib.util.find_spec(name) is None]
     if missing:
         raise RtstyleError(f"rtstyle {command} needs {', '.join(missing)}: {INSTALL_TRAINING}")

@@ -44,8 +44,6 @@ from rtstyle.media.segments import SegmentWriter
 from rtstyle.paint.painter import Painter
 from rtstyle.paint.stylizer import MIN_SIDE, Stylizer, cores
 from rtstyle.runtime import devices
-from rtstyle.runtime.device_form import FLOAT, FLOAT16
-from rtstyle.runtime.protobuf import field
 from rtstyle.video.convert import MOST_BATCH_PIXELS, Progress, stylize_video
 
 FORMAT = "rtstyle-bench-1"
@@ -59,7 +57,6 @@ LEAST = 3  # samples, however long they take
 STRIDE = 32  # pixels: what every net's own stride divides
 GALLERIES = (1, 4, 16, 64)
 BATCHES = (1, 2, 4, 8)
-NUMBERS = {"float32": FLOAT, "float16": FLOAT16}  # as ONNX files call them
 BUSY = 0.5  # load average a core before we begin, from which figures are unreliable ...
 SPREAD = 1.5  # ... and so are they from this 95th percentile on, as a multiple of the median
 
@@ -327,15 +324,18 @@ def ceiling(device: devices.Device, threads: int | None, seconds: float, half: b
 
 
 def product_model(right: np.ndarray) -> bytes:
-    """An ONNX file: left [n, n] times `right` [n, n], float32 or float16, by hand, as painting needs no onnx."""
-    side, number, dims = len(right), NUMBERS[right.dtype.name], b"".join(field(1, size) for size in right.shape)
-    shape = b"".join(field(1, field(1, size)) for size in right.shape)
-    kind = field(1, field(1, number) + field(2, shape))
-    weights = dims + field(2, number) + field(8, b"right") + field(9, right.tobytes())
-    node = field(1, b"left") + field(1, b"right") + field(2, b"product") + field(4, b"MatMul")
-    graph = field(1, node) + field(2, b"product%d" % side) + field(5, weights)
-    graph += field(11, field(1, b"left") + field(2, kind)) + field(12, field(1, b"product") + field(2, kind))
-    return field(1, 8) + field(7, graph) + field(8, field(2, 17))
+    """An ONNX file: left [n, n] times `right` [n, n], float32 or float16."""
+    from onnx import helper, numpy_helper  # a tenth of a second, for this alone
+
+    kind = helper.np_dtype_to_tensor_dtype(right.dtype)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["left", "right"], ["product"])],
+        f"product{len(right)}",
+        [helper.make_tensor_value_info("left", kind, right.shape)],
+        [helper.make_tensor_value_info("product", kind, right.shape)],
+        [numpy_helper.from_array(right, "right")],
+    )
+    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
 
 
 # -- the machine

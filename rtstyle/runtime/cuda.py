@@ -36,7 +36,6 @@ import platformdirs
 
 from rtstyle.errors import RtstyleError
 from rtstyle.runtime import devices
-from rtstyle.runtime.device_form import device_form
 
 KEPT = 3  # sizes that stay open: each takes memory of the card
 TRIED = 64  # pixels a side of the first picture
@@ -279,6 +278,8 @@ class Runner:
 
 @functools.lru_cache(maxsize=4)
 def _form(path: Path, _changed: int, half: bool) -> bytes:
+    from rtstyle.runtime.device_form import device_form  # loads onnx, which nothing needs on a CPU
+
     return device_form(path.read_bytes(), half)
 
 

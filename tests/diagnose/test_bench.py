@@ -120,7 +120,6 @@ def convolution_model():
 
 
 def test_operations_of_a_small_net_counted_by_hand():
-    pytest.importorskip("onnx")
     by_hand = (
         8 * 6 * 10 * 3 * 9  # 12x20 at stride 2 is 6x10
         + 8 * 6 * 10 * 9  # each channel for itself
@@ -326,7 +325,6 @@ def test_the_gallery_is_painted_in_its_styles(monkeypatch):
 
 
 def test_a_model_of_one_style_has_no_gallery(make_body, tmp_path, call):
-    pytest.importorskip("onnx")
     from rtstyle.export.to_onnx import write_onnx
 
     card = {"styles": [{"name": "only"}], "reference_height": 64, "training": {}}
@@ -424,7 +422,6 @@ def test_peers_pictures_are_checked(peers):
 
 def test_the_float_net_of_peers_is_that_of_torch(peers, tmp_path):
     torch = pytest.importorskip("torch")
-    pytest.importorskip("onnx")
     torch.manual_seed(0)
     net = peers.transformer_net().eval()
     peers.spread_colours(net)

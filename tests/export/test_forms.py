@@ -4,13 +4,13 @@ import base64
 import json
 
 import numpy as np
+import onnx
 import pytest
 
 from rtstyle import RtstyleError, Stylizer, UsageError
 from rtstyle.gallery import catalog
 
 torch = pytest.importorskip("torch")
-onnx = pytest.importorskip("onnx")
 import torch.nn.functional as F  # noqa: E402
 
 from rtstyle.export import forms, to_onnx  # noqa: E402

@@ -12,10 +12,10 @@ import sys
 import time
 
 import numpy as np
+import onnx
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("onnx")
 
 from PIL import Image  # noqa: E402
 
@@ -107,8 +107,6 @@ def test_the_same_numbers_twice(teach):
 
 
 def from_bytes(content):
-    import onnx
-
     model = onnx.load_from_string(content)
     props = {prop.key: prop.value for prop in model.metadata_props}
     return [t.SerializeToString() for t in model.graph.initializer], props["rtstyle.codes"]
@@ -172,8 +170,6 @@ def test_absolute_losses_are_not_balanced(toy_model):
     props = dict(properties(toy_model))
     training = json.loads(props["rtstyle.training"])
     training["loss"] |= {"absolute": True, "style_weight": 1e11}
-    import onnx
-
     copy = onnx.load(str(toy_model))
     onnx.helper.set_model_props(copy, props | {"rtstyle.training": json.dumps(training)})
     onnx.save(copy, str(toy_model.with_name("absolute.onnx")))

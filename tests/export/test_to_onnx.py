@@ -6,10 +6,10 @@ import io
 import json
 
 import numpy as np
+import onnx
 import pytest
 
 torch = pytest.importorskip("torch")
-onnx = pytest.importorskip("onnx")
 import onnxruntime  # noqa: E402
 from PIL import Image  # noqa: E402
 

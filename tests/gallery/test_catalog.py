@@ -5,6 +5,7 @@ import itertools
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -122,7 +123,6 @@ def test_a_file_and_one_of_its_styles_can_be_named(own_folder, tmp_path):
 
 def renamed_copy(path, name, body_sha256=None):
     """The live model with one style, under another name, perhaps as another body's."""
-    onnx = pytest.importorskip("onnx")
     import base64
     import json
 
@@ -250,7 +250,6 @@ def test_a_file_that_changed_is_read_again(own_folder, tmp_path):
 
 
 def test_a_newer_format_asks_for_an_update(tmp_path):
-    onnx = pytest.importorskip("onnx")
     model = onnx.load(catalog.model_path("live"))
     next(prop for prop in model.metadata_props if prop.key == "rtstyle.format").value = "9"
     onnx.save(model, tmp_path / "future.onnx")
@@ -270,7 +269,6 @@ def test_a_newer_format_asks_for_an_update(tmp_path):
     ],
 )
 def test_broken_metadata_is_one_sentence(tmp_path, key, value):
-    onnx = pytest.importorskip("onnx")
     model = onnx.load(catalog.model_path("live"))
     prop = next(prop for prop in model.metadata_props if prop.key == key)
     if value is None:

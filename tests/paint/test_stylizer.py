@@ -1,6 +1,7 @@
 """The ONNX contract as seen from Python: shapes, types, batches, styles, mixes, work height."""
 
 import numpy as np
+import onnx
 import pytest
 from support.media_files import picture, psnr
 
@@ -148,7 +149,6 @@ def test_a_work_height_too_small_is_refused(height):
 
 def one_style_model(path):
     """The live model with one code made a constant: a net without code input."""
-    onnx = pytest.importorskip("onnx")
     import base64
     import json
 

@@ -2,15 +2,14 @@
 
 import cv2
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from support.media_files import make_clip, picture
 
 from rtstyle import RtstyleError, Stylizer
 from rtstyle.gallery import catalog
 from rtstyle.runtime import classic
-
-onnx = pytest.importorskip("onnx")
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 pytest_plugins = ["support.runtime_fixtures"]
 

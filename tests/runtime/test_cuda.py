@@ -6,6 +6,7 @@ import threading
 import time
 
 import numpy as np
+import onnx
 import pytest
 from support.media_files import picture, psnr
 
@@ -17,7 +18,6 @@ from rtstyle.media.reader import VideoReader
 from rtstyle.runtime import cuda, devices
 from rtstyle.runtime.cuda import Runner, Way
 from rtstyle.runtime.device_form import device_form
-from rtstyle.runtime.protobuf import field, fields
 from rtstyle.video.convert import most_at_once
 
 pytest_plugins = ["support.runtime_fixtures"]
@@ -67,7 +67,7 @@ def test_float16_changes_next_to_nothing(choice, plain, shape):
 def test_every_number_in_float16_changes_little(choice, plain):
     """The CPU provider calculates much of that form in float32. Here everything is rounded, as a card rounds: after
     every operation, which itself adds up in float32."""
-    onnx, torch = pytest.importorskip("onnx"), pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
     from onnx.reference import ReferenceEvaluator
     from onnx.reference.op_run import OpRun
 
@@ -102,7 +102,7 @@ def test_every_number_in_float16_changes_little(choice, plain):
     ],
 )
 def test_every_body_of_today_has_a_form(body, config, single):
-    onnx, torch = pytest.importorskip("onnx"), pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
     from rtstyle.export import networks
     from rtstyle.export.to_onnx import to_model
 
@@ -123,7 +123,6 @@ def test_every_body_of_today_has_a_form(body, config, single):
 @pytest.mark.parametrize("half", [False, True])
 def test_only_floats_lie_between_the_ends(choice, half):
     """CUDA's Pad takes no bytes, and half a graph in float32 would be half as fast."""
-    onnx = pytest.importorskip("onnx")
     kinds = onnx.TensorProto
     form = onnx.shape_inference.infer_shapes(
         onnx.load_from_string(device_form(choice.model.path.read_bytes(), half)), strict_mode=True, data_prop=True
@@ -144,21 +143,10 @@ def test_only_floats_lie_between_the_ends(choice, half):
 
 
 def test_what_rtstyle_did_not_write_has_no_form():
-    node = field(1, b"frames") + field(2, b"stylized") + field(4, b"Celu")
+    node = onnx.helper.make_node("Celu", ["frames"], ["stylized"])
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "celu", [], []))
     with pytest.raises(ValueError, match="Celu"):
-        device_form(field(7, field(1, node)), half=True)
-
-
-@pytest.mark.parametrize("broken", [b"\x0a\x7fshort", b"\xff", b"\x0b"])
-def test_what_is_no_protocol_buffer_is_refused(broken):
-    with pytest.raises(ValueError, match="protocol buffer"):
-        list(fields(broken))
-
-
-def test_fields_are_read_as_they_were_written():
-    message = field(1, 300) + field(2, b"name") + b"\x1d\x00\x00\x80\x3f" + field(4, 0)
-    assert [value for _, value, _ in fields(message)] == [300, b"name", b"\x00\x00\x80\x3f", 0]
-    assert b"".join(raw for *_, raw in fields(message)) == message
+        device_form(model.SerializeToString(), half=True)
 
 
 # -- the runner
@@ -271,7 +259,7 @@ def test_without_binding_it_paints_the_same(choice, plain):
 
 
 def test_a_model_of_one_style_has_no_code(tmp_path, choice):
-    onnx, torch = pytest.importorskip("onnx"), pytest.importorskip("torch")
+    torch = pytest.importorskip("torch")
     from rtstyle.export import networks
     from rtstyle.export.to_onnx import to_model
 
@@ -357,7 +345,6 @@ def test_a_graph_that_replays_something_else_is_refused(card, choice, monkeypatc
 
 @pytest.mark.parametrize("kind", ["cuda", "tensorrt"])
 def test_a_model_that_another_program_wrote_runs_as_it_is(card, choice, plain, tmp_path, kind, cache):
-    onnx = pytest.importorskip("onnx")
     model = onnx.load(choice.model.path)
     model.graph.node[-1].output[0] = "whole"
     model.graph.node.append(onnx.helper.make_node("Identity", ["whole"], ["stylized"]))
@@ -371,13 +358,11 @@ def test_a_model_that_another_program_wrote_runs_as_it_is(card, choice, plain, t
 
 
 def test_float16_that_paints_something_else_is_refused(card, choice, plain, monkeypatch):
-    real = cuda.device_form
-
     def wrong(model, half):
-        form = real(model, half)
+        form = device_form(model, half)
         return form.replace(np.float32(127.5).tobytes(), np.float32(64).tobytes()) if half else form
 
-    monkeypatch.setattr(cuda, "device_form", wrong)
+    monkeypatch.setattr("rtstyle.runtime.device_form.device_form", wrong)
     cuda._form.cache_clear()
     runner = Runner(choice.model.path, card.device, choice.code)
     cuda._form.cache_clear()

@@ -14,7 +14,6 @@ from PIL import Image
 from rich.console import Console
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("onnx")
 
 from rtstyle.errors import RtstyleError, UsageError  # noqa: E402
 from rtstyle.export.data import read_picture  # noqa: E402
