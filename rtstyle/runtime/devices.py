@@ -164,7 +164,11 @@ DRIVER = "nvcuda.dll" if WINDOWS else "libcuda.so.1"
 
 def libraries(kind: str) -> list[str]:
     """File names of the libraries that a session on this kind of device loads, by the CUDA that ONNX Runtime was built
-    for; cuDNN's only when the first convolution runs."""
+    for; cuDNN's only when the first convolution runs.
+
+    The loader cannot be asked for them: ONNX Runtime's own library for a device crashes if anything loads it before a
+    session does, on Windows the loader names no library, and what the first convolution loads it does not know yet.
+    """
     major = cuda_major()
     names = {"cudart": major, "cublasLt": major, "cublas": major, "curand": "10", "cudnn": "9"}
     if kind == "tensorrt":
