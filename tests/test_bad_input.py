@@ -163,7 +163,7 @@ CASES = [
     ("cam --headless --source clip.mp4 --size=-640x480", 2, "'-640x480' is not a size"),
     ("cam --headless --source clip.mp4 --fps 0", 2, "'--fps'.*0.0 is not in the range"),
     ("cam --headless --source clip.mp4 --target-fps 0", 2, "'--target-fps'.*0.0 is not in the range"),
-    ("cam --headless --source clip.mp4 --duration 0", 2, "'--duration'.*0.0 is not in the range"),
+    ("cam --headless --source clip.mp4 --duration 0", 2, "'--duration'.*must be above 0"),
     ("cam --headless --source clip.mp4 --max-frames 0", 2, "'--max-frames'.*0 is not in the range"),
     ("cam --headless --source clip.mp4 --out-dir nowhere", 2, "'nowhere' does not exist"),
     ("cam --headless --source clip.mp4 --style stary-nigth", 2, "unknown style 'stary-nigth'.*starry-night"),

@@ -9,7 +9,7 @@ mkdir -p "$out"
 for picture in "${picture:-.gpu/style/}"*; do break; done # the first painting
 for kind in code full; do
     begun=$SECONDS
-    timeout --signal=INT 9m python -m rtstyle train "$picture" --content .gpu/content --vgg .gpu/vgg16.safetensors \
+    timeout --signal=INT 9m python -m rtstyle train "$picture" --photos .gpu/content --vgg .gpu/vgg16.safetensors \
         --run-dir "$out/$kind.run" -o "$out/$kind.onnx" $([ "$kind" = full ] && echo --full) \
         ${steps:+--steps "$steps"} ${DEVICE:+--device "$DEVICE"} --force --quiet
     echo "$kind: exit $?, $((SECONDS - begun)) seconds, $picture" | tee -a "$out/seconds.txt"

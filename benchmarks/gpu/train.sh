@@ -12,7 +12,7 @@ for body in live studio; do
     init=()
     [ "$body" = studio ] && init=(--init "$out/live.onnx")
     timeout --signal=INT "${minutes}m" python -m rtstyle train --recipe "$out/$body.toml" \
-        --content .gpu/content --pictures .gpu/style --vgg .gpu/vgg16.safetensors \
+        --photos .gpu/content --pictures .gpu/style --vgg .gpu/vgg16.safetensors \
         --run-dir "$out/$body.run" -o "$out/$body.onnx" "${init[@]}" ${steps:+--steps "$steps"} ${DEVICE:+--device "$DEVICE"} --quiet
     python -m rtstyle styles --model "$out/$body.onnx" --sheet "$out/$body.png"
 done

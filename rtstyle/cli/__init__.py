@@ -20,7 +20,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 def main() -> None:
     """Entry point: errors are one sentence on standard error; 0 done, 1 failed, 2 usage, 130 interrupted."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="rtstyle", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):
         say("rtstyle: interrupted")
         code = 130

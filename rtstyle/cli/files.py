@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from rtstyle.cli.options import (
+    Painting,
     needs_training,
-    open_stylizer,
+    option,
     output_options,
     painting_options,
     progress_option,
-    read_changes,
+    read_style_at,
     read_time,
     say_device,
     steady_option,
@@ -24,10 +27,15 @@ from rtstyle.cli.options import (
 from rtstyle.cli.progress import progress_bar, say
 from rtstyle.errors import Interrupted, RtstyleError, UsageError
 
+if TYPE_CHECKING:
+    from rtstyle.gatys.video import GatysStylizer
+    from rtstyle.paint.stylizer import Stylizer
+    from rtstyle.video.convert import Progress
+
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="IN OUT")
-@click.option(
+@option(
     "--out-dir",
     type=click.Path(),
     metavar="DIR",
@@ -35,55 +43,50 @@ from rtstyle.errors import Interrupted, RtstyleError, UsageError
 )
 @painting_options
 @steady_option
-@click.option("--style-at", multiple=True, callback=read_changes, metavar="TIME=STYLE", help="Change the style there.")
-@click.option("--start", callback=read_time, metavar="TIME", help="Begin there: seconds, or 1:30.")
-@click.option("--duration", callback=read_time, metavar="TIME", help="End after so long.")
-@click.option(
+@option("--style-at", multiple=True, type=read_style_at, metavar="TIME=STYLE", help="Change the style there.")
+@option("--start", type=read_time, metavar="TIME", help="Begin there: seconds, or 1:30.")
+@option("--duration", type=read_time, metavar="TIME", help="End after so long.")
+@option(
     "--codec",
     metavar="NAME",
     help="h264, hevc, av1, vp9, prores, ffv1, auto (a hardware encoder if one works), or one such as h264_nvenc "
     "[default: by OUT and the source's depth].",
 )
-@click.option("--crf", type=int, help="Constant quality, in the codec's own numbers: lower is better and larger.")
-@click.option("--quality", type=int, metavar="1-100", help="Instead of --crf: the same for every codec, 100 is best.")
-@click.option("--preset", help="Speed of the encoder, in its own words.")
-@click.option("--container", metavar="KIND", help="mp4, mov, mkv, webm or gif [default: OUT's ending].")
-@click.option("--audio-codec", default="copy", show_default=True, help="copy, or aac, opus, flac, ...")
-@click.option("--fps", type=click.FloatRange(0.1, 1000), help="Frame rate of a folder of pictures [default: 25].")
-@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
-@click.option("--gatys", metavar="PICTURE", help="Optimise every frame in the style of PICTURE: minutes each on CPUs.")
-@click.option("--gatys-size", type=click.IntRange(32), metavar="PX", help="Long side of such frames [default: 512].")
-@click.option("--gatys-steps", type=click.IntRange(1), metavar="N", help="For the first of a scene [default: 200].")
+@option("--crf", type=int, help="Constant quality, in the codec's own numbers: lower is better and larger.")
+@option("--quality", type=int, metavar="1-100", help="Instead of --crf: the same for every codec, 100 is best.")
+@option("--encoder-preset", "preset", old=["--preset"], metavar="NAME", help="Speed of the encoder, in its own words.")
+@option("--container", metavar="KIND", help="mp4, mov, mkv, webm or gif [default: OUT's ending].")
+@option("--audio-codec", default="copy", show_default=True, help="copy, or aac, opus, flac, ...")
+@option("--fps", type=click.FloatRange(0.1, 1000), help="Frame rate of a folder of pictures [default: 25].")
+@option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@option("--gatys", metavar="PICTURE", help="Optimise every frame in the style of PICTURE: minutes each on CPUs.")
+@option("--gatys-size", type=click.IntRange(32), metavar="PX", help="Long side of such frames [default: 512].")
+@option("--gatys-steps", type=click.IntRange(1), metavar="N", help="For the first of a scene [default: 200].")
 @progress_option("frame")
 @output_options
 def video(
     *,
-    gatys,
-    gatys_size,
-    gatys_steps,
-    paths,
-    out_dir,
-    style,
-    model,
-    strength,
-    keep_color,
-    work_height,
-    device,
-    steady,
-    style_at,
-    start,
-    duration,
-    codec,
-    crf,
-    quality,
-    preset,
-    container,
-    audio_codec,
-    fps,
-    resume,
-    progress_kind,
-    force,
-    quiet,
+    paths: tuple[str, ...],
+    out_dir: str | None,
+    painting: Painting,
+    steady: bool,
+    style_at: tuple[tuple[float, str], ...],
+    start: float | None,
+    duration: float | None,
+    codec: str | None,
+    crf: int | None,
+    quality: int | None,
+    preset: str | None,
+    container: str | None,
+    audio_codec: str,
+    fps: float | None,
+    resume: bool,
+    gatys: str | None,
+    gatys_size: int | None,
+    gatys_steps: int | None,
+    progress_kind: str,
+    force: bool,
+    quiet: bool,
 ) -> None:
     """Paint a video: same frames, size and time stamps; sound and all other streams copied.
 
@@ -95,36 +98,28 @@ def video(
     from rtstyle.video.inputs import pair_up
 
     pairs = pair_up(paths, out_dir, container)
-    if gatys:
-        if len(pairs) > 1:
-            raise UsageError("--gatys paints one video at a time")
-        source = click.get_current_context().get_parameter_source
-        other = ("style", "model", "style_at", "work_height", "steady", "resume")
-        if given := [f"--{name.replace('_', '-')}" for name in other if source(name) is ParameterSource.COMMANDLINE]:
-            raise UsageError(f"--gatys paints after its picture, every frame, from the start: leave {given[0]} out")
-        stylizer, steady = open_gatys(gatys, gatys_size, gatys_steps, device), False
-    else:
-        if gatys_size or gatys_steps:
-            raise UsageError("--gatys-size and --gatys-steps are for --gatys PICTURE")
-        stylizer = open_stylizer(style, model, strength, device, work_height)
-    begin = start or 0.0
-    options = {
-        "strength": strength,
-        "keep_color": keep_color,
-        "steady": steady,
+    options: dict[str, Any] = {
+        "strength": painting.strength,
+        "keep_color": painting.keep_color,
+        "steady": steady and not gatys,
         "style_at": style_at,
         "encoding": Encoding(codec, crf, preset, container, audio_codec, quality),
-        "time_range": TimeRange(start, None if duration is None else begin + duration),
+        "time_range": TimeRange(start, None if duration is None else (start or 0.0) + duration),
         "fps": fps,
         "resume": resume,
-        "force": force,
-        "quiet": quiet,
-        "as_json": progress_kind == "json",
     }
+    stylizer: Stylizer | GatysStylizer
+    if gatys:
+        _check_gatys(len(pairs))
+        stylizer = _open_gatys(gatys, gatys_size, gatys_steps, painting.device)
+    elif gatys_size or gatys_steps:
+        raise UsageError("--gatys-size and --gatys-steps are for --gatys PICTURE")
+    else:
+        stylizer = painting.stylizer()
     failed = 0
     for source, out in pairs:
         try:
-            paint_video(source, out, stylizer, **options)
+            paint_video(source, out, stylizer, force=force, quiet=quiet, as_json=progress_kind == "json", **options)
         except RtstyleError as error:
             if len(pairs) == 1 or error.exit_code == Interrupted.exit_code:
                 raise
@@ -134,32 +129,18 @@ def video(
         raise RtstyleError(f"{failed} of {len(pairs)} videos could not be painted")
 
 
-@click.command()
-@click.argument("source", metavar="IN")
-@click.argument("out", metavar="OUT")
-@painting_options
-@output_options
-def image(source, out, style, model, strength, keep_color, work_height, device, force, quiet) -> None:
-    """Paint a picture file, or every picture of a folder."""
-    from rtstyle.image import stylize_folder, stylize_image
-
-    stylizer = open_stylizer(style, model, strength, device, work_height)
-    look = {"strength": strength, "keep_color": keep_color, "force": force}
-    if not Path(source).is_dir():
-        stylize_image(source, out, stylizer, **look)
-        if not quiet:
-            say_device(stylizer)
-        return
-    with progress_bar(source, unit="pictures", quiet=quiet) as update:
-        done, skipped = stylize_folder(source, out, stylizer, progress=update, **look)
-    for sentence in skipped:
-        say(f"skipped: {sentence}")
-    if not quiet:
-        say_device(stylizer)
-        say(f"{out}: {done} pictures painted, {len(skipped)} skipped")
+def _check_gatys(videos: int) -> None:
+    if videos > 1:
+        raise UsageError("--gatys paints one video at a time")
+    source = click.get_current_context().get_parameter_source
+    for name in ("style", "model", "style_at", "work_height", "steady", "resume"):
+        if source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(
+                f"--gatys paints after its picture, every frame, from the start: leave --{name.replace('_', '-')} out"
+            )
 
 
-def open_gatys(picture, size, steps, device):
+def _open_gatys(picture: str, size: int | None, steps: int | None, device: str) -> GatysStylizer:
     """A stylizer that optimises every frame."""
     needs_training("video --gatys")
     from rtstyle.gatys.optimize import Settings
@@ -168,30 +149,32 @@ def open_gatys(picture, size, steps, device):
     return GatysStylizer(picture, Settings(size=size or 512, steps=steps or 200, device=device))
 
 
-def paint_video(source, out, stylizer, *, force, quiet, as_json=False, **options) -> None:
-    """Paint one video with a progress bar and say what came of it."""
+def paint_video(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    stylizer: Stylizer | GatysStylizer,
+    *,
+    quiet: bool,
+    as_json: bool = False,
+    **options: Any,
+) -> None:
+    """Paint one video with a progress bar and say what came of it. `options` are those of `stylize_video`."""
     from rtstyle.video.convert import stylize_video
 
-    started = []
+    started = False
 
-    def tell(p):
+    def show(p: Progress) -> None:
+        nonlocal started
         if not started and not quiet:
             say_device(stylizer)
-        started.append(p) if not started else None
+        started = True
         if as_json:
             say(json.dumps(dataclasses.asdict(p)))
-            return
-        rate = p.done / max(p.seconds, 1e-6)
-        speed = f"{rate:.1f} fps" if rate > 0.5 else f"{1 / rate:.0f} s a frame"
-        update(p.done, p.total, f"{speed} {p.bytes / 1e6:.1f} MB{loads(p)}")
-
-    def loads(p):
-        if shutil.get_terminal_size().columns < 120:
-            return ""
-        return "".join(f" {name} {share:.0%}" for name, share in p.loads.items())
+        else:
+            update(p.done, p.total, _note(p))
 
     with progress_bar(Path(source).name, unit="frames", quiet=quiet or as_json) as update:
-        result = stylize_video(source, out, stylizer, force=force, progress=tell, **options)
+        result = stylize_video(source, out, stylizer, progress=show, **options)
     if result.damaged:
         say(f"warning: {result.damaged} frames of {source} are damaged: they were left out or patched up")
     if quiet:
@@ -201,3 +184,39 @@ def paint_video(source, out, stylizer, *, force, quiet, as_json=False, **options
     new = result.frames - result.resumed
     resumed = f", {result.resumed} of them from the interrupted run" if result.resumed else ""
     say(f"{out}: {result.frames} frames{resumed} in {result.seconds:.1f} s ({new / result.seconds:.1f} fps)")
+
+
+def _note(p: Progress) -> str:
+    """Speed, what is written so far once that shows, and on wide terminals how busy the stages are."""
+    rate = p.done / max(p.seconds, 1e-6)
+    note = f"{rate:.1f} fps" if rate > 0.5 else f"{1 / rate:.0f} s a frame"
+    if p.bytes >= 50_000:
+        note += f" {p.bytes / 1e6:.1f} MB"
+    if shutil.get_terminal_size().columns >= 120:
+        note += "".join(f" {name} {share:.0%}" for name, share in p.loads.items())
+    return note
+
+
+@click.command()
+@click.argument("source", metavar="IN")
+@click.argument("out", metavar="OUT")
+@painting_options
+@output_options
+def image(source: str, out: str, painting: Painting, force: bool, quiet: bool) -> None:
+    """Paint a picture file, or every picture of a folder."""
+    from rtstyle.image import stylize_folder, stylize_image
+
+    stylizer = painting.stylizer()
+    look: dict[str, Any] = {"strength": painting.strength, "keep_color": painting.keep_color}
+    if not Path(source).is_dir():
+        stylize_image(source, out, stylizer, force=force, **look)
+        if not quiet:
+            say_device(stylizer)
+        return
+    with progress_bar(source, unit="pictures", quiet=quiet) as update:
+        done, skipped = stylize_folder(source, out, stylizer, force=force, progress=update, **look)
+    for sentence in skipped:
+        say(f"skipped: {sentence}")
+    if not quiet:
+        say_device(stylizer)
+        say(f"{out}: {done} pictures painted, {len(skipped)} skipped")

@@ -1,51 +1,127 @@
-"""The experiments of the source documents: lab."""
+"""The experiments of the source documents: lab, with a command for each experiment."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
-from rtstyle.cli.options import needs_training, output_options, vgg_options
+from rtstyle.cli.gatys import gatys_preset_option, network_option
+from rtstyle.cli.options import (
+    model_option,
+    needs_training,
+    option,
+    output_options,
+    photos_option,
+    torch_device_option,
+    vgg_options,
+    with_options,
+)
 from rtstyle.cli.progress import progress_bar
 
+style_argument = click.argument("style")
+layers_option = option("--layers", metavar="L[,L...]", help="VGG's layers.")
+steps_option = option("--steps", metavar="N", help="Iterations.")
+several_steps_option = option("--steps", metavar="N[,N...]", help="Iterations: one number or several.")
 
-@click.command()
-@click.argument("name")
-@click.argument("style", required=False)
-@click.option("--out", "-o", type=click.Path(), metavar="DIR", help="Folder of the report [default: lab-NAME].")
-@click.option("--content", metavar="FILE", help="The photograph [default: one that comes with rtstyle].")
-@click.option("--preset", metavar="NAME", help="Settings of a source document: ucsd, upes, ntu, icfp or mloa.")
-@click.option("--size", type=int, metavar="PX", help="Long side [default: 256, or the preset's; --quick: 128].")
-@click.option("--steps", metavar="N[,N...]", help="Iterations; optimizers and compare take several numbers.")
-@click.option("--quick", is_flag=True, help="Small and short: a look in a few minutes.")
-@click.option("--ratios", metavar="R[,R...]", help="ratio: alpha / beta, as 100,1,0.01 or 1:1000.")
-@click.option("--style-weights", metavar="W[,W...]", help="train-ratio: the sweep of the style's weight.")
-@click.option("--content-weights", metavar="W[,W...]", help="train-ratio: the sweep of the content's weight.")
-@click.option("--photos", type=click.Path(), help="train-ratio: folder of photographs [default: those of rtstyle].")
-@click.option("--optimizers", metavar="O[:RATE],...", help="optimizers: such as adam:0.02,adam:0.1,lbfgs.")
-@click.option("--layers", metavar="L[,L...]", help="features, reconstruct: VGG's layers.")
-@click.option("--maps", type=int, metavar="N", help="features: so many of each layer [default: 64].")
-@click.option("--style", "names", multiple=True, metavar="NAME", help="compare: a style of the net; may be repeated.")
-@click.option("--picture", "pictures", multiple=True, metavar="FILE", help="compare: what it was learned from.")
-@click.option("--model", metavar="NAME", help="compare: live, studio, or an .onnx file [default: live].")
-@click.option("--content-layers", metavar="L[:W],...", help="Instead of the preset's.")
-@click.option("--style-layers", metavar="L[:W],...", help="Instead of the preset's.")
-@click.option("--network", "vgg", type=click.Choice(["vgg19", "vgg16"]), help="[default: vgg19; train-ratio: vgg16]")
-@click.option("--seed", type=int, help="Of noise and trainings [default: 0].")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
-@click.option("--vgg", "weights", type=click.Path(), help="VGG weights; else RTSTYLE_VGG19 or RTSTYLE_VGG16.")
-@vgg_options[1]
-@output_options
-def lab(name, out, vgg_convention, force, quiet, **given) -> None:
-    """Run an experiment of the source documents and write a report (HTML, CSV, PNG) into a folder.
+# what belongs to each experiment alone, before the options that all share
+EXPERIMENTS: dict[str, tuple[str, tuple[Callable[[Any], Any], ...]]] = {
+    "ratio": (
+        "A strip of paintings over alpha / beta of Gatys' method.",
+        (
+            style_argument,
+            option("--ratios", metavar="R[,R...]", help="alpha / beta, as 100,1,0.01 or 1:1000."),
+            steps_option,
+        ),
+    ),
+    "train-ratio": (
+        "Feed-forward nets trained at several weights of style and content.",
+        (
+            style_argument,
+            photos_option(),
+            option("--style-weights", metavar="W[,W...]", help="The sweep of the style's weight."),
+            option("--content-weights", metavar="W[,W...]", help="The sweep of the content's weight."),
+            steps_option,
+        ),
+    ),
+    "optimizers": (
+        "Optimizers, learning rates and numbers of iterations.",
+        (
+            style_argument,
+            option("--optimizers", metavar="O[:RATE],...", help="Such as adam:0.02,adam:0.1,lbfgs."),
+            several_steps_option,
+        ),
+    ),
+    "features": (
+        "Filters and feature maps of VGG.",
+        (
+            layers_option,
+            option("--maps", type=int, metavar="N", help="So many of each layer [default: 64]."),
+            steps_option,
+        ),
+    ),
+    "reconstruct": (
+        "Content and style reconstructed from noise, layer by layer.",
+        (style_argument, layers_option, steps_option),
+    ),
+    "compare": (
+        "Gatys' method against feed-forward nets. Repeat --style and --picture for more pairs.",
+        (
+            option("--style", "names", multiple=True, metavar="NAME", help="A style of the net."),
+            option("--picture", "pictures", multiple=True, metavar="FILE", help="What it was learned from."),
+            model_option,
+            several_steps_option,
+        ),
+    ),
+    "augment": (
+        "Copies of the style picture, mirrored, cropped, scaled and turned.",
+        (style_argument, steps_option),
+    ),
+}
 
-    NAME is ratio, train-ratio, optimizers, features, reconstruct, compare or augment; STYLE is the style picture (not
-    for features and compare).
-    """
-    from rtstyle.export.lab import plan as experiments
+photo_option = option(
+    "--photo",
+    "content",
+    old=["--content"],
+    metavar="FILE",
+    help="The photograph [default: one that comes with rtstyle].",
+)
+shared_options = with_options(
+    option("--out", "-o", type=click.Path(), metavar="DIR", help="Folder of the report [default: lab-NAME]."),
+    photo_option,
+    gatys_preset_option,
+    option("--size", type=int, metavar="PX", help="Long side [default: 256, or the preset's; --quick: 128]."),
+    option("--quick", is_flag=True, help="Small and short: a look in a few minutes."),
+    option("--content-layers", metavar="L[:W],...", help="Instead of the preset's."),
+    option("--style-layers", metavar="L[:W],...", help="Instead of the preset's."),
+    network_option,
+    option("--seed", type=int, help="Of noise and trainings [default: 0]."),
+    torch_device_option,
+    vgg_options("weights"),
+    output_options,
+)
 
-    options = experiments.Options(convention=vgg_convention, **given)
-    experiments.make_plan(name, options)
-    needs_training("lab", "jinja2")
-    with progress_bar(f"lab {name}", unit="steps", quiet=quiet) as update:
-        report = experiments.run(name, options, out, force=force, progress=update)
-    click.echo(report)
+
+@click.group()
+def lab() -> None:
+    """Run an experiment of the source documents and write a report (HTML, CSV, PNG) into a folder."""
+
+
+def _add(name: str, text: str, own: tuple[Callable[[Any], Any], ...]) -> None:
+    @lab.command(name, help=text)
+    @with_options(*own)
+    @shared_options
+    def run(out: str | None, vgg_convention: str | None, force: bool, quiet: bool, **words: Any) -> None:
+        from rtstyle.export.lab import plan as experiments
+
+        options = experiments.Options(convention=vgg_convention, **words)
+        experiments.make_plan(name, options)
+        needs_training("lab", "jinja2")
+        with progress_bar(f"lab {name}", unit="steps", quiet=quiet) as update:
+            report = experiments.run(name, options, out, force=force, progress=update)
+        click.echo(report)
+
+
+for _name, (_text, _own) in EXPERIMENTS.items():
+    _add(_name, _text, _own)

@@ -1,114 +1,88 @@
-"""Options that several commands share, and how their values are read."""
+"""Options that several commands share, and how their values are read and completed."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import click
+from click.shell_completion import CompletionItem
 
 from rtstyle.cli.progress import say
 from rtstyle.errors import INSTALL_TRAINING, RtstyleError
 
+if TYPE_CHECKING:
+    from rtstyle.gatys.video import GatysStylizer
+    from rtstyle.paint.painter import Painter
+    from rtstyle.paint.stylizer import Stylizer
 
-def painting_options(command):
-    """The options that mean the same everywhere a picture is painted."""
-    for option in reversed(
-        [
-            click.option(
-                "--style",
-                "-s",
-                metavar="NAME",
-                help="A style, a mix such as starry-night:0.7,great-wave:0.3, or an .onnx file.",
-            ),
-            click.option(
-                "--model", default="live", show_default=True, metavar="NAME", help="live, studio, or an .onnx file."
-            ),
-            click.option(
-                "--strength", type=float, default=1.0, show_default=True, help="0 is the photograph, 1 the painting."
-            ),
-            click.option("--keep-color", is_flag=True, help="Keep the colours of the photograph."),
-            click.option(
-                "--work-height",
-                type=int,
-                metavar="PX",
-                help="Height at which the net runs: less is faster, with larger strokes.",
-            ),
-            click.option(
-                "--device",
-                default="auto",
-                show_default=True,
-                help="auto, cpu, cuda, cuda:1, tensorrt, coreml or directml.",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
+F = TypeVar("F", bound=Callable[..., Any])
+DEVICES = ("auto", "cpu", "cuda", "cuda:1", "tensorrt", "coreml", "directml")
 
 
-steady_option = click.option(
-    "--steady/--no-steady", default=True, show_default=True, help="Keep the painting from flickering."
-)
+class Option(click.Option):
+    """An option that also answers to the spellings `old`, which no help and no completion shows."""
+
+    def __init__(self, declarations: Sequence[str], old: Sequence[str] = (), **attributes: Any):
+        super().__init__(declarations, **attributes)
+        self.old = old
+
+    def add_to_parser(self, parser: Any, context: click.Context) -> None:
+        shown = self.opts
+        self.opts = [*shown, *self.old]
+        try:
+            super().add_to_parser(parser, context)
+        finally:
+            self.opts = shown
+
+    def get_help_record(self, context: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(context)
+        return record and (record[0].strip(), record[1])  # an empty metavar leaves a space
 
 
-def progress_option(what: str):
-    kinds = click.Choice(["bar", "json"])
-    return click.option("--progress", "progress_kind", type=kinds, default="bar", help=f"json: one object a {what}.")
+option = functools.partial(click.option, cls=Option)
 
 
-def output_options(command):
-    command = click.option("--quiet", "-q", is_flag=True, help="No progress, no messages.")(command)
-    return click.option("--force", is_flag=True, help="Replace an existing OUT.")(command)
+# -- values, read from their words
 
 
-vgg_options = (
-    click.option(
-        "--vgg", type=click.Path(), help="VGG weights (.safetensors or .pth); else RTSTYLE_VGG16, else torchvision's."
-    ),
-    click.option(
-        "--vgg-convention", type=click.Choice(["torchvision", "oxford"]), help="Only for weight files that do not say."
-    ),
-)
-
-
-def with_vgg(command):
-    for option in reversed(vgg_options):
-        command = option(command)
-    return command
-
-
-def read_size(context, parameter, value):
-    """A size such as 1280x720."""
-    if value is None:
-        return None
-    width, _, height = value.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal()) or min(int(width), int(height)) < 16:
-        raise click.BadParameter(f"{value!r} is not a size such as 1280x720")
-    return int(width), int(height)
-
-
-def read_time(context, parameter, value):
-    """Seconds, or minutes:seconds, or hours:minutes:seconds."""
-    if value is None:
-        return None
+def read_time(text: str) -> float:
+    """Seconds, or minutes:seconds, or hours:minutes:seconds, to seconds."""
     try:
-        parts = [float(part) for part in value.split(":")]
+        parts = [float(part) for part in text.split(":")]
     except ValueError:
         parts = []
     if not 1 <= len(parts) <= 3 or not all(0 <= part < float("inf") for part in parts):
-        raise click.BadParameter(f"{value!r} is not a time such as 12.5, 1:30 or 0:01:30")
-    return sum(part * 60**place for place, part in enumerate(reversed(parts)))
+        raise click.BadParameter(f"{text!r} is not a time such as 12.5, 1:30 or 0:01:30")
+    return sum(part * 60.0**place for place, part in enumerate(reversed(parts)))
 
 
-def read_changes(context, parameter, values):
-    """Changes of style, TIME=STYLE."""
-    changes = []
-    for value in values:
-        time, found, style = value.partition("=")
-        if not found or not style:
-            raise click.BadParameter(f"{value!r} is not TIME=STYLE, such as 0:12=great-wave")
-        changes.append((read_time(context, parameter, time), style))
-    return changes
+def read_duration(text: str) -> float:
+    """A time above 0, to seconds."""
+    if not (seconds := read_time(text)):
+        raise click.BadParameter("a duration must be above 0")
+    return seconds
 
 
-def read_counts(context, parameter, values):
+def read_style_at(text: str) -> tuple[float, str]:
+    """A change of style, TIME=STYLE, to (seconds, style)."""
+    time, _, style = text.partition("=")
+    if not style:
+        raise click.BadParameter(f"{text!r} is not TIME=STYLE, such as 0:12=great-wave")
+    return read_time(time), style
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """A size such as 1280x720, to (width, height) in pixels."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()) or min(int(width), int(height)) < 16:
+        raise click.BadParameter(f"{text!r} is not a size such as 1280x720")
+    return int(width), int(height)
+
+
+def read_counts(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> list[int]:
     """`50,100` or the option given several times, to rising numbers."""
     try:
         return sorted({int(count) for value in values for count in value.split(",")})
@@ -116,16 +90,169 @@ def read_counts(context, parameter, values):
         raise click.BadParameter(f"{', '.join(values)} is not numbers with commas, such as 50,100,300") from None
 
 
-def open_stylizer(style, model, strength, device, work_height):
-    """A Stylizer for the common options."""
-    from rtstyle.paint.look import check_strength
-    from rtstyle.paint.stylizer import Stylizer
-
-    check_strength(strength)
-    return Stylizer(style, model=model, device=device, work_height=work_height)
+# -- what the shell completes
 
 
-def say_device(stylizer) -> None:
+def complete_style(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of styles, also after the last comma of a mix; where none fits, files."""
+    from rtstyle.gallery import catalog
+
+    before, comma, begun = incomplete.rpartition(",")
+    names = [style.name for style in catalog.styles() if style.name.startswith(begun)]
+    return [CompletionItem(before + comma + name) for name in names] or [CompletionItem(incomplete, type="file")]
+
+
+def complete_own_style(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from rtstyle.gallery import catalog
+
+    return [CompletionItem(style.name) for style in catalog.own_styles() if style.name.startswith(incomplete)]
+
+
+def complete_model(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    found = [CompletionItem(name) for name in ("live", "studio") if name.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]
+
+
+def complete_device(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in DEVICES if name.startswith(incomplete)]
+
+
+# -- options
+
+
+style_option = option(
+    "--style",
+    "-s",
+    metavar="NAME",
+    shell_complete=complete_style,
+    help="A style, a mix such as starry-night:0.7,great-wave:0.3, or an .onnx file.",
+)
+model_option = option(
+    "--model",
+    default="live",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=complete_model,
+    help="live, studio, or an .onnx file.",
+)
+device_option = option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=complete_device,
+    help="auto, cpu, cuda, cuda:1, tensorrt, coreml or directml.",
+)
+torch_device_option = option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    shell_complete=complete_device,
+    help="auto, cpu, cuda or cuda:1.",
+)
+steady_option = option(
+    "--steady/--no-steady", default=True, show_default=True, help="Keep the painting from flickering."
+)
+json_option = option("--json", "as_json", is_flag=True, help="Print the result as JSON, for programs.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Painting:
+    """How to paint: the options that mean the same wherever a picture is painted."""
+
+    style: str | None
+    model: str
+    strength: float
+    keep_color: bool
+    work_height: int | None
+    device: str
+
+    def stylizer(self) -> Stylizer:
+        from rtstyle.paint.look import check_strength
+        from rtstyle.paint.stylizer import Stylizer
+
+        check_strength(self.strength)
+        return Stylizer(self.style, model=self.model, device=self.device, work_height=self.work_height)
+
+    def painter(self, *, steady: bool = False) -> Painter:
+        from rtstyle.paint.painter import Painter
+
+        return Painter(self.stylizer(), strength=self.strength, keep_color=self.keep_color, steady=steady)
+
+
+def painting_options(command: F) -> F:
+    """Adds the options of Painting; the command receives them together, as `painting`."""
+
+    @functools.wraps(command)
+    def with_painting(*arguments: Any, **given: Any) -> Any:
+        painting = Painting(**{field.name: given.pop(field.name) for field in dataclasses.fields(Painting)})
+        return command(*arguments, painting=painting, **given)
+
+    return with_options(
+        style_option,
+        model_option,
+        option("--strength", type=float, default=1.0, show_default=True, help="0 is the photograph, 1 the painting."),
+        option("--keep-color", is_flag=True, help="Keep the colours of the photograph."),
+        option(
+            "--work-height",
+            type=int,
+            metavar="PX",
+            help="Height at which the net runs: less is faster, with larger strokes.",
+        ),
+        device_option,
+    )(with_painting)  # type: ignore[return-value]
+
+
+def with_options(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator, shown in this order."""
+
+    def decorate(command: F) -> F:
+        for add in reversed(options):
+            command = add(command)
+        return command
+
+    return decorate
+
+
+def progress_option(what: str) -> Callable[[F], F]:
+    kinds = click.Choice(["bar", "json"])
+    return option("--progress", "progress_kind", type=kinds, default="bar", help=f"json: one object a {what}.")
+
+
+output_options = with_options(
+    option("--force", is_flag=True, help="Replace existing results."),
+    option("--quiet", "-q", is_flag=True, help="No progress, no messages."),
+)
+
+
+def vgg_options(name: str = "vgg") -> Callable[[F], F]:
+    """--vgg FILE and --vgg-convention; the command receives the file as `name`."""
+    return with_options(
+        option(
+            "--vgg",
+            name,
+            type=click.Path(),
+            metavar="FILE",
+            help="VGG weights (.safetensors, .pth) [default: RTSTYLE_VGG16 or RTSTYLE_VGG19, else torchvision's].",
+        ),
+        option(
+            "--vgg-convention",
+            type=click.Choice(["torchvision", "oxford"]),
+            help="Only for weight files that do not say.",
+        ),
+    )
+
+
+def photos_option(old: Sequence[str] = ()) -> Callable[[F], F]:
+    text = "Folder of photographs to learn from [default: a few that come with rtstyle]."
+    return option("--photos", old=old, type=click.Path(), metavar="DIR", help=text)
+
+
+# -- what several commands do
+
+
+def say_device(stylizer: Stylizer | GatysStylizer) -> None:
     """What is painted where, and why there; said once work begins, so that an error before it stands alone."""
     say(f"painting {stylizer.style} on {stylizer.device.name} ({stylizer.device.why})")
 
@@ -134,6 +261,7 @@ def needs_training(command: str, *more: str) -> None:
     """Say in one sentence that the training packages are missing."""
     import importlib.util
 
-    missing = [name for name in ("torch", "safetensors", "matplotlib", *more) if importlib.util.find_spec(name) is None]
+    needed = ("torch", "safetensors", "matplotlib", *more)
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise RtstyleError(f"rtstyle {command} needs {', '.join(missing)}: {INSTALL_TRAINING}")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import click
+
+LINE_SECONDS = 30.0  # between lines of progress where there is no terminal
 
 
 def say(text: str) -> None:
@@ -14,11 +17,14 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-LINE_SECONDS = 30.0  # between lines of progress where there is no terminal
+class Update(Protocol):
+    """Reports progress: so many done, of how many if that is known, and what else there is to say."""
+
+    def __call__(self, done: int, total: int | None = None, note: str = "") -> None: ...
 
 
-def progress_lines(what: str, unit: str, clock: Callable[[], float] = time.monotonic) -> Callable[..., None]:
-    """Progress for a log: update(done, total=None, note="") says a line every LINE_SECONDS, and one for the last."""
+def progress_lines(what: str, unit: str, clock: Callable[[], float] = time.monotonic) -> Update:
+    """Progress for a log: a line every LINE_SECONDS, and one for the last. Totals that prove too low are left out."""
     started = clock()
     last, ended = started, False
 
@@ -28,15 +34,16 @@ def progress_lines(what: str, unit: str, clock: Callable[[], float] = time.monot
         if (now - last < LINE_SECONDS and done != total) or (ended and done == total):
             return
         last, ended = now, done == total
+        of = f"/{total}" if total and done <= total else ""
         left = f", {(now - started) * (total - done) / done:.0f} s left" if total and 0 < done < total else ""
-        say(f"{what}: {done}{f'/{total}' if total else ''} {unit}{f', {note}' if note else ''}{left}")
+        say(f"{what}: {done}{of} {unit}{f', {note}' if note else ''}{left}")
 
     return update
 
 
 @contextmanager
-def progress_bar(what: str, *, unit: str, quiet: bool = False):
-    """A progress bar on standard error, or lines in a log; yields update(done, total=None, note="")."""
+def progress_bar(what: str, *, unit: str, quiet: bool = False) -> Iterator[Update]:
+    """A progress bar on standard error, or lines in a log."""
     if quiet:
         yield lambda done, total=None, note="": None
         return
@@ -59,9 +66,9 @@ def progress_bar(what: str, *, unit: str, quiet: bool = False):
     bar = Progress(*columns, console=console)
     task = bar.add_task(what, total=None, note="")
 
-    def update(done, total=None, note=""):
+    def update(done: int, total: int | None = None, note: str = "") -> None:
         bar.start()  # only now: an error before the first step should stand alone
-        bar.update(task, completed=done, note=note, **({} if total is None else {"total": total}))
+        bar.update(task, completed=done, note=note, total=None if total is None else max(done, total))
 
     try:
         yield update

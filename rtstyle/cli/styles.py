@@ -3,67 +3,115 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from rtstyle.cli.options import complete_own_style, json_option, model_option, option, output_options
 from rtstyle.errors import UsageError
+
+if TYPE_CHECKING:
+    from rtstyle.gallery.catalog import Style
+
+COLUMNS = ("name", "title", "artist", "year", "licence")
+HEADS = ("style", "picture", "artist", "year", "licence")
 
 
 @click.group(invoke_without_command=True)
-@click.option("--model", default="live", show_default=True, metavar="NAME", help="live, studio, or an .onnx file.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-@click.option("--sheet", type=click.Path(), help="Draw them all on a photograph, as a PNG.")
-@click.option("--photo", type=click.Path(), help="The photograph for --sheet [default: one that comes with rtstyle].")
-@click.option("--force", is_flag=True, help="Replace an existing sheet.")
+@model_option
+@json_option
+@option("--sheet", type=click.Path(), metavar="FILE", help="Draw them all on a photograph (PNG).")
+@option(
+    "--photo",
+    type=click.Path(),
+    metavar="FILE",
+    help="The photograph for --sheet [default: one that comes with rtstyle].",
+)
+@output_options
 @click.pass_context
-def styles(context, model, as_json, sheet, photo, force) -> None:
+def styles(
+    context: click.Context, model: str, as_json: bool, sheet: str | None, photo: str | None, force: bool, quiet: bool
+) -> None:
     """List the styles; draw them; add your own and remove them."""
     if context.invoked_subcommand:
         return
-    from rtstyle.gallery.catalog import load, mixable
-    from rtstyle.gallery.catalog import styles as list_styles
+    from rtstyle.gallery import catalog
 
     if sheet:
-        from rtstyle.files import check_output
-        from rtstyle.media.contact_sheet import style_sheet
-        from rtstyle.paint.stylizer import Stylizer
-
-        check_output(sheet, force=force, inputs=[photo] if photo else [])
-        if Path(sheet).suffix.lower() != ".png":
-            raise UsageError(f"the sheet is a PNG: name it .png, not {Path(sheet).name}")
-        style_sheet(Stylizer(model=model), mixable(load(model)), sheet, photo)
-        click.echo(sheet)
+        draw_sheet(model, sheet, photo, force=force)
         return
-    found = list_styles(model)
+    found = catalog.styles(model)
     if as_json:
         click.echo(json.dumps([style.card() for style in found], indent=2, ensure_ascii=False))
         return
-    from rich.console import Console
-    from rich.table import Table
+    for line in table(found, terminal_width()):
+        click.echo(line)
 
-    table = Table("style", "picture", "artist", "year", "licence", box=None)
-    for style in found:
-        table.add_row(style.name, style.title, style.artist, style.year, style.licence)
-    Console().print(table)
+
+def draw_sheet(model: str, sheet: str, photo: str | None, *, force: bool) -> None:
+    from rtstyle.files import check_output
+    from rtstyle.gallery import catalog
+    from rtstyle.media.contact_sheet import style_sheet
+    from rtstyle.paint.stylizer import Stylizer
+
+    check_output(sheet, force=force, inputs=[photo] if photo else [])
+    if Path(sheet).suffix.lower() != ".png":
+        raise UsageError(f"the sheet is a PNG: name it .png, not {Path(sheet).name}")
+    style_sheet(Stylizer(model=model), catalog.mixable(catalog.load(model)), sheet, photo)
+    click.echo(sheet)
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal, or of COLUMNS; None where nothing limits a line: in a pipe or a file."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS"):
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def table(found: Sequence[Style], width: int | None) -> list[str]:
+    """A line a style in columns. What does not fit into `width` is left out: the licence, then the ends of titles and
+    artists' names."""
+    from rich.cells import cell_len, set_cell_size
+
+    rows = [HEADS, *(tuple(getattr(style, column) for column in COLUMNS) for style in found)]
+    widths = [max(cell_len(row[i]) for row in rows) for i in range(len(HEADS))]
+    if width is not None:
+        if sum(widths) + 2 * (len(widths) - 1) > width:
+            widths.pop()
+        excess = sum(widths) + 2 * (len(widths) - 1) - width
+        for column in (1, 2):  # titles, then artists
+            cut = min(max(excess, 0), widths[column] - len(HEADS[column]))
+            widths[column] -= cut
+            excess -= cut
+
+    def fit(text: str, size: int) -> str:
+        return set_cell_size(text, size) if cell_len(text) <= size else set_cell_size(text, size - 1) + "…"
+
+    return ["  ".join(fit(text, size) for text, size in zip(row, widths, strict=False)).rstrip() for row in rows]
 
 
 @styles.command("add")
-@click.argument("file", metavar="FILE.onnx")
-def add_style(file) -> None:
+@click.argument("file", metavar="FILE.onnx", type=click.Path())
+def add_style(file: str) -> None:
     """Copy a style file into your folder: its styles are then found by name."""
-    from rtstyle.gallery.catalog import add, load
+    from rtstyle.gallery import catalog
 
-    same = load("live").body_sha256
-    for style in add(file):
-        mixes = load(file).body_sha256 == same and load(file).takes_code
+    same = catalog.load("live").body_sha256
+    for style in catalog.add(file):
+        model = catalog.load(file)
+        mixes = model.body_sha256 == same and model.takes_code
         click.echo(f"{style.name}: {'mixes with the shipped styles' if mixes else 'stands alone, mixes with none'}")
 
 
 @styles.command("remove")
-@click.argument("name")
-def remove_style(name) -> None:
+@click.argument("name", shell_complete=complete_own_style)
+def remove_style(name: str) -> None:
     """Delete one of your own styles."""
-    from rtstyle.gallery.catalog import remove
+    from rtstyle.gallery import catalog
 
-    click.echo(f"deleted {remove(name)}")
+    click.echo(f"deleted {catalog.remove(name)}")

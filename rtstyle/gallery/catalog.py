@@ -199,8 +199,12 @@ def remove(name: str) -> Path:
 
 def styles(model: str = "live") -> list[Style]:
     """The styles that a model can paint: its own and those of the user's folder."""
-    base = load(model)
-    return [*base.styles, *(style for own in _user_models() for style in own.styles)]
+    return [*load(model).styles, *own_styles()]
+
+
+def own_styles() -> list[Style]:
+    """The styles of the user's folder."""
+    return [style for model in _user_models() for style in model.styles]
 
 
 def mixable(model: Model) -> list[Style]:

@@ -21,7 +21,7 @@ from rtstyle.runtime import devices
 
 pytest_plugins = ["support.runtime_fixtures"]
 
-SHORT = ["--device", "cpu", "--threads", 1, "--seconds", "0.02", "--quiet"]
+SHORT = ["--device", "cpu", "--threads", 1, "--duration", "0.02", "--quiet"]
 STAGES = ["paint", "+ decode", "+ look", "+ steady", "+ encode", "all", "batch 2"]
 
 BROKEN_ROW = {"width": 64, "height": 48, "what": "paint", "batch": 1, "frames": 3}
@@ -174,7 +174,7 @@ def test_a_run_has_every_figure(short_run):
 
 def test_bench_prints_a_table_and_saves_json(tmp_path, call):
     saved = tmp_path / "run.json"
-    code, out, err = call("bench", "--sizes", "64x48,80x48", "--batch", 1, "--json", saved, *SHORT)
+    code, out, err = call("bench", "--sizes", "64x48,80x48", "--batch", 1, "--out", saved, *SHORT)
     assert code == 0, err
     report = json.loads(saved.read_text())
     assert len(report["rows"]) == 2 * len(STAGES[:-1])
@@ -186,10 +186,21 @@ def test_bench_prints_a_table_and_saves_json(tmp_path, call):
     assert "64x48" in out and "80x48" in out and "frames/s" in out and "GFLOP/s" in out
 
 
+def test_bench_as_json(tmp_path, call, monkeypatch, short_run):
+    report = json.loads(json.dumps(short_run[0] | {"doubts": None}))
+    monkeypatch.setattr(bench, "run", lambda *_: report)
+    code, out, err = call("bench", "--json", *SHORT)
+    assert (code, err) == (0, "") and json.loads(out) == report
+    saved = tmp_path / "run.json"  # with a file, as it was before version 0.2
+    code, out, err = call("bench", "--json", saved, *SHORT)
+    assert (code, err) == (0, "") and "frames/s" in out
+    assert json.loads(saved.read_text()) == report
+
+
 def test_existing_files_are_kept(tmp_path, call):
     saved = tmp_path / "run.json"
     saved.write_text("mine")
-    code, _, err = call("bench", "--sizes", "64x48", "--json", saved, *SHORT)
+    code, _, err = call("bench", "--sizes", "64x48", "--out", saved, *SHORT)
     assert (code, saved.read_text()) == (1, "mine") and "--force" in err
 
 
@@ -253,10 +264,11 @@ def test_wrong_files_are_refused_before_anything_is_measured(tmp_path, call, mon
         ["--sizes", "big"],
         ["--plot", "a.png"],
         ["--scaling", "--compare", "a.json"],
+        ["--json", "--compare", "a.json"],
         ["--model", "nope"],
         ["--style", "nope"],
         ["--batch", "0"],
-        ["--seconds", "0"],
+        ["--duration", "0"],
         ["--threads", "none"],
         ["--device", "abacus"],
     ],
@@ -289,7 +301,7 @@ def test_exponent():
 def test_scaling(tmp_path, call):
     saved, drawn = tmp_path / "s.json", tmp_path / "s.svg"
     pytest.importorskip("matplotlib")
-    code, out, err = call("bench", "--scaling", "--sizes", "32x32,96x64", "--json", saved, "--plot", drawn, *SHORT)
+    code, out, err = call("bench", "--scaling", "--sizes", "32x32,96x64", "-o", saved, "--plot", drawn, *SHORT)
     assert code == 0, err
     found = json.loads(saved.read_text())["scaling"]
     assert [row["megapixels"] for row in found["pixels"]] == pytest.approx([0.001024, 0.006144])

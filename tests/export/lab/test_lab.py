@@ -554,7 +554,7 @@ def test_a_crash_leaves_no_half_table(tmp_path):
 
 def test_the_command(call, photo, painting, fake_vgg, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    given = ("--content", photo, "--network", "vgg16", "--vgg", fake_vgg, "--size", 48, "--steps", 2, "--device", "cpu")
+    given = ("--photo", photo, "--network", "vgg16", "--vgg", fake_vgg, "--size", 48, "--steps", 2, "--device", "cpu")
     layers = ("--content-layers", "relu2_2", "--style-layers", "relu1_1")
     code, out, err = call("lab", "ratio", painting, *given, *layers, "--ratios", "1,0.1")
     assert (code, out.strip()) == (0, "lab-ratio/report.html".replace("/", re.sub("a|b", "", "a/b"))), err
@@ -567,23 +567,46 @@ def test_the_command(call, photo, painting, fake_vgg, tmp_path, monkeypatch):
     assert call("lab", "rations", painting)[0] == 2
 
 
-def test_every_flag_reaches_the_options(call, monkeypatch):
+OWN = {  # words of the options that belong to an experiment, and what they become
+    "ratio": (["s.png", "--ratios", "1,2"], {"style": "s.png", "ratios": "1,2"}),
+    "train-ratio": (
+        ["s.png", "--style-weights", "3", "--content-weights", "4", "--photos", "p"],
+        {"style": "s.png", "style_weights": "3", "content_weights": "4", "photos": "p"},
+    ),
+    "optimizers": (["s.png", "--optimizers", "adam"], {"style": "s.png", "optimizers": "adam"}),
+    "features": (["--layers", "relu1_2", "--maps", 5], {"layers": "relu1_2", "maps": 5}),
+    "reconstruct": (["s.png", "--layers", "relu1_2"], {"style": "s.png", "layers": "relu1_2"}),
+    "compare": (
+        ["--style", "a", "--picture", "a.png", "--style", "b", "--picture", "b.png", "--model", "m.onnx"],
+        {"names": ("a", "b"), "pictures": ("a.png", "b.png"), "model": "m.onnx"},
+    ),
+    "augment": (["s.png"], {"style": "s.png"}),
+}
+
+
+@pytest.mark.parametrize("name", lab.EXPERIMENTS)
+def test_every_flag_reaches_the_options(call, monkeypatch, name):
     seen = {}
     monkeypatch.setattr(lab, "run", lambda *given, **more: seen.update(given=given, more=more))
     monkeypatch.setattr(lab, "make_plan", lambda *given: None)
     flags = {
-        "style": "s.png", "content": "c.png", "preset": "icfp", "size": 64, "steps": "9", "vgg": "vgg16",
-        "weights": "w.pth", "convention": "oxford", "content_layers": "relu2_2", "style_layers": "relu1_1", "seed": 8,
-        "device": "cpu", "ratios": "1,2", "style_weights": "3", "content_weights": "4", "photos": "p",
-        "optimizers": "adam", "layers": "relu1_2", "maps": 5, "model": "m.onnx",
+        "content": "c.png", "preset": "icfp", "size": 64, "steps": "9", "vgg": "vgg16", "weights": "w.pth",
+        "convention": "oxford", "content_layers": "relu2_2", "style_layers": "relu1_1", "seed": 8, "device": "cpu",
     }  # fmt: skip
-    names = {"vgg": "network", "weights": "vgg", "convention": "vgg-convention"}
-    words = [w for key, v in flags.items() if key != "style" for w in (f"--{names.get(key, key.replace('_', '-'))}", v)]
-    pairs = ("--style", "a", "--picture", "a.png", "--style", "b", "--picture", "b.png")
-    assert call("lab", "ratio", "s.png", *words, *pairs, "--quick", "--force", "--out", "o")[0] == 0
-    expected = lab.Options(**flags, names=("a", "b"), pictures=("a.png", "b.png"), quick=True)
-    assert seen["given"] == ("ratio", expected, "o") and seen["more"]["force"] is True
-    assert {field.name for field in dataclasses.fields(lab.Options)} == {*flags, "names", "pictures", "quick"}
+    names = {"content": "photo", "vgg": "network", "weights": "vgg", "convention": "vgg-convention"}
+    words = [w for key, v in flags.items() for w in (f"--{names.get(key, key.replace('_', '-'))}", v)]
+    own, meant = OWN[name]
+    code, _, err = call("lab", name, *own, *words, "--quick", "--force", "--out", "o")
+    assert code == 0, err
+    expected = lab.Options(**flags, **meant, quick=True)
+    assert seen["given"] == (name, expected, "o") and seen["more"]["force"] is True
+
+
+def test_every_option_has_a_flag():
+    shared = ["content", "preset", "size", "steps", "vgg", "weights", "convention", "seed", "device", "quick"]
+    shared += ["content_layers", "style_layers"]
+    own = [key for _, meant in OWN.values() for key in meant]
+    assert {field.name for field in dataclasses.fields(lab.Options)} == {*shared, *own}
 
 
 def test_without_the_training_packages_one_sentence_says_so(call, painting, monkeypatch):

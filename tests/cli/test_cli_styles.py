@@ -1,0 +1,51 @@
+"""styles: the table, JSON, one's own."""
+
+import dataclasses
+import json
+
+import pytest
+from rich.cells import cell_len
+
+from rtstyle.cli.styles import table
+from rtstyle.gallery import catalog
+
+pytest_plugins = ["support.runtime_fixtures"]
+
+
+def test_styles_as_json(call):
+    code, out, err = call("styles", "--json")
+    found = {card["name"]: card for card in json.loads(out)}
+    assert (code, err) == (0, "")
+    assert {"starry-night", "irises", "great-wave", "scream"} <= set(found)
+    assert len(found) >= 6
+    for card in found.values():
+        assert card["artist"] and card["year"] and card["licence"], card
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_styles_as_a_table_have_a_line_each(call, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, err = call("styles")
+    assert (code, err) == (0, "")
+    head, *lines = out.splitlines()
+    assert [line.split()[0] for line in lines] == [style.name for style in catalog.styles()]
+    assert max(map(len, lines)) <= columns
+    wave = next(line for line in lines if line.startswith("great-wave "))
+    assert "Hokusai" in wave or columns < 80
+    assert wave.index("c. 1831") == head.index("year")
+    assert ("public domain" in wave) == ("licence" in head) == (columns == 200)
+
+
+def test_in_a_pipe_nothing_is_cut(call, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    lines = call("styles")[1].splitlines()[1:]
+    for style, line in zip(catalog.styles(), lines, strict=True):
+        for text in (style.name, style.title, style.artist, style.year, style.licence):
+            assert text in line
+
+
+def test_titles_of_wide_letters_stay_in_their_column():
+    wide = dataclasses.replace(catalog.styles()[0], title="神奈川沖浪裏" * 9)
+    head, first, second = table([wide, catalog.styles()[1]], 80)
+    assert cell_len(first) <= 80 and "…" in first
+    assert cell_len(first[: first.index("1889")]) == second.index("1889") == head.index("year")
