@@ -248,8 +248,8 @@ if stage != "decode":
             break
     look = reader.look
     painter = Painter(Stylizer("starry-night", device="cpu"), steady=steady)
-    net, workers = painter.stylizer.for_throughput()
-    net(frames[0].rgb)
+    run, workers = painter.stylizer.for_throughput()
+    run(frames[0].rgb[None])
     painted = [painter(frame.rgb) for frame in frames] if stage == "encode" else None
 usage = lambda: sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
 started, before, count = time.perf_counter(), usage(), 0
@@ -257,7 +257,7 @@ if stage == "decode":
     for frame in reader:
         count += 1
 elif stage == "paint":
-    steps = painter.prepare, Spread(lambda x: (x, net.run(x.seen[None])[0]), workers), lambda x: painter.finish(*x)
+    steps = painter.prepare, Spread(lambda x: (x, painter.run([x], run=run)[0]), workers), lambda x: painter.finish(*x)
     for painting in run_stages((frame.rgb for frame in frames), *steps, depth=2):
         count += 1
 else:

@@ -9,14 +9,14 @@ from pathlib import Path
 from rtstyle.errors import RtstyleError
 from rtstyle.files import check_output
 from rtstyle.media.images import SUFFIXES, Picture, check_suffix, read_image, write_image
-from rtstyle.paint.painter import Painter
-from rtstyle.paint.stylizer import MIN_SIDE, Stylizer
+from rtstyle.paint.painter import FramePainter, Painter
+from rtstyle.paint.stylizer import MIN_SIDE
 
 
 def stylize_image(
     source: str | os.PathLike,
     out: str | os.PathLike,
-    stylizer: Stylizer,
+    stylizer: FramePainter,
     *,
     strength: float = 1.0,
     keep_color: bool = False,
@@ -39,7 +39,7 @@ def stylize_image(
 def stylize_folder(
     source: str | os.PathLike,
     out: str | os.PathLike,
-    stylizer: Stylizer,
+    stylizer: FramePainter,
     *,
     strength: float = 1.0,
     keep_color: bool = False,

@@ -1,10 +1,10 @@
-"""Painting on a card: every way of ours, torch on the same weights, TensorRT; taking turns in one process.
+"""Painting on a card: every mode of ours, torch on the same weights, TensorRT; taking turns in one process.
 
     python benchmarks/gpu/bench.py OUT.json [--device cuda] [--model studio] [--sizes 360p,720p,1080p,2160p]
                                    [--batches 1,8] [--seconds 2] [--no-torch] [--no-tensorrt] [--tiny]
 
 For each size and batch: milliseconds a frame (median, 99 %) with frames going from memory to the card and back, and
-for those marked `resident` without that way; the share of the measured ceiling (a large matrix product in float16, or
+for those marked `resident` without that; the share of the measured ceiling (a large matrix product in float16, or
 float32 for what runs in it); how far the painting lies from the CPU's, in grey levels. (float32 convolutions are
 TF32 on cards that have it, in ONNX Runtime as in torch.) What cannot run is listed with
 its reason. OUT is written after every size, so that an early end loses little. `--device cpu
@@ -27,17 +27,18 @@ from rtstyle.diagnose import bench
 from rtstyle.errors import RtstyleError
 from rtstyle.gallery.catalog import resolve
 from rtstyle.runtime import cuda, devices
+from rtstyle.runtime.session import Run
 
 Step = Callable[[np.ndarray], object]  # frames uint8 [N, H, W, 3] to their painting, or to nothing if resident
-HALF = cuda.Way()
+HALF = cuda.ExecutionMode()
 OURS = {
     "float16": HALF,
-    "float16, no CUDA graphs": cuda.Way(graph=False),
-    "float16, no CUDA graphs, no I/O binding": cuda.Way(graph=False, bound=False),
-    "float16, NHWC": cuda.Way(nhwc=True),
-    "float32": cuda.Way(half=False),
-    "float32, no CUDA graphs": cuda.Way(half=False, graph=False),
-    "float32, no CUDA graphs, no I/O binding": cuda.Way(half=False, graph=False, bound=False),
+    "float16, no CUDA graphs": cuda.ExecutionMode(graph=False),
+    "float16, no CUDA graphs, no I/O binding": cuda.ExecutionMode(graph=False, bound=False),
+    "float16, NHWC": cuda.ExecutionMode(nhwc=True),
+    "float32": cuda.ExecutionMode(half=False),
+    "float32, no CUDA graphs": cuda.ExecutionMode(half=False, graph=False),
+    "float32, no CUDA graphs, no I/O binding": cuda.ExecutionMode(half=False, graph=False, bound=False),
 }
 TORCH = (
     "torch eager, float32",
@@ -53,32 +54,33 @@ def sentence(error: Exception) -> str:
 # -- contestants
 
 
-def ours(choice, device: devices.Device, way: cuda.Way) -> cuda.Runner:
-    """A runner that goes this way or fails."""
-    runner = cuda.Runner(choice.model.path, device, choice.code, wanted=(way,))
-    if runner.way != way:
-        raise RtstyleError(runner.device.why)
-    return runner
+def ours(choice, device: devices.Device, mode: cuda.ExecutionMode) -> cuda.GpuSession:
+    """A session that runs in this mode or fails."""
+    session = cuda.GpuSession(choice.model.path, device, choice.code, modes=(mode,))
+    if session.mode != mode:
+        raise RtstyleError(session.device.why)
+    return session
 
 
-def our_steps(name: str, runner: cuda.Runner, code: np.ndarray | None, shape: tuple[int, ...]) -> dict[str, Step]:
-    """Painting, painting by two threads (2 batches a call), and painting what is on the card already."""
+def our_steps(name: str, session: cuda.GpuSession, code: np.ndarray | None, shape: tuple[int, ...]) -> dict[str, Step]:
+    """Painting, painting by two threads (2 batches a call), and painting what is on the GPU already."""
 
-    def paint(frames: np.ndarray, by: cuda.Runner = runner) -> np.ndarray:
-        return by.run(None, {"frames": frames} | ({} if code is None else {"code": code}))[0]
+    def paint(frames: np.ndarray, run: Run = session.run) -> np.ndarray:
+        return run(frames, code)
 
     paint(np.zeros(shape, np.uint8))
     steps: dict[str, Step] = {name: paint}
-    if not runner.way.bound or "no CUDA" in name:
+    if not session.mode.bound or "no CUDA" in name:
         return steps
-    lane, twin, pool = runner._open[shape].queue[0], runner.for_throughput(), ThreadPoolExecutor(cuda.LANES)
-    paint(np.zeros(shape, np.uint8), twin)
+    slot, (run, workers) = session.pool.open[shape].queue[0], session.for_throughput()
+    pool = ThreadPoolExecutor(workers)
+    paint(np.zeros(shape, np.uint8), run)
 
     def resident(_: np.ndarray) -> None:
-        lane._thread.submit(lane.session.run_with_iobinding, lane._binding).result()
+        slot.run_again()
 
     def side_by_side(frames: np.ndarray) -> np.ndarray:
-        both = list(pool.map(lambda x: paint(x, twin), [frames] * cuda.LANES))
+        both = list(pool.map(lambda x: paint(x, run), [frames] * workers))
         return both[0]
 
     return steps | {f"{name}, resident": resident, f"{name}, side by side": side_by_side}
@@ -125,10 +127,10 @@ def torch_steps(name: str, path: Path, code: np.ndarray, device: str, shape: tup
 def contestants(arguments, choice, device, shape, refused: dict[str, str]) -> dict[str, Step]:
     """All that can run; `refused` learns why the others cannot."""
     steps: dict[str, Step] = {}
-    wanted = OURS if device.kind in devices.ON_CARD else {"float32": cuda.ways("cpu")[0]}
-    for name, way in wanted.items():
+    modes = OURS if device.kind in devices.NVIDIA else {"float32": cuda.execution_modes("cpu")[0]}
+    for name, mode in modes.items():
         try:
-            steps |= our_steps(name, ours(choice, device, way), choice.code, shape)
+            steps |= our_steps(name, ours(choice, device, mode), choice.code, shape)
         except Exception as error:  # what does not run is a result too
             refused[name] = sentence(error)
     if not arguments.no_tensorrt:
@@ -159,7 +161,7 @@ def measure(arguments, choice, device, size, batch, ceilings) -> dict:
     times = bench.in_turns({name: lambda _, s=step: s(frames) for name, step in steps.items()}, arguments.seconds)
     rows = []
     for name, step in steps.items():
-        many = batch * (cuda.LANES if "side by side" in name else 1)
+        many = batch * (cuda.SLOTS if "side by side" in name else 1)
         row = {"name": name, **bench.summary(times[name], many), "gflop": gflop}
         row["ceiling_share"] = gflop / row["median_ms"] * 1e3 / ceilings["float16" if "float16" in name else "float32"]
         if not name.endswith("resident"):
@@ -202,7 +204,7 @@ def main() -> None:
     except RtstyleError as error:
         sys.exit(str(error))
     arguments.settings = bench.Settings(model=arguments.model, device="cpu")
-    half = device.kind in devices.ON_CARD
+    half = device.kind in devices.NVIDIA
     ceilings = {"float32": bench.ceiling(device, None, arguments.seconds)}
     ceilings["float16"] = bench.ceiling(device, None, arguments.seconds, half=True) if half else ceilings["float32"]
     driver = devices.driver()

@@ -9,7 +9,7 @@ Per size: the first frame, then median, 95th and 99th percentile of the millisec
 
 and the share of the machine's ceiling: the arithmetic of the model's convolutions and matrix products per second of
 `paint`, divided by that of a large matrix product in ONNX Runtime on the same device and threads, in the precision
-that the model runs in (float16 on a card, else float32).
+that the model runs in (float16 on a GPU, else float32).
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ from rtstyle.media.encoding import Encoding, plan
 from rtstyle.media.reader import Frame, VideoReader
 from rtstyle.media.segments import SegmentWriter
 from rtstyle.paint.painter import Painter
-from rtstyle.paint.stylizer import MIN_SIDE, Stylizer, cores
+from rtstyle.paint.stylizer import MIN_SIDE, Stylizer
 from rtstyle.runtime import devices
+from rtstyle.runtime.opening import open_model
+from rtstyle.runtime.session import cores
 from rtstyle.video.convert import MOST_BATCH_PIXELS, Progress, stylize_video
 
 FORMAT = "rtstyle-bench-1"
@@ -305,13 +307,13 @@ def _operations_at(stylizer: Stylizer, height: int, width: int) -> int:
 
 def ceiling(device: devices.Device, threads: int | None, seconds: float, half: bool = False) -> float:
     """10^9 operations a second of a large float32 (or float16) matrix product on the device, at best."""
-    on_card = device.kind in devices.ON_CARD
-    side = 4096 if on_card else 1024 if (threads or cores()) <= 8 else 2048
+    on_gpu = device.kind in devices.NVIDIA
+    side = 4096 if on_gpu else 1024 if (threads or cores()) <= 8 else 2048
     left, right = np.random.default_rng(0).standard_normal((2, side, side), np.float32)
     if half:
         left, right = left.astype(np.float16), right.astype(np.float16)
     session = devices.open_session(product_model(right), device, threads)
-    place = ("cuda", device.index) if on_card else ("cpu", 0)
+    place = ("cuda", device.index) if on_gpu else ("cpu", 0)
     binding = session.io_binding()  # the numbers stay where they are: what is asked for is arithmetic
     binding.bind_ortvalue_input("left", ort.OrtValue.ortvalue_from_numpy(left, *place))
     binding.bind_output("product", *place)
@@ -446,7 +448,8 @@ def _header(settings: Settings) -> dict:
     started = time.perf_counter()
     stylizer = settings.stylizer()
     loaded = time.perf_counter()
-    stylizer._session_on(stylizer.device, settings.threads)
+    model = stylizer.model
+    open_model(model.path, settings.device, form=model.classic, code=stylizer.code, threads=settings.threads)
     opened = time.perf_counter()
     return {
         "format": FORMAT,

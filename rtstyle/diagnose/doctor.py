@@ -61,11 +61,11 @@ def _devices(problems: list[str]) -> dict:
     frame = np.random.default_rng(0).integers(0, 255, (360, 640, 3), np.uint8)
     driver = devices.driver()
     if driver:
-        found["cards"] = driver[0]
-    for kind in devices.ON_CARD:
+        found["cards"] = driver[0]  # the GPUs; the key is part of the JSON that programs read
+    for kind in devices.NVIDIA:
         if problem := devices.problem_with(kind):
             found[kind] = f"not available: {problem}"
-            if kind == "cuda" and driver:  # there is a card to be used
+            if kind == "cuda" and driver:  # there is a GPU to be used
                 problems.append(f"cuda is {found[kind]}")
         elif kind == "tensorrt":
             found[kind] = "its libraries are there (not tried: it takes minutes to build an engine)"

@@ -8,42 +8,45 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-import types
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.gallery.catalog import Style
 from rtstyle.gatys import optimize
 from rtstyle.media.images import read_image
 from rtstyle.paint.scene_cuts import CutDetector
 from rtstyle.perceptual import vgg as perceptual
+from rtstyle.runtime.devices import Device
+from rtstyle.runtime.session import Code, Frames, Run
 
 SHARE = 4  # later frames have so many times fewer iterations than the first of a scene
 WEIGHT = 1.0  # of the squared difference from the past, a pixel's colour: more leaves ghosts of what moved
 
 
 class GatysStylizer:
-    """Takes the place of `Stylizer` in `stylize_video`: frames must come in their order.
+    """A `FramePainter` for `stylize_video`, in place of a `Stylizer`: frames must come in their order.
 
     The first frame of a scene is painted as `gatys` paints a picture, with `settings.steps` iterations. Each later one
     starts from the last painting, moved along the optical flow (section 4.1), and is held to it where the flow can be
     trusted (section 4.2), with a quarter of the iterations.
     """
 
-    code = work_height = None
+    code: Code | None = None
+    work_height: int | None = None
     resumable = False
 
-    def __init__(self, picture: str | os.PathLike, settings: optimize.Settings | None = None):
+    def __init__(self, picture: str | os.PathLike[str], settings: optimize.Settings | None = None):
         self.settings = (settings or optimize.Settings()).check()
         style = read_image(picture)
-        self.style, self._styles = Path(picture).stem, [optimize.StylePicture(style.rgb, own_mask=style.alpha)]
-        device = perceptual.pick_device(self.settings.device)
-        self.device = types.SimpleNamespace(
-            kind=device.type, name=f"Gatys mode on {device}", why="slow: every frame is optimised"
-        )
-        self.model = types.SimpleNamespace(path=Path(picture))
+        self.path, self.style = Path(picture), Path(picture).stem
+        self._styles = [optimize.StylePicture(style.rgb, own_mask=style.alpha)]
+        name = str(perceptual.pick_device(self.settings.device))
+        self.device = Device(name, [], "Gatys mode is slow: every frame is optimised")
+        self.reference_height = self.settings.size
         self._vgg = optimize.load_vgg(self.settings)
         self._later = dataclasses.replace(self.settings, pyramid=False, steps=max(1, self.settings.steps // SHARE))
         self._stopped = threading.Event()
@@ -51,22 +54,31 @@ class GatysStylizer:
         self._photograph: np.ndarray | None = None
         self._raw: np.ndarray | None = None
 
-    def shrink(self, frames: np.ndarray) -> np.ndarray:
-        """Frames [N, H, W, 3] at the size that they are painted at."""
-        if max(frames.shape[1:3]) <= self.settings.size:
-            return frames
-        height, width = optimize.sizes(*frames.shape[1:3], self.settings)[-1]
-        return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames])
+    def gallery(self) -> Sequence[Style]:
+        """There is the picture's style only."""
+        return ()
 
-    def for_throughput(self) -> tuple[GatysStylizer, int]:
-        return self, 1
+    def code_of(self, style: str) -> Code:
+        """Raises UsageError: a picture's style has no code."""
+        raise UsageError(f"Gatys mode paints in the style of one picture: it cannot change to {style}")
+
+    def working_size(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) at which a frame is painted: as large as the settings say, never larger than it is."""
+        if max(height, width) <= self.settings.size:
+            return height, width
+        tall, wide = optimize.sizes(height, width, self.settings)[-1]
+        return tall, wide
+
+    def for_throughput(self) -> tuple[Run, int]:
+        """Frame by frame: each depends on the last."""
+        return self.run, 1
 
     def abandon(self) -> None:
         """Stop at the next iteration."""
         self._stopped.set()
 
-    def run(self, frames: np.ndarray, code: np.ndarray | None = None) -> np.ndarray:
-        """The next frames, uint8 RGB [N, h, w, 3] as `shrink` gives them, painted. Raises RtstyleError."""
+    def run(self, frames: Frames, code: Code | None = None) -> Frames:
+        """The next frames, uint8 RGB [N, h, w, 3] at their working size, painted. Raises RtstyleError."""
         return np.stack([self._next(frame) for frame in frames])
 
     def _next(self, frame: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ from rtstyle.media.images import Picture, write_image
 from rtstyle.media.outputs import Recorder, VirtualCamera
 from rtstyle.media.window import Window
 from rtstyle.paint import look
+from rtstyle.paint.crossfade import Crossfade
 from rtstyle.paint.painter import Painter
 
 FADE_SECONDS = 0.5
@@ -37,30 +38,6 @@ MIX_STEP = 0.05  # of a key press; a held key repeats some 25 times a second
 TICK = 0.008  # seconds between looks at the keyboard
 RECENT = 3.0  # seconds that the figures on display speak of
 MESSAGE_SECONDS = 2.5
-
-
-class Fade:
-    """The style code on its way from one style to another: a straight line between two codes (Dumoulin et al.
-    2017, section 3.3), slow at both ends."""
-
-    def __init__(self, code: np.ndarray | None):
-        self._from = self._to = code
-        self._start, self._seconds = float("-inf"), 1.0
-
-    def to(self, code: np.ndarray, seconds: float, now: float) -> None:
-        """Set out for `code` from wherever it is now."""
-        self._from, self._to, self._start, self._seconds = self.at(now), code, now, seconds
-
-    def moving(self, now: float) -> bool:
-        return now < self._start + self._seconds
-
-    def at(self, now: float) -> np.ndarray | None:
-        """The code [K] at a time (time.monotonic)."""
-        if not self.moving(now):
-            return self._to
-        t = max(0.0, (now - self._start) / self._seconds)
-        share = np.float32(t * t * (3 - 2 * t))
-        return self._from + share * (self._to - self._from)
 
 
 class Recent:
@@ -163,12 +140,12 @@ class Live:
         self._automatic = target_fps is not None and stylizer.work_height is None
         self._pace: Pace | None = None
         self._source_height = 0
-        self._styles = catalog.mixable(stylizer.model)
+        self._styles = stylizer.gallery()
         names = [style.name for style in self._styles]
         self._at = names.index(stylizer.style) if stylizer.style in names else -1
         self._mix = 0.0
         self._label = stylizer.style
-        self._fade = Fade(stylizer.code)
+        self._fade = Crossfade(stylizer.code)
         self._code: np.ndarray | None = None  # that was painted last
         self._next_change = 0.0
         self._message = ("", 0.0)
@@ -255,7 +232,7 @@ class Live:
         if height == self._source_height:
             return
         self._source_height = height
-        reference = self.painter.stylizer.model.reference_height
+        reference = self.painter.stylizer.reference_height
         self._pace = Pace(reference, min(height, reference * 3 // 2))
         if self._automatic:
             self.painter.stylizer.work_height = self._pace.height
@@ -503,7 +480,7 @@ class Live:
         elif at < len(self._styles):
             self._at, self._mix = at, 0.0
             self._label = self._styles[at].name
-            self._fade.to(self._styles[at].code, seconds, time.monotonic())
+            self._fade = self._fade.to(self._styles[at].code, seconds, time.monotonic())
 
     def _move_mix(self, by: float) -> None:
         """A step towards the next style, or back; at the end of the way the next style is the style."""
@@ -517,7 +494,7 @@ class Live:
         self._at, self._mix = at, mix
         self._label = first.name if mix == 0 else f"{first.name} {1 - mix:.0%}, {second.name} {mix:.0%}"
         code = np.asarray((1 - mix) * first.code + mix * second.code, np.float32)
-        self._fade.to(code, 0.12, time.monotonic())
+        self._fade = self._fade.to(code, 0.12, time.monotonic())
 
     def _step_height(self, by: int) -> None:
         stylizer = self.painter.stylizer

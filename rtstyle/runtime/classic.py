@@ -1,7 +1,7 @@
 """Classic ONNX style nets, the kind that people already have: one style, floats in and out, often of one fixed size.
 
-`examine` reads from a session what kind of net it is, `Classic` runs it as if it kept rtstyle's contract. What the
-file does not say is found by painting two small pictures, mid-grey and a random one, while it is loaded:
+`examine` reads from a session what kind of net it is, `ClassicSession` runs it as if it kept rtstyle's contract. What
+the file does not say is found by painting two small pictures, mid-grey and a random one, while it is loaded:
 
 - *Range.* `Image.NominalPixelRange` of ONNX's metadata decides where it is given. Otherwise the pictures go in
   between 0 and 1, and what comes out tells: normalising nets (nearly all of them) paint the same whatever the scale
@@ -10,25 +10,31 @@ file does not say is found by painting two small pictures, mid-grey and a random
 - *Multiple.* Nets that halve and double give another size than they got unless it is a multiple of 4, 8, 16 or 32:
   the least at which the sizes agree is taken. Frames are reflected up to it, and the painting is cropped.
 
-Nets of a fixed size see the whole frame resized to it. Frames go in one by one: a graph exported for one frame often
-holds that number in places where its inputs do not show it.
+Nets of a fixed size want the whole frame resized to it, which is the painter's work. Frames go in one by one: a graph
+exported for one frame often holds that number in places where its inputs do not show it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 
 from rtstyle.errors import RtstyleError
-from rtstyle.paint.upscale import enlarge
+from rtstyle.runtime import devices
+from rtstyle.runtime.session import Code, Frames, Run, share_out
+
+Image = npt.NDArray[np.floating[Any]]
 
 EXPECTED = "one float image [N, 3, H, W] or [N, H, W, 3] in and one out, N free or 1"
-FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+FLOATS: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 MULTIPLES = (4, 8, 16, 32)
-TRIED = 64  # pixels a side, and a multiple: a net that needs more of them than 4 fails at 68
+TRIAL_SIDE = 64  # pixels a side, and a multiple: a net that needs more of them than 4 fails at 68
 NOMINAL = {"nominalrange_0_255": (0.0, 255.0), "normalized_0_1": (0.0, 1.0), "normalized_1_1": (-1.0, 1.0)}
 SLACK = 0.5  # how far unclamped outputs may leave their range
 FLAT = 0.05  # spread below which an output tells nothing, where 1 is the whole range
@@ -40,7 +46,7 @@ class Form:
     between `low` and `high`; `multiple` is what free sides have to be a multiple of."""
 
     input: str
-    dtype: type
+    dtype: type[np.floating[Any]]
     planar: bool  # [N, 3, H, W], otherwise [N, H, W, 3]
     planar_out: bool
     size: tuple[int | None, int | None]
@@ -51,8 +57,10 @@ class Form:
 
     def fitting(self, height: int, width: int) -> tuple[int, int]:
         """The size (height, width) at which the net sees a frame."""
-        free = (side + -side % self.multiple for side in (height, width))
-        return tuple(fixed or own for fixed, own in zip(self.size, free, strict=True))
+        return (
+            self.size[0] or height + -height % self.multiple,
+            self.size[1] or width + -width % self.multiple,
+        )
 
     @property
     def fixed(self) -> bool:
@@ -81,41 +89,41 @@ def examine(session: ort.InferenceSession, path: object) -> Form:
     props = {key.lower(): value.lower() for key, value in session.get_modelmeta().custom_metadata_map.items()}
     planar = image.shape[1] == 3
     sides = image.shape[2:] if planar else image.shape[1:3]
-    size = tuple(side if isinstance(side, int) and side > 0 else None for side in sides)
+    tall, wide = (side if isinstance(side, int) and side > 0 else None for side in sides)
     pixels, nominal = props.get("image.bitmappixelformat", "rgb8"), props.get("image.nominalpixelrange")
     if pixels not in ("rgb8", "bgr8") or (nominal is not None and nominal not in NOMINAL):
         raise RtstyleError(
             f"{path} cannot be adapted: expected pixels Rgb8 or Bgr8 and a range of {', '.join(NOMINAL)}; "
             f"found {pixels} and {nominal or 'no range'}"
         )
-    form = Form(image.name, FLOATS[image.type], planar, planar, size, 0.0, 1.0, bgr=pixels == "bgr8")
+    form = Form(image.name, FLOATS[image.type], planar, planar, (tall, wide), 0.0, 1.0, bgr=pixels == "bgr8")
     form, outputs = _try(session, form, path)
     low, high = NOMINAL[nominal] if nominal else _range(outputs)
     return dataclasses.replace(form, low=low, high=high)
 
 
-def _try(session: ort.InferenceSession, form: Form, path: object) -> tuple[Form, list[np.ndarray]]:
+def _try(session: ort.InferenceSession, form: Form, path: object) -> tuple[Form, list[Image]]:
     """The form with its multiple and the layout of its output, and what it gave for mid-grey and a random picture."""
-    found = "nothing"
+    result = "nothing"
     for multiple in MULTIPLES if None in form.size else (1,):
         tried = dataclasses.replace(form, multiple=multiple)
-        height, width = (fixed or TRIED + multiple for fixed in form.size)
+        height, width = (fixed or TRIAL_SIDE + multiple for fixed in form.size)
         grey = np.full((height, width, 3), 0.5, np.float32)
         coarse = np.random.default_rng(0).random((8, 8, 3), np.float32)
         try:
             outputs = [_run(session, tried, x) for x in (grey, cv2.resize(coarse, (width, height)))]
         except Exception as error:  # ONNX Runtime's own kinds
-            found = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            result = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             continue
         for planar_out in (form.planar, not form.planar):
             shape = (1, 3, height, width) if planar_out else (1, height, width, 3)
             if all(output.shape == shape for output in outputs):
                 return dataclasses.replace(tried, planar_out=planar_out), outputs
-        found = f"{list(outputs[0].shape)} for a picture of {width}x{height}"
-    raise RtstyleError(f"{path} cannot be adapted: expected a painted picture of the size given; found {found}")
+        result = f"{list(outputs[0].shape)} for a picture of {width}x{height}"
+    raise RtstyleError(f"{path} cannot be adapted: expected a painted picture of the size given; found {result}")
 
 
-def _range(outputs: list[np.ndarray]) -> tuple[float, float]:
+def _range(outputs: list[Image]) -> tuple[float, float]:
     """The range of colours (low, high) that a net works in, from what it gave for pictures between 0 and 1."""
     low, high = np.percentile(np.concatenate([output.ravel() for output in outputs]), (1, 99))
     spread = np.subtract(*np.percentile(outputs[1], (98, 2)))
@@ -126,47 +134,48 @@ def _range(outputs: list[np.ndarray]) -> tuple[float, float]:
     return 0.0, 255.0
 
 
-def _run(session: ort.InferenceSession, form: Form, image: np.ndarray) -> np.ndarray:
+def _run(session: ort.InferenceSession, form: Form, image: Image) -> Image:
     """A picture float32 [H, W, 3] in the net's range, to what the net gives, float [1, 3, H, W] or [1, H, W, 3]."""
     image = image[..., ::-1] if form.bgr else image
     image = image.transpose(2, 0, 1) if form.planar else image
-    return session.run(None, {form.input: np.ascontiguousarray(image[None], form.dtype)})[0]
+    painted: Image = session.run(None, {form.input: np.ascontiguousarray(image[None], form.dtype)})[0]
+    return painted
 
 
-class Classic:
-    """A session of a classic net that takes and gives what rtstyle's own models do; it can be used from several
-    threads at once."""
+class ClassicSession:
+    """A classic net that takes and gives what rtstyle's own models do; any thread may use it.
 
-    def __init__(self, session: ort.InferenceSession, form: Form):
-        self.session, self.form = session, form
+    `threads` limits the CPU threads. Raises RtstyleError if the device does not start or the file is not a model.
+    """
 
-    def get_providers(self) -> list[str]:
-        return self.session.get_providers()
+    half = False
 
-    def run(self, _outputs: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """{"frames": uint8 [N, H, W, 3]} to [uint8 [N, H, W, 3]], as `InferenceSession.run` of a one-style model."""
-        return [np.stack([self._paint(frame) for frame in feed["frames"]])]
+    def __init__(self, path: Path, device: devices.Device, form: Form, threads: int | None = None):
+        self.device, self.form = device, form
+        self._path, self._threads = path, threads
+        self._session = devices.open_session(str(path), device, threads)
 
-    def _paint(self, frame: np.ndarray) -> np.ndarray:
+    def run(self, frames: Frames, code: Code | None = None) -> Frames:
+        """uint8 RGB [N, H, W, 3] to the same; there is one style, so `code` is None. Raises ValueError where a side is
+        fixed and the frames have another: `form.fitting` gives the size."""
+        sides = frames.shape[1:3]
+        if any(fixed not in (None, side) for fixed, side in zip(self.form.size, sides, strict=True)):
+            raise ValueError(f"this net takes {self.form.size} (height, width), not {sides}")
+        return np.stack([self._paint(frame) for frame in frames])
+
+    def for_throughput(self) -> tuple[Run, int]:
+        workers, threads = share_out(self.device, self._threads)
+        return (ClassicSession(self._path, self.device, self.form, threads).run if workers > 1 else self.run), workers
+
+    def _paint(self, frame: Frames) -> Frames:
         form, (height, width) = self.form, frame.shape[:2]
         tall, wide = form.fitting(height, width)
-        if form.fixed:
-            seen = resized(frame, tall, wide)
-        else:
-            seen = cv2.copyMakeBorder(frame, 0, tall - height, 0, wide - width, cv2.BORDER_REFLECT_101)
+        padded = cv2.copyMakeBorder(frame, 0, tall - height, 0, wide - width, cv2.BORDER_REFLECT_101)
         span = form.high - form.low
-        image = seen.astype(np.float32) * np.float32(span / 255) + np.float32(form.low)
-        painted = _run(self.session, form, image)[0].astype(np.float32)
+        image = padded.astype(np.float32) * np.float32(span / 255) + np.float32(form.low)
+        painted = _run(self._session, form, image)[0].astype(np.float32)
         painted = painted.transpose(1, 2, 0) if form.planar_out else painted
         painted = painted[..., ::-1] if form.bgr else painted
         painted = (painted - form.low) * (255 / span)
-        painted = np.ascontiguousarray(np.clip(np.nan_to_num(painted) + 0.5, 0, 255).astype(np.uint8))
-        return enlarge(painted, frame, seen) if form.fixed else np.ascontiguousarray(painted[:height, :width])
-
-
-def resized(frame: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A frame uint8 [H, W, 3] at another size, whatever that does to its proportions."""
-    if frame.shape[:2] == (height, width):
-        return frame
-    shrinks = height * width < frame.shape[0] * frame.shape[1]
-    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        whole = np.clip(np.nan_to_num(painted) + 0.5, 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(whole[:height, :width])

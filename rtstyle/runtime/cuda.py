@@ -1,10 +1,11 @@
-"""Painting on NVIDIA cards, by CUDA or TensorRT: what a session needs beyond a provider's name to be fast there.
+"""Painting on NVIDIA's GPUs, by CUDA or TensorRT: what a session needs beyond a provider's name to be fast there.
 
-- A session for every size of frame and number of frames, with nothing left free: shapes are constants then, and the
-  work can be captured once as a CUDA graph and replayed, which spares the processor a launch for every operation.
-- Its frames, code and painting stay in memory of the card that is reserved once (I/O binding).
+- A session of ONNX Runtime for every size of frame and number of frames, with nothing left free: shapes are constants
+  then, and the work can be captured once as a CUDA graph and replayed, which spares the processor a launch for every
+  operation.
+- Its frames, code and painting stay in memory of the GPU that is reserved once (I/O binding).
 - Calculation in float16, see rtstyle.runtime.device_form.
-- Several `lanes` to each size: while one calculates, the next copies its frames.
+- Several slots to each size: while one calculates, the next copies its frames.
 
 What cannot be had is done without, and so is, on CUDA, what does not paint what the CPU paints; `device.why` says so.
 (TensorRT is not compared: it would have to build an engine first, for minutes.)
@@ -17,12 +18,8 @@ it is not in the onnxruntime-gpu 1.31 of PyPI.
 from __future__ import annotations
 
 import contextlib
-import copy
-import ctypes
 import dataclasses
 import functools
-import hashlib
-import json
 import queue
 import threading
 from collections import OrderedDict
@@ -32,19 +29,21 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-import platformdirs
 
 from rtstyle.errors import RtstyleError
-from rtstyle.runtime import devices
+from rtstyle.runtime import devices, tensorrt
+from rtstyle.runtime.session import Code, Frames, OrtSession, Run
 
-KEPT = 3  # sizes that stay open: each takes memory of the card
-TRIED = 64  # pixels a side of the first picture
-FAR = 1.0  # grey levels, mean, that a painting may lie from the CPU's
-LANES = 2  # where a lane more than one helps
+MAX_OPEN = 3  # sizes that stay open: each takes memory of the GPU
+TRIAL_SIDE = 64  # pixels a side of the first picture
+MAX_DISTANCE = 1.0  # grey levels, mean, that a painting may lie from the CPU's
+SLOTS = 2  # of each size for the most frames a second: more do not help
+
+Shape = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
+class ExecutionMode:
     """How to calculate. `half` in float16; `graph` captures CUDA graphs; `nhwc` has channels last within CUDA's
     convolutions; without `bound` every run has memory of its own."""
 
@@ -59,30 +58,46 @@ class Way:
         return ", ".join(words if self.bound else [*words, "no I/O binding"])
 
 
-def ways(kind: str) -> tuple[Way, ...]:
+def execution_modes(kind: str) -> tuple[ExecutionMode, ...]:
     """What to try on a kind of device, the best first."""
-    if kind not in devices.ON_CARD:
-        return (Way(half=False, graph=False),)
-    return Way(), Way(graph=False), Way(half=False), Way(half=False, graph=False)
+    if kind not in devices.NVIDIA:
+        return (ExecutionMode(half=False, graph=False),)
+    return (
+        ExecutionMode(),
+        ExecutionMode(graph=False),
+        ExecutionMode(half=False),
+        ExecutionMode(half=False, graph=False),
+    )
 
 
-class Lane:
-    """A session of one size with memory of its own, in a thread of its own: CUDA graphs belong to threads."""
+def memory_place(device: devices.Device) -> tuple[str, int]:
+    """Where ONNX Runtime is to reserve memory for a device."""
+    return ("cuda", device.index) if device.kind in devices.NVIDIA else ("cpu", 0)
 
-    def __init__(self, open_session: Callable[[], ort.InferenceSession], shape: tuple[int, ...], place, bound: bool):
-        """`place` is what the memory is on, such as ("cuda", 0). Raises whatever ONNX Runtime does."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lane")
+
+class SessionSlot:
+    """A session of one shape with memory of its own, in a thread of its own: CUDA graphs belong to threads.
+
+    `place` is what the memory is on, such as ("cuda", 0). Raises whatever ONNX Runtime does.
+    """
+
+    def __init__(
+        self, open_session: Callable[[], ort.InferenceSession], shape: Shape, place: tuple[str, int], bound: bool
+    ):
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="session slot")
         try:
             self._thread.submit(self._begin, open_session, shape, place, bound).result()
         except BaseException:
             self.close()
             raise
 
-    def _begin(self, open_session, shape, place, bound: bool) -> None:
+    def _begin(
+        self, open_session: Callable[[], ort.InferenceSession], shape: Shape, place: tuple[str, int], bound: bool
+    ) -> None:
         self.session = open_session()
         self._binding = self.session.io_binding() if bound else None
         inputs = {item.name: item for item in self.session.get_inputs()}
-        if bound:
+        if self._binding:
             self._frames = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, *place)
             self._painted = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, *place)
             self._binding.bind_ortvalue_input("frames", self._frames)
@@ -90,190 +105,73 @@ class Lane:
             if "code" in inputs:
                 self._code = ort.OrtValue.ortvalue_from_shape_and_type(inputs["code"].shape, np.float32, *place)
                 self._binding.bind_ortvalue_input("code", self._code)
-        self._last_code: np.ndarray | None = None  # that is in self._code
-        # the first run searches for algorithms and captures the graph: here, where a failure has a way back
-        zeros = {"frames": np.zeros(shape, np.uint8)}
-        self._run(zeros | ({"code": np.zeros(inputs["code"].shape, np.float32)} if "code" in inputs else {}))
+        self._last_code: Code | None = None  # that is in self._code
+        # the first run searches for algorithms and captures the graph: here, where another mode can still be tried
+        code = np.zeros(inputs["code"].shape, np.float32) if "code" in inputs else None
+        self._run(np.zeros(shape, np.uint8), code)
 
-    def run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
-        """Paints frames of exactly this lane's shape; the array returned is the caller's own."""
-        return self._thread.submit(self._run, feed).result()
+    def run(self, frames: Frames, code: Code | None) -> Frames:
+        """Paints frames of exactly this slot's shape; the array returned is the caller's own."""
+        return self._thread.submit(self._run, frames, code).result()
 
-    def _run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
+    def run_again(self) -> None:
+        """Paints once more the frames that are in its memory already, and leaves the painting there."""
         if self._binding is None:
-            return self.session.run(None, feed)[0]
-        self._frames.update_inplace(feed["frames"])
-        code = feed.get("code")
-        if code is not None and not np.array_equal(code, self._last_code):
+            raise ValueError("this slot keeps no memory of its own")
+        self._thread.submit(self.session.run_with_iobinding, self._binding).result()
+
+    def _run(self, frames: Frames, code: Code | None) -> Frames:
+        painted: Frames
+        if self._binding is None:
+            painted = self.session.run(None, {"frames": frames} | ({} if code is None else {"code": code}))[0]
+            return painted
+        self._frames.update_inplace(frames)
+        if code is not None and (self._last_code is None or not np.array_equal(code, self._last_code)):
             self._code.update_inplace(code)
             self._last_code = code.copy()
         self.session.run_with_iobinding(self._binding)
-        painted = self._painted.numpy()  # a copy, except of memory that is not on a card
+        painted = self._painted.numpy()  # a copy, except of memory that is not on a GPU
         return painted.copy() if self._painted.device_name() == "cpu" else painted
 
     def close(self) -> None:
         self._thread.shutdown()
 
 
-@dataclasses.dataclass
-class _Known:
-    """What is left to try, the way in use first, and why others are not; the same for a runner and its twin."""
+class SlotOpener:
+    """Opens slots of a model on a device. `modes` are those left to try, the one in use first; `rejected` says which
+    are not used, and why."""
 
-    ways: tuple[Way, ...]
-    given_up: list[str]
+    def __init__(self, path: Path, device: devices.Device, modes: tuple[ExecutionMode, ...]):
+        self.path, self.device, self.modes = path, device, modes
+        self.rejected: list[str] = []
 
+    def reject(self, reason: str, count: int = 1) -> None:
+        """Go on without the first so many modes."""
+        self.rejected.append(f"no {self.modes[0]}: {reason}")
+        self.modes = self.modes[count:]
 
-class Runner:
-    """Runs a model of rtstyle's contract like an InferenceSession whose sizes are free, from any thread.
-
-    `code` (float32 [K], None for a model of one style) is for a first small picture; `wanted` are the ways to try,
-    the best first. `device` says how it is done and, in `why`, what had to be given up. Raises RtstyleError if the
-    device does not start, or cannot run the model at all.
-    """
-
-    def __init__(
-        self,
-        path: str | Path,
-        device: devices.Device,
-        code: np.ndarray | None = None,
-        wanted: tuple[Way, ...] | None = None,
-    ):
-        self.path, self._device = Path(path), device
-        self._known = _Known(wanted or ways(device.kind), [])
-        self._twin: Runner | None = None
-        self._nothing_open(lanes=1)
-        if device.kind == "tensorrt":  # an engine takes minutes to build: not for a trial
-            devices.open_session(self._model(False), device)
-        else:
-            self._try_out(code)
-
-    def _nothing_open(self, lanes: int) -> None:
-        self._open: OrderedDict[tuple[int, ...], queue.LifoQueue[Lane]] = OrderedDict()
-        self._opening = threading.Lock()
-        self._lanes, self._free = lanes, threading.Semaphore(lanes)
-
-    def for_throughput(self) -> Runner:
-        """One like this that paints LANES pictures at once, for as many threads; always the same."""
-        if self._twin is None:
-            self._twin = copy.copy(self)
-            self._twin._nothing_open(LANES)
-        return self._twin
-
-    @property
-    def way(self) -> Way:
-        """How it calculates, as far as is known yet."""
-        return self._known.ways[0]
-
-    @property
-    def device(self) -> devices.Device:
-        how = "; ".join([str(self.way), *self._known.given_up])
-        return dataclasses.replace(self._device, why=f"{self._device.why} ({how})")
-
-    def get_providers(self) -> list[str]:
-        return [provider if isinstance(provider, str) else provider[0] for provider in self._device.providers]
-
-    def run(self, _outputs: None, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """{"frames": uint8 [N, H, W, 3], "code": float32 [K] or absent} to [uint8 [N, H, W, 3]].
-
-        Batches are filled up to 1, 2, 4, 8, ... frames, so that few sizes of them are opened. Raises RtstyleError if
-        no way of running this size works.
-        """
-        frames = feed["frames"]
-        count, full = len(frames), 1 << (len(frames) - 1).bit_length()
-        if full > count:
-            feed = feed | {"frames": np.concatenate([frames, frames[-1:].repeat(full - count, 0)])}
-        shape = (full, *frames.shape[1:])
-        while True:
-            with self._free:
-                if lanes := self._open.get(shape):
-                    self._open.move_to_end(shape)
-                    lane = lanes.get()
-                    try:
-                        return [lane.run(feed)[:count]]
-                    finally:
-                        lanes.put(lane)
-            self._open_lanes(shape)
-
-    def _open_lanes(self, shape: tuple[int, ...]) -> None:
-        """Nothing of this runner runs meanwhile: whatever is asked of a card while it captures a graph breaks that."""
-        with self._opening, contextlib.ExitStack() as stack:
-            for _ in range(self._lanes):
-                stack.enter_context(self._free)
-            if shape in self._open:  # another thread was first
-                return
-            while len(self._open) >= KEPT:
-                self._close(self._open.popitem(last=False)[1])
-            self._open[shape] = self._lanes_for(shape)
-
-    def _lanes_for(self, shape: tuple[int, ...]) -> queue.LifoQueue[Lane]:
-        """The lanes of a size, on the first way that works; those before it are given up."""
-        errors: list[str] = []  # no exceptions: they would keep the memory of the session that failed
-        for number, way in enumerate(self._known.ways):
-            try:
-                lanes = self._lanes_on(way, shape)
-            except Exception as error:  # ONNX Runtime's own kinds, ValueError of device_form
-                errors.append(devices.first_sentence(error))
-                continue
-            if number:
-                self._known.given_up.append(f"no {self.way}: {errors[0]}")
-                self._known.ways = self._known.ways[number:]
-            return lanes
-        raise RtstyleError(errors[0])
-
-    def _lanes_on(self, way: Way, shape: tuple[int, ...]) -> queue.LifoQueue[Lane]:
-        lanes: queue.LifoQueue[Lane] = queue.LifoQueue()
-        while lanes.qsize() < self._lanes:
-            try:
-                lanes.put(self._lane(shape, way))
-            except Exception:
-                if not self._open:
-                    if lanes.qsize():  # no memory for another: those that there are take turns
-                        break
-                    raise
-                for other in list(self._open):  # perhaps it is the memory that other sizes keep
-                    self._close(self._open.pop(other))
-        return lanes
-
-    @staticmethod
-    def _close(lanes: queue.LifoQueue[Lane]) -> None:
-        while not lanes.empty():
-            lanes.get().close()
-
-    def _lane(self, shape: tuple[int, ...], way: Way) -> Lane:
-        device = self._device.with_options(self._options(shape, way)) if self._device.kind != "cpu" else self._device
-        model = self._model(way.half and device.kind != "tensorrt")  # TensorRT chooses what to do in float16
+    def open(self, shape: Shape, mode: ExecutionMode) -> SessionSlot:
+        """Raises ONNX Runtime's own kinds, or ValueError where the model has no form for this mode."""
+        device = self.device.with_options(self._options(shape, mode)) if self.device.kind != "cpu" else self.device
+        model = self.model(mode.half and device.kind != "tensorrt")  # TensorRT chooses what to do in float16
         sizes = dict(zip("NHW", shape, strict=False))
-        place = ("cuda", device.index) if device.kind in devices.ON_CARD else ("cpu", 0)
-        return Lane(lambda: devices.open_session(model, device, sizes=sizes), shape, place, way.bound)
+        return SessionSlot(
+            lambda: devices.open_session(model, device, sizes=sizes), shape, memory_place(device), mode.bound
+        )
 
-    def _options(self, shape: tuple[int, ...], way: Way) -> dict[str, str]:
-        if self._device.kind == "cuda":
-            return {"enable_cuda_graph": str(int(way.graph and way.bound)), "prefer_nhwc": str(int(way.nhwc))}
-        return tensorrt_options(self.path, self._device, shape, way)
+    def _options(self, shape: Shape, mode: ExecutionMode) -> dict[str, str]:
+        if self.device.kind == "cuda":
+            return {"enable_cuda_graph": str(int(mode.graph and mode.bound)), "prefer_nhwc": str(int(mode.nhwc))}
+        return tensorrt.options(self.path, self.device, shape, half=mode.half, graph=mode.graph)
 
-    def _model(self, half: bool) -> bytes:
+    def model(self, half: bool) -> bytes:
+        """The model as GPUs run it, an ONNX file."""
         try:
             return _form(self.path, self.path.stat().st_mtime_ns, half)
         except ValueError:  # it keeps the contract, but was written by another program
             if half:
                 raise
             return self.path.read_bytes()
-
-    def _try_out(self, code: np.ndarray | None) -> None:
-        """A small picture: whether the device starts, and paints what the CPU paints; ways that do not are given up."""
-        coarse = np.random.default_rng(0).integers(0, 256, (1, TRIED // 8, TRIED // 8, 3), np.uint8)
-        feed = {"frames": np.ascontiguousarray(coarse.repeat(8, 1).repeat(8, 2))}
-        feed |= {} if code is None else {"code": code}
-        wanted = devices.open_session(str(self.path), devices.choose("cpu"), threads=1).run(None, feed)[0]
-        while True:
-            apart = float(np.abs(self.run(None, feed)[0].astype(np.float32) - wanted).mean())
-            self._close(self._open.popitem()[1])
-            if apart <= FAR:
-                return
-            self._known.given_up.append(f"no {self.way}: it paints {apart:.1f} grey levels from the CPU")
-            if len(self._known.ways) == 1:
-                raise RtstyleError(f"{self._device.name} paints {apart:.1f} grey levels from what the CPU paints")
-            self._known.ways = self._known.ways[1:]
 
 
 @functools.lru_cache(maxsize=4)
@@ -283,41 +181,138 @@ def _form(path: Path, _changed: int, half: bool) -> bytes:
     return device_form(path.read_bytes(), half)
 
 
-# -- TensorRT
+class SlotPool:
+    """The slots that are open: `slots` of every shape, for the last few shapes. Any thread may paint with it."""
+
+    def __init__(self, opener: SlotOpener, slots: int):
+        self._opener, self._slots = opener, slots
+        self.open: OrderedDict[Shape, queue.LifoQueue[SessionSlot]] = OrderedDict()
+        self._opening = threading.Lock()
+        self._free = threading.Semaphore(slots)
+
+    def run(self, frames: Frames, code: Code | None = None) -> Frames:
+        """uint8 RGB [N, H, W, 3] to the same.
+
+        Batches are filled up to 1, 2, 4, 8, ... frames, so that few sizes of them are opened. Raises RtstyleError if
+        no mode works for this size.
+        """
+        count, full = len(frames), 1 << (len(frames) - 1).bit_length()
+        if full > count:
+            frames = np.concatenate([frames, frames[-1:].repeat(full - count, 0)])
+        while True:
+            with self._free:
+                if slots := self.open.get(frames.shape):
+                    self.open.move_to_end(frames.shape)
+                    slot = slots.get()
+                    try:
+                        return slot.run(frames, code)[:count]
+                    finally:
+                        slots.put(slot)
+            self._open_slots(frames.shape)
+
+    def _open_slots(self, shape: Shape) -> None:
+        """Nothing of this pool runs meanwhile: whatever is asked of a GPU while it captures a graph breaks that."""
+        with self._opening, contextlib.ExitStack() as stack:
+            for _ in range(self._slots):
+                stack.enter_context(self._free)
+            if shape in self.open:  # another thread was first
+                return
+            while len(self.open) >= MAX_OPEN:
+                self.close_oldest()
+            self.open[shape] = self._slots_for(shape)
+
+    def _slots_for(self, shape: Shape) -> queue.LifoQueue[SessionSlot]:
+        """The slots of a shape, in the first mode that works; those before it are rejected."""
+        errors: list[str] = []  # no exceptions: they would keep the memory of the session that failed
+        for number, mode in enumerate(self._opener.modes):
+            try:
+                slots = self._slots_in(mode, shape)
+            except Exception as error:  # ONNX Runtime's own kinds, ValueError of device_form
+                errors.append(devices.first_sentence(error))
+                continue
+            if number:
+                self._opener.reject(errors[0], number)
+            return slots
+        raise RtstyleError(errors[0])
+
+    def _slots_in(self, mode: ExecutionMode, shape: Shape) -> queue.LifoQueue[SessionSlot]:
+        slots: queue.LifoQueue[SessionSlot] = queue.LifoQueue()
+        while slots.qsize() < self._slots:
+            try:
+                slots.put(self._opener.open(shape, mode))
+            except Exception:
+                if not self.open:
+                    if slots.qsize():  # no memory for another: those that there are take turns
+                        break
+                    raise
+                while self.open:  # perhaps it is the memory that other sizes keep
+                    self.close_oldest()
+        return slots
+
+    def close_oldest(self) -> None:
+        """Give back the memory of the shape that was unused for longest."""
+        _, slots = self.open.popitem(last=False)
+        while not slots.empty():
+            slots.get().close()
 
 
-def tensorrt_options(path: Path, device: devices.Device, shape: tuple[int, ...], way: Way) -> dict[str, str]:
-    """TensorRT's options for a model and size, with a cache of engines that is found again by all that an engine
-    depends on."""
-    machine = {
-        "onnxruntime": ort.__version__,
-        "tensorrt": tensorrt_version(),
-        "card": devices.driver()[0][device.index],
-    }
-    engine = {"model": hashlib.sha256(path.read_bytes()).hexdigest(), "shape": list(shape), "half": way.half}
-    folder = Path(platformdirs.user_cache_dir("rtstyle", appauthor=False)) / "tensorrt" / _digest(machine)
-    engines = folder / _digest(engine)
-    with contextlib.suppress(OSError):  # no cache then: TensorRT builds the engine all the same
-        engines.mkdir(parents=True, exist_ok=True)
-        (engines / "made-for.json").write_text(json.dumps(machine | engine, indent=2) + "\n", encoding="utf-8")
-    return {
-        "trt_fp16_enable": str(way.half),
-        "trt_cuda_graph_enable": str(way.graph),
-        "trt_engine_cache_enable": "True",
-        "trt_engine_cache_path": str(engines),
-        "trt_engine_cache_prefix": path.stem,
-        "trt_timing_cache_enable": "True",
-        "trt_timing_cache_path": str(folder),
-    }
+class GpuSession:
+    """A model of rtstyle's contract on one of NVIDIA's GPUs.
 
+    `code` (float32 [K], None for a model of one style) is for a first small picture; `modes` are those to try, the
+    best first. `device` says how it is done and, in `why`, what had to be rejected. Raises RtstyleError if the device
+    does not start, or cannot run the model at all.
+    """
 
-def _digest(content: dict) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    def __init__(
+        self,
+        path: str | Path,
+        device: devices.Device,
+        code: Code | None = None,
+        modes: tuple[ExecutionMode, ...] | None = None,
+    ):
+        self._opener = SlotOpener(Path(path), device, modes or execution_modes(device.kind))
+        self.pool = SlotPool(self._opener, slots=1)
+        self.run = self.pool.run
+        if device.kind == "tensorrt":  # an engine takes minutes to build: not for a trial
+            devices.open_session(self._opener.model(False), device)
+        else:
+            self._try_out(code)
 
+    @functools.cached_property
+    def throughput_pool(self) -> SlotPool:
+        """Memory for several frames at a time, opened when it is first painted with."""
+        return SlotPool(self._opener, SLOTS)
 
-def tensorrt_version() -> str:
-    """That of the library which `devices.missing_libraries` loaded, as it writes it; empty if there is none."""
-    with contextlib.suppress(OSError, AttributeError):
-        name = next(name for name in devices.libraries("tensorrt") if "nvinfer" in name)
-        return str(ctypes.CDLL(name).getInferLibVersion())
-    return ""
+    def for_throughput(self) -> tuple[Run, int]:
+        return self.throughput_pool.run, SLOTS
+
+    @property
+    def mode(self) -> ExecutionMode:
+        """How it calculates, as far as is known yet."""
+        return self._opener.modes[0]
+
+    @property
+    def half(self) -> bool:
+        return self.mode.half
+
+    @property
+    def device(self) -> devices.Device:
+        device, how = self._opener.device, "; ".join([str(self.mode), *self._opener.rejected])
+        return dataclasses.replace(device, why=f"{device.why} ({how})")
+
+    def _try_out(self, code: Code | None) -> None:
+        """A small picture: whether the device starts, and paints what the CPU paints; modes that do not are
+        rejected."""
+        coarse = np.random.default_rng(0).integers(0, 256, (1, TRIAL_SIDE // 8, TRIAL_SIDE // 8, 3), np.uint8)
+        frames = np.ascontiguousarray(coarse.repeat(8, 1).repeat(8, 2))
+        target = OrtSession(self._opener.path, devices.choose("cpu"), threads=1).run(frames, code)
+        while True:
+            distance = float(np.abs(self.run(frames, code).astype(np.float32) - target).mean())
+            self.pool.close_oldest()
+            if distance <= MAX_DISTANCE:
+                return
+            if len(self._opener.modes) == 1:
+                name = self._opener.device.name
+                raise RtstyleError(f"{name} paints {distance:.1f} grey levels from what the CPU paints")
+            self._opener.reject(f"it paints {distance:.1f} grey levels from the CPU")

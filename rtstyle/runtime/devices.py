@@ -27,7 +27,7 @@ NAMES = {
     "coreml": "CoreMLExecutionProvider",
     "directml": "DmlExecutionProvider",
 }
-ON_CARD = ("cuda", "tensorrt")  # kinds of device that need NVIDIA's driver and libraries
+NVIDIA = ("cuda", "tensorrt")  # kinds of device that need NVIDIA's driver and libraries
 REMEDY = {
     "cuda": "install onnxruntime-gpu and its libraries with: pip install 'rtstyle[cuda]'",
     "tensorrt": "install what is missing with: pip install 'rtstyle[cuda]' 'tensorrt-cu13>=10,<11'",
@@ -36,12 +36,15 @@ REMEDY = {
 }
 
 
+Provider = str | tuple[str, dict[str, str]]  # a provider's name, or its name and options
+
+
 @dataclasses.dataclass(frozen=True)
 class Device:
     """A chosen device: its short name (`cpu`, `cuda:1`), ONNX Runtime's provider list, and the reason."""
 
     name: str
-    providers: list
+    providers: list[Provider]
     why: str
 
     @property
@@ -50,19 +53,20 @@ class Device:
 
     @property
     def index(self) -> int:
-        """Which of several cards."""
+        """Which of several GPUs."""
         return int(self.name.partition(":")[2] or 0)
 
     def with_options(self, options: dict[str, str]) -> Device:
         """This device with more options of its provider."""
-        (name, own), *others = self.providers
+        first, *others = self.providers
+        name, own = (first, {}) if isinstance(first, str) else first
         return dataclasses.replace(self, providers=[(name, own | options), *others])
 
 
 def parse(name: str) -> tuple[str, int]:
     """`cuda:1` to ("cuda", 1). Raises UsageError for anything else than the known names."""
     kind, colon, number = name.lower().partition(":")
-    if kind not in (*NAMES, "auto") or (colon and (kind not in ON_CARD or not number.isdecimal())):
+    if kind not in (*NAMES, "auto") or (colon and (kind not in NVIDIA or not number.isdecimal())):
         raise UsageError(f"unknown device {name!r}: choose auto, {', '.join(NAMES)} or cuda:1")
     return kind, int(number or 0)
 
@@ -79,17 +83,17 @@ def choose(name: str = "auto") -> Device:
         return Device("cpu", _providers("cpu", 0), "asked for")
     if problem := problem_with(kind):
         raise RtstyleError(f"{name} is not available: {problem}, or use --device cpu")
-    if kind in ON_CARD and index >= len(cards := driver()[0]):
-        raise RtstyleError(f"{name} is not there: the cards are {', '.join(map('{}: {}'.format, range(9), cards))}")
-    label = f"{kind}:{index}" if kind in ON_CARD else kind
+    if kind in NVIDIA and index >= len(gpus := gpu_names()):
+        raise RtstyleError(f"{name} does not exist; available GPUs: {', '.join(map('{}: {}'.format, range(9), gpus))}")
+    label = f"{kind}:{index}" if kind in NVIDIA else kind
     return Device(label, _providers(kind, index), "asked for")
 
 
-def _providers(kind: str, index: int) -> list:
+def _providers(kind: str, index: int) -> list[Provider]:
     if kind == "cpu":
         return [NAMES["cpu"]]
     options = {}
-    if kind in ON_CARD:
+    if kind in NVIDIA:
         options["device_id"] = str(index)
     # every new frame size searches for convolution algorithms: heuristics cost milliseconds, not seconds
     heuristic = {"cudnn_conv_algo_search": "HEURISTIC"}
@@ -104,7 +108,7 @@ DRIVER_REMEDY = "install a recent one from nvidia.com/drivers (a container needs
 
 def problem_with(kind: str) -> str | None:
     """Why a kind of device cannot be used, and what helps; None if it seems fine."""
-    problem = cuda_problem(kind) if kind in ON_CARD else None
+    problem = cuda_problem(kind) if kind in NVIDIA else None
     if problem is None and NAMES[kind] not in ort.get_available_providers():
         problem = f"this ONNX Runtime has no {NAMES[kind]}"
     if problem is None or "pip install" in problem:
@@ -114,12 +118,12 @@ def problem_with(kind: str) -> str | None:
 
 def cuda_problem(kind: str = "cuda") -> str | None:
     """Why CUDA (or TensorRT, which needs it) cannot be used, in a few words, or None if it seems fine."""
-    told = driver()
-    if told is None:
+    answer = driver()
+    if answer is None:
         return "no NVIDIA driver was found"
-    cards, version = told
-    if not cards:
-        return "the NVIDIA driver finds no card"
+    gpus, version = answer
+    if not gpus:
+        return "the NVIDIA driver finds no GPU"
     if NAMES["cuda"] not in ort.get_available_providers():
         return conflicting_packages() or "this ONNX Runtime was built without CUDA"
     if version // 1000 < int(cuda_major()):
@@ -133,8 +137,8 @@ def cuda_problem(kind: str = "cuda") -> str | None:
 
 
 def driver() -> tuple[list[str], int] | None:
-    """What NVIDIA's driver says: (the names of its cards, the CUDA that it is made for, such as 13000); None if there
-    is no driver. One that does not start has no cards."""
+    """What NVIDIA's driver says: (the names of its GPUs, the CUDA that it is made for, such as 13000); None if there
+    is no driver. One that does not start has no GPUs."""
     try:
         library = ctypes.CDLL(DRIVER)
     except OSError:
@@ -145,12 +149,18 @@ def driver() -> tuple[list[str], int] | None:
         if library.cuInit(0) or library.cuDeviceGetCount(ctypes.byref(count)):
             return [], version.value
         names = []
-        for card in range(count.value):  # cards are numbered so, too
-            library.cuDeviceGetName(name, len(name), card)
+        for index in range(count.value):
+            library.cuDeviceGetName(name, len(name), index)
             names.append(name.value.decode())
     except AttributeError:  # something else of that name
         return [], 0
     return names, version.value
+
+
+def gpu_names() -> list[str]:
+    """The names of NVIDIA's GPUs, by their index."""
+    answer = driver()
+    return answer[0] if answer else []
 
 
 def cuda_major() -> str:
@@ -198,27 +208,27 @@ def _loads(library: str) -> bool:
 
 def _in_packages(library: str) -> list[Path]:
     """Where NVIDIA's packages have a library: ONNX Runtime looks in its own folder of packages only."""
-    found = []
+    paths: list[Path] = []
     for package in ("nvidia", "tensorrt_libs"):
         spec = importlib.util.find_spec(package)
         for folder in map(Path, (spec and spec.submodule_search_locations) or ()):
-            found += [path for inside in ("", "*/lib/", "*/bin/", "*/bin/*/") for path in folder.glob(inside + library)]
-    return found
+            paths += [path for inside in ("", "*/lib/", "*/bin/", "*/bin/*/") for path in folder.glob(inside + library)]
+    return paths
 
 
 def conflicting_packages() -> str | None:
     """onnxruntime and onnxruntime-gpu overwrite each other's files; says so if both are installed."""
-    found = []
+    installed = []
     for name in ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             metadata.version(name)
-            found.append(name)
-    if len(found) < 2:
+            installed.append(name)
+    if len(installed) < 2:
         return None
-    keep = found[-1]
+    keep = installed[-1]
     return (
-        f"{' and '.join(found)} are both installed and overwrite each other: "
-        f"pip uninstall -y {' '.join(found)}, then pip install {keep}"
+        f"{' and '.join(installed)} are both installed and overwrite each other: "
+        f"pip uninstall -y {' '.join(installed)}, then pip install {keep}"
     )
 
 
@@ -234,7 +244,7 @@ def open_session(
     Raises RtstyleError if the provider does not start (missing CUDA or cuDNN libraries, out of memory), with
     ONNX Runtime's reason, or if the file is not a model.
     """
-    if device.kind in ON_CARD:
+    if device.kind in NVIDIA:
         missing_libraries(device.kind)  # loads those that are there
     options = ort.SessionOptions()
     options.log_severity_level = 4  # we report what matters ourselves
@@ -262,7 +272,7 @@ def _load_error(kind: str) -> str:
     ending = f"onnxruntime_providers_{kind}.dll" if WINDOWS else f"libonnxruntime_providers_{kind}.so"
     library = Path(ort.__file__).parent / "capi" / ending
     try:
-        if kind in ON_CARD and library.exists():
+        if kind in NVIDIA and library.exists():
             ctypes.CDLL(str(library.with_name(ending.replace(kind, "shared"))), ctypes.RTLD_GLOBAL)
             ctypes.CDLL(str(library))
     except OSError as error:

@@ -19,15 +19,15 @@ import numpy as np
 
 from rtstyle.errors import Interrupted, RtstyleError, UsageError
 from rtstyle.files import check_output, partial_name
-from rtstyle.gallery.catalog import resolve
 from rtstyle.media.encoding import Encoding, Plan, check_audio, container_of, plan
 from rtstyle.media.reader import Frame, VideoReader
 from rtstyle.media.remuxer import Joiner, TimeRange
 from rtstyle.media.segments import Segment, SegmentWriter
 from rtstyle.media.sequence import PictureFolderWriter, PictureSequence
-from rtstyle.paint.painter import Painter, PreparedFrame
+from rtstyle.paint.crossfade import Crossfade
+from rtstyle.paint.painter import FramePainter, Painter, PreparedFrame
 from rtstyle.paint.scene_cuts import CutDetector
-from rtstyle.paint.stylizer import MIN_SIDE, Stylizer
+from rtstyle.paint.stylizer import MIN_SIDE
 from rtstyle.video.pipeline import Loads, Spread, Through, ahead, run_stages
 from rtstyle.video.resume import SEGMENT_FRAMES, Job, file_identity
 
@@ -65,7 +65,7 @@ class Result:
 def stylize_video(
     source: str | os.PathLike,
     out: str | os.PathLike,
-    stylizer: Stylizer,
+    stylizer: FramePainter,
     *,
     strength: float = 1.0,
     keep_color: bool = False,
@@ -179,7 +179,7 @@ def _identity(source, painter: Painter, schedule: Schedule, encoding: Encoding, 
         "source": file_identity(source),
         "style": hashlib.sha256(code).hexdigest(),
         "changes of style": [[seconds, code.tolist()] for seconds, code in schedule.changes],
-        "model": file_identity(stylizer.model.path),
+        "model": file_identity(stylizer.path),
         "device": stylizer.device.name,
         "work height": stylizer.work_height,
         "strength": painter.strength,
@@ -195,21 +195,16 @@ def _identity(source, painter: Painter, schedule: Schedule, encoding: Encoding, 
 class Schedule:
     """Which style is painted when: the stylizer's, and changes at times of the source's clock."""
 
-    def __init__(self, stylizer: Stylizer, style_at: Sequence[tuple[float, str]]):
+    def __init__(self, stylizer: FramePainter, style_at: Sequence[tuple[float, str]]):
         first, self.asked = stylizer.code, style_at
         if style_at and first is None:
             raise UsageError("this model has one style only: its style cannot change")
-        self.changes = [(seconds, self._code(stylizer, style)) for seconds, style in sorted(style_at)]
-        self._first = first
+        self.changes = [(seconds, stylizer.code_of(style)) for seconds, style in sorted(style_at)]
+        self._fades = [Crossfade(first)]
+        for seconds, code in self.changes:
+            self._fades.append(Crossfade(code, self._fades[-1].end, seconds, FADE_SECONDS, smooth=False))
         self._cuts = CutDetector()
         self._cut_at = float("-inf")
-
-    @staticmethod
-    def _code(stylizer: Stylizer, style: str) -> np.ndarray:
-        choice = resolve(style, str(stylizer.model.path))
-        if choice.code is None or choice.model.body_sha256 != stylizer.model.body_sha256:
-            raise UsageError(f"{style} was made for another body: it cannot follow {stylizer.style}")
-        return choice.code
 
     def forget(self) -> None:
         """Begin anew: no cut was seen yet."""
@@ -217,18 +212,12 @@ class Schedule:
 
     def at(self, seconds: float, frame: np.ndarray) -> tuple[np.ndarray | None, bool]:
         """(the code for this frame, whether it is changing). Frames must come in order."""
-        if not self.changes:
-            return self._first, False
-        if self._cuts(frame):
+        if self.changes and self._cuts(frame):
             self._cut_at = seconds
-        code, before, since = self._first, self._first, float("-inf")
-        for start, changed in self.changes:
-            if start <= seconds:
-                before, code, since = code, changed, start
-        if seconds >= since + FADE_SECONDS or self._cut_at > since:
-            return code, False
-        share = np.float32((seconds - since) / FADE_SECONDS)
-        return before + share * (code - before), True
+        fade = next(fade for fade in reversed(self._fades) if fade.start <= seconds)
+        if self._cut_at > fade.start:
+            return fade.end, False
+        return fade.at(seconds), fade.active(seconds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +233,7 @@ class _Work:
     painted: np.ndarray | None = None
 
 
-def most_at_once(stylizer: Stylizer, size: tuple[int, int]) -> int:
+def most_at_once(stylizer: FramePainter, size: tuple[int, int]) -> int:
     """How many frames of this size (width, height) go through the net in one batch: a GPU has too little to do with
     one small frame, a CPU has not."""
     if stylizer.device.kind == "cpu":
@@ -337,14 +326,13 @@ class _Run:
         return _Work(frame, kept, code, 0.0 if changing else 1.0, self.painter.prepare(frame.rgb))
 
     def _net(self) -> Spread | Through:
-        stylizer, workers = self.painter.stylizer.for_throughput()
+        run, workers = self.painter.stylizer.for_throughput()
 
         def paint(works: list[_Work]) -> list[_Work]:
-            seen = [work.prepared.seen for work in works]
-            painted = stylizer.run(np.stack(seen) if len(seen) > 1 else seen[0][None], works[0].code)
+            painted = self.painter.run([work.prepared for work in works], works[0].code, run=run)
             return [dataclasses.replace(work, painted=one) for work, one in zip(works, painted, strict=True)]
 
-        most = most_at_once(stylizer, self.reader.size)
+        most = most_at_once(self.painter.stylizer, self.reader.size)
         if most == 1:
             return Spread(lambda work: paint([work])[0], workers)
         return Through(lambda works: itertools.chain.from_iterable(ahead(paint, batches(works, most), workers)))

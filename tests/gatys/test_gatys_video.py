@@ -153,8 +153,7 @@ def test_a_film_keeps_its_frames_and_sound(settings, painting, tmp_path):
 
 def test_small_frames_are_not_enlarged(settings, painting):
     stylizer = GatysStylizer(painting, settings)
-    small, large = np.zeros((1, 40, 48, 3), np.uint8), np.zeros((1, 100, 128, 3), np.uint8)
-    assert stylizer.shrink(small) is small and stylizer.shrink(large).shape == (1, 50, 64, 3)
+    assert stylizer.working_size(40, 48) == (40, 48) and stylizer.working_size(100, 128) == (50, 64)
 
 
 def test_an_abandoned_frame_ends_at_the_next_iteration(settings, painting):

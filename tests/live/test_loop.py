@@ -29,11 +29,12 @@ from rtstyle.gallery import catalog
 from rtstyle.live import loop as live_module
 from rtstyle.live import overlay
 from rtstyle.live.frame_rate import Pace
-from rtstyle.live.loop import Fade, Live, Recent, Settings, middle_and_most
+from rtstyle.live.loop import Live, Recent, Settings, middle_and_most
 from rtstyle.media.camera import Capture, PictureFolder
 from rtstyle.media.outputs import Recorder, VirtualCamera
 from rtstyle.paint import look
 from rtstyle.paint.painter import Painter
+from rtstyle.runtime.devices import Device
 from rtstyle.signals import ended_by_signals
 
 pytest_plugins = ["support.runtime_fixtures"]
@@ -74,16 +75,20 @@ def fake_model(takes_code=True, count=3):
 
 
 class Net:
-    """Stands in for a Stylizer: paints negatives in `pause` seconds and notes when and with which code."""
+    """A FramePainter: paints negatives in `pause` seconds and notes when and with which code."""
 
-    shrink = Stylizer.shrink
+    working_size = Stylizer.working_size
 
     def __init__(self, pause=0.0, takes_code=True, count=3, work_height=None, fails_at=None):
         self.model = fake_model(takes_code, count)
         self.style, self.code = NAMES[0], CODES[0] if takes_code else None
-        self.work_height, self.device = work_height, SimpleNamespace(name="abacus", why="it was at hand")
+        self.work_height, self.device = work_height, Device("abacus", [], "it was at hand")
+        self.reference_height = self.model.reference_height
         self.pause, self.fails_at = pause, fails_at
         self.times, self.codes, self.heights = [], [], []
+
+    def gallery(self):
+        return catalog.mixable(self.model)
 
     def run(self, batch, code=None):
         assert self.code is not None or code is None, "this model takes no code"
@@ -354,30 +359,6 @@ def test_a_source_that_changes_size_goes_on(session):
 
 
 # -- the crossfade
-
-
-def test_a_fade_is_a_straight_line_slow_at_both_ends():
-    fade = Fade(CODES[0])
-    assert (fade.at(3.0) == CODES[0]).all() and not fade.moving(3.0)
-    fade.to(CODES[1], 0.5, 10.0)
-    shares = [fade.at(10 + 0.5 * t)[1] for t in np.linspace(0, 1, 11)]
-    assert shares[0] == 0 and shares[-1] == 1 and shares[5] == pytest.approx(0.5)
-    steps = np.diff(shares)
-    assert (steps > 0).all() and steps[0] < 0.5 * steps[5] > steps[-1]
-    for t in (10.1, 10.2, 10.4):
-        assert fade.at(t).sum() == pytest.approx(1) and fade.at(t).dtype == np.float32
-    assert fade.moving(10.49) and not fade.moving(10.5)
-    assert (fade.at(9.0) == CODES[0]).all(), "a clock that was read earlier is no harm"
-
-
-def test_a_fade_sets_out_from_where_it_is():
-    fade = Fade(CODES[0])
-    fade.to(CODES[1], 0.5, 10.0)
-    midway = fade.at(10.25)
-    fade.to(CODES[2], 0.5, 10.25)
-    np.testing.assert_allclose(fade.at(10.25), midway)
-    np.testing.assert_allclose(fade.at(10.5), midway / 2 + CODES[2] / 2, atol=1e-6)
-    assert (fade.at(10.75) == CODES[2]).all()
 
 
 def shares(s, since=0):

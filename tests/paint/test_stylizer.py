@@ -136,9 +136,7 @@ def test_the_device_says_what_and_why(stylizer):
     assert stylizer.device.why == "asked for"
     automatic = Stylizer(threads=1)
     assert automatic.device.why.startswith("auto: ")
-    assert automatic._session.get_providers()[0] == (
-        "CUDAExecutionProvider" if automatic.device.kind == "cuda" else "CPUExecutionProvider"
-    )
+    assert "CPUExecutionProvider" in automatic.device.providers
 
 
 @pytest.mark.parametrize("height", [15, 0, -5])
@@ -175,6 +173,8 @@ def test_a_one_style_model_paints_without_a_code(tmp_path, stylizer, photograph)
 
 def test_a_failing_run_is_a_sentence(stylizer):
     class Full:
+        device, half = stylizer.device, False
+
         def run(self, *_):
             raise RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory\nmore")
 

@@ -9,7 +9,6 @@ from support.media_files import make_clip, picture
 
 from rtstyle import RtstyleError, Stylizer
 from rtstyle.gallery import catalog
-from rtstyle.runtime import classic
 
 pytest_plugins = ["support.runtime_fixtures"]
 
@@ -159,11 +158,13 @@ def test_a_fixed_size_is_met_by_resizing(tmp_path, frames):
     path = write_net(tmp_path / "candy-9.onnx", size=(224, 224))
     stylizer = stylizer_of(path)
     assert stylizer.style == "candy-9" and stylizer.model.reference_height == 224
-    assert stylizer.shrink(frames).shape == (3, 224, 224, 3)
+    assert stylizer.working_size(60, 84) == (224, 224)
     for batch in (frames, np.stack([picture(0, 480, 640)])):
-        for painted in (stylizer(batch), stylizer.run(batch)):
-            assert painted.shape == batch.shape and painted.dtype == np.uint8
-            assert np.abs(painted.astype(int) - swapped(batch)).mean() < 12
+        painted = stylizer(batch)
+        assert painted.shape == batch.shape and painted.dtype == np.uint8
+        assert np.abs(painted.astype(int) - swapped(batch)).mean() < 12
+    with pytest.raises(RtstyleError, match="84x60"):
+        stylizer.run(frames)  # the net alone takes its own size only
     small = stylizer_of(path, work_height=48)
     assert (small(frames) == stylizer(frames)).all(), "the size of the net is not for choosing"
 
@@ -176,15 +177,15 @@ def test_one_fixed_side(tmp_path, frames):
 
 def test_a_free_size_follows_the_work_height(tmp_path, frames):
     stylizer = stylizer_of(write_net(tmp_path / "net.onnx"), work_height=30)
-    assert stylizer.shrink(frames).shape[1] == 30
+    assert stylizer.working_size(60, 84) == (30, 42)
     assert stylizer(frames).shape == frames.shape
 
 
 def test_frames_beside_one_another_are_painted_alike(tmp_path, frames):
-    stylizer = stylizer_of(write_net(tmp_path / "net.onnx"))
-    twin, _ = stylizer.for_throughput()
-    assert isinstance(twin._session, classic.Classic)
-    assert (twin.run(frames) == stylizer.run(frames)).all()
+    stylizer = Stylizer(write_net(tmp_path / "net.onnx"), device="cpu", threads=2)
+    run, workers = stylizer.for_throughput()
+    assert workers == 2
+    assert (run(frames) == stylizer.run(frames)).all()
 
 
 def test_the_catalog_gives_it_one_style_named_after_its_file(tmp_path, monkeypatch):

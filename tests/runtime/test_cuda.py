@@ -15,15 +15,15 @@ from rtstyle.diagnose import doctor
 from rtstyle.gallery.catalog import resolve
 from rtstyle.media.encoding import Encoding
 from rtstyle.media.reader import VideoReader
-from rtstyle.runtime import cuda, devices
-from rtstyle.runtime.cuda import Runner, Way
+from rtstyle.runtime import cuda, devices, tensorrt
+from rtstyle.runtime.cuda import ExecutionMode, GpuSession
 from rtstyle.runtime.device_form import device_form
+from rtstyle.runtime.session import OrtSession
 from rtstyle.video.convert import most_at_once
 
 pytest_plugins = ["support.runtime_fixtures"]
 
 CPU = devices.choose("cpu")
-PLAIN = Way(half=False, graph=False)
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,12 @@ def choice():
 @pytest.fixture(scope="module")
 def plain(choice):
     """The portable file in an ordinary session of free size."""
-    return devices.open_session(str(choice.model.path), CPU, threads=1)
+    return OrtSession(choice.model.path, CPU, threads=1)
 
 
 @pytest.fixture
-def runner(choice):
-    return Runner(choice.model.path, CPU, choice.code)
+def session(choice):
+    return GpuSession(choice.model.path, CPU, choice.code)
 
 
 def frames(seed: int, count: int, height: int, width: int) -> np.ndarray:
@@ -53,14 +53,14 @@ def frames(seed: int, count: int, height: int, width: int) -> np.ndarray:
 def test_bytes_at_the_ends_only_changes_no_pixel(choice, plain, shape):
     feed = {"frames": frames(1, *shape), "code": choice.code}
     form = devices.open_session(device_form(choice.model.path.read_bytes(), half=False), CPU, 1)
-    np.testing.assert_array_equal(form.run(None, feed)[0], plain.run(None, feed)[0])
+    np.testing.assert_array_equal(form.run(None, feed)[0], plain.run(**feed))
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 96), (2, 61, 47)])
 def test_float16_changes_next_to_nothing(choice, plain, shape):
     feed = {"frames": frames(1, *shape), "code": choice.code}
     form = devices.open_session(device_form(choice.model.path.read_bytes(), half=True), CPU, 1)
-    apart = np.abs(form.run(None, feed)[0].astype(int) - plain.run(None, feed)[0])
+    apart = np.abs(form.run(None, feed)[0].astype(int) - plain.run(**feed))
     assert 0 < apart.mean() < 0.2 and apart.max() <= 2
 
 
@@ -88,7 +88,7 @@ def test_every_number_in_float16_changes_little(choice, plain):
     form = onnx.load_from_string(device_form(choice.model.path.read_bytes(), half=True))
     feed = {"frames": frames(1, 1, 96, 128), "code": choice.code}
     painted = ReferenceEvaluator(form, new_ops=[Conv, InstanceNormalization]).run(None, feed)[0]
-    apart = np.abs(painted.astype(int) - plain.run(None, feed)[0])
+    apart = np.abs(painted.astype(int) - plain.run(**feed))
     assert apart.mean() < 0.5 and np.percentile(apart, 99) <= 4
 
 
@@ -149,87 +149,85 @@ def test_what_rtstyle_did_not_write_has_no_form():
         device_form(model.SerializeToString(), half=True)
 
 
-# -- the runner
+# -- the session
 
 
-def test_bound_memory_paints_what_a_plain_run_paints(runner, plain, choice):
+def test_bound_memory_paints_what_a_plain_run_paints(session, plain, choice):
     """Sizes, batches and codes take turns."""
     other = resolve("great-wave").code
     for turn, shape in enumerate([(1, 48, 64), (1, 61, 47), (1, 48, 64), (3, 48, 64), (4, 48, 64), (1, 48, 64)]):
         for code in (choice.code, other, choice.code):
             feed = {"frames": frames(turn, *shape), "code": code}
-            np.testing.assert_array_equal(runner.run(None, feed)[0], plain.run(None, feed)[0])
+            np.testing.assert_array_equal(session.run(**feed), plain.run(**feed))
 
 
-def test_a_painting_is_the_callers_own(runner, choice):
+def test_a_painting_is_the_callers_own(session, choice):
     feeds = [{"frames": frames(i, 1, 48, 64), "code": choice.code} for i in range(2)]
-    first = runner.run(None, feeds[0])[0]
+    first = session.run(**feeds[0])
     kept = first.copy()
-    second = runner.run(None, feeds[1])[0]
+    second = session.run(**feeds[1])
     assert (first == kept).all() and (second != first).any() and not np.shares_memory(first, second)
     first[:] = 0
-    np.testing.assert_array_equal(runner.run(None, feeds[0])[0], kept)
+    np.testing.assert_array_equal(session.run(**feeds[0]), kept)
 
 
-def test_frames_are_taken_when_they_are_given(runner, plain, choice):
+def test_frames_are_taken_when_they_are_given(session, plain, choice):
     feed = {"frames": frames(3, 1, 48, 64), "code": choice.code.copy()}
-    wanted = plain.run(None, feed)[0]
-    runner.run(None, feed)
+    wanted = plain.run(**feed)
+    session.run(**feed)
     feed["code"][:] = 0  # a code that is changed in place is another code
-    assert (runner.run(None, feed)[0] != wanted).any()
+    assert (session.run(**feed) != wanted).any()
 
 
-def test_batches_are_filled_up_and_few_sizes_stay_open(runner, choice):
+def test_batches_are_filled_up_and_few_sizes_stay_open(session, choice):
     for count in range(1, 9):
-        assert len(runner.run(None, {"frames": frames(0, count, 16, 16), "code": choice.code})[0]) == count
-    assert list(runner._open) == [(2, 16, 16, 3), (4, 16, 16, 3), (8, 16, 16, 3)]
-    first = runner._open[4, 16, 16, 3]
-    runner.run(None, {"frames": frames(0, 2, 16, 16), "code": choice.code})
-    runner.run(None, {"frames": frames(0, 1, 16, 32), "code": choice.code})  # the one unused for longest goes
-    assert list(runner._open) == [(8, 16, 16, 3), (2, 16, 16, 3), (1, 16, 32, 3)]
+        assert len(session.run(frames(0, count, 16, 16), choice.code)) == count
+    assert list(session.pool.open) == [(2, 16, 16, 3), (4, 16, 16, 3), (8, 16, 16, 3)]
+    first = session.pool.open[4, 16, 16, 3]
+    session.run(frames(0, 2, 16, 16), choice.code)
+    session.run(frames(0, 1, 16, 32), choice.code)  # the one unused for longest goes
+    assert list(session.pool.open) == [(8, 16, 16, 3), (2, 16, 16, 3), (1, 16, 32, 3)]
     assert first.empty()
 
 
-def test_every_session_has_its_size_fixed(runner, choice):
-    runner.run(None, {"frames": frames(0, 2, 40, 56), "code": choice.code})
-    lane = runner._open[2, 40, 56, 3].get()
-    assert [item.shape for item in lane.session.get_inputs()] == [[2, 40, 56, 3], [len(choice.code)]]
+def test_every_session_has_its_size_fixed(session, choice):
+    session.run(frames(0, 2, 40, 56), choice.code)
+    slot = session.pool.open[2, 40, 56, 3].get()
+    assert [item.shape for item in slot.session.get_inputs()] == [[2, 40, 56, 3], [len(choice.code)]]
 
 
-def test_lanes_paint_at_the_same_time(runner, plain, choice):
-    twin = runner.for_throughput()
-    assert runner.for_throughput() is twin
+def test_slots_paint_at_the_same_time(session, plain, choice):
+    run, workers = session.for_throughput()
+    pool = session.throughput_pool
+    assert session.for_throughput() == (run, workers) == (pool.run, cuda.SLOTS)
     feeds = [{"frames": frames(i, 1, 48, 64), "code": choice.code} for i in range(8)]
-    twin.run(None, feeds[0])
-    together = threading.Barrier(cuda.LANES, timeout=20)
-    lanes = [twin._open[1, 48, 64, 3].get() for _ in range(cuda.LANES)]
-    for lane in lanes:
-        run = lane._run
-        lane._run = lambda feed, run=run: (together.wait(), run(feed))[1]
-        twin._open[1, 48, 64, 3].put(lane)
+    run(**feeds[0])
+    together = threading.Barrier(workers, timeout=20)
+    slots = [pool.open[1, 48, 64, 3].get() for _ in range(workers)]
+    for slot in slots:
+        slot.run = lambda *arguments, paint=slot.run: (together.wait(), paint(*arguments))[1]
+        pool.open[1, 48, 64, 3].put(slot)
     painted = {}
-    threads = [
-        threading.Thread(target=lambda i=i: painted.update({i: twin.run(None, feeds[i])[0]})) for i in range(len(feeds))
-    ]
+    threads = [threading.Thread(target=lambda i=i: painted.update({i: run(**feeds[i])})) for i in range(len(feeds))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     for i, feed in enumerate(feeds):
-        np.testing.assert_array_equal(painted[i], plain.run(None, feed)[0])
+        np.testing.assert_array_equal(painted[i], plain.run(**feed))
 
 
-def test_no_frame_is_painted_while_a_size_is_opened(runner, choice, monkeypatch):
+def test_no_frame_is_painted_while_a_size_is_opened(session, choice, monkeypatch):
     """A graph that is being captured breaks if anything else is asked of the card."""
-    twin = runner.for_throughput()
-    twin.run(None, {"frames": frames(0, 1, 16, 16), "code": choice.code})
+    pool = session.throughput_pool
+    pool.run(frames(0, 1, 16, 16), choice.code)
     busy, broken = [], []
-    lane_run, open_session = cuda.Lane.run, devices.open_session
+    slot_run, open_session = cuda.SessionSlot.run, devices.open_session
 
-    def run(lane, feed):
+    def run(slot, *arguments):
         busy.append(1)
         time.sleep(0.01)
-        result = lane_run(lane, feed)
+        result = slot_run(slot, *arguments)
         busy.pop()
         return result
 
@@ -238,24 +236,23 @@ def test_no_frame_is_painted_while_a_size_is_opened(runner, choice, monkeypatch)
         broken.extend(busy)
         return open_session(*arguments, **options)
 
-    monkeypatch.setattr(cuda.Lane, "run", run)
+    monkeypatch.setattr(cuda.SessionSlot, "run", run)
     monkeypatch.setattr(devices, "open_session", slowly)
     shapes = [(1, 16, 16), (1, 16, 32), (1, 16, 16), (1, 32, 16)] * 2
-    threads = [
-        threading.Thread(target=twin.run, args=(None, {"frames": frames(0, *shape), "code": choice.code}))
-        for shape in shapes
-    ]
+    threads = [threading.Thread(target=pool.run, args=(frames(0, *shape), choice.code)) for shape in shapes]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert not broken and len(twin._open) == 3
+    assert not broken and len(pool.open) == 3
 
 
 def test_without_binding_it_paints_the_same(choice, plain):
     feed = {"frames": frames(0, 2, 48, 64), "code": choice.code}
-    unbound = Runner(choice.model.path, CPU, choice.code, wanted=(Way(half=False, graph=False, bound=False),))
-    np.testing.assert_array_equal(unbound.run(None, feed)[0], plain.run(None, feed)[0])
+    unbound = GpuSession(
+        choice.model.path, CPU, choice.code, modes=(ExecutionMode(half=False, graph=False, bound=False),)
+    )
+    np.testing.assert_array_equal(unbound.run(**feed), plain.run(**feed))
 
 
 def test_a_model_of_one_style_has_no_code(tmp_path, choice):
@@ -268,7 +265,7 @@ def test_a_model_of_one_style_has_no_code(tmp_path, choice):
     onnx.save(to_model(net, net.codes.detach().numpy()[0]), path)
     feed = {"frames": frames(0, 1, 48, 64)}
     wanted = devices.open_session(str(path), CPU, 1).run(None, feed)[0]
-    np.testing.assert_array_equal(Runner(path, CPU).run(None, feed)[0], wanted)
+    np.testing.assert_array_equal(GpuSession(path, CPU).run(**feed), wanted)
 
 
 # -- ways back
@@ -298,18 +295,15 @@ def card(monkeypatch):
             return session
         return open_session(model, device, threads or 1, sizes)
 
-    begin = cuda.Lane._begin
     monkeypatch.setattr(devices, "open_session", opened)
-    monkeypatch.setattr(
-        cuda.Lane, "_begin", lambda lane, start, shape, _, bound: begin(lane, start, shape, ("cpu", 0), bound)
-    )
+    monkeypatch.setattr(cuda, "memory_place", lambda device: ("cpu", 0))
     return card
 
 
 def test_a_card_gets_float16_and_graphs(card, choice, plain):
-    runner = Runner(choice.model.path, card.device, choice.code)
+    session = GpuSession(choice.model.path, card.device, choice.code)
     feed = {"frames": frames(0, 1, 48, 64), "code": choice.code}
-    apart = np.abs(runner.run(None, feed)[0].astype(int) - plain.run(None, feed)[0])
+    apart = np.abs(session.run(**feed).astype(int) - plain.run(**feed))
     assert 0 < apart.mean() < 0.2, "not float16"
     options, sizes = card.opened[-1]
     assert options == {
@@ -319,28 +313,30 @@ def test_a_card_gets_float16_and_graphs(card, choice, plain):
         "prefer_nhwc": "0",
     }
     assert sizes == {"N": 1, "H": 48, "W": 64}
-    assert runner.device.why == "asked for (float16, CUDA graphs)"
-    assert runner.get_providers()[0] == "CUDAExecutionProvider"
+    assert session.device.why == "asked for (float16, CUDA graphs)"
+    assert session.device.providers[0][0] == "CUDAExecutionProvider"
 
 
 def test_a_graph_that_cannot_be_captured_is_done_without(card, choice):
     card.refuse = lambda options, _: "no capture here" if options["enable_cuda_graph"] == "1" else None
-    runner = Runner(choice.model.path, card.device, choice.code)
-    assert runner.device.why == "asked for (float16; no float16, CUDA graphs: no capture here)"
+    session = GpuSession(choice.model.path, card.device, choice.code)
+    assert session.device.why == "asked for (float16; no float16, CUDA graphs: no capture here)"
     tried = len(card.opened)
-    runner.run(None, {"frames": frames(0, 1, 48, 64), "code": choice.code})
+    session.run(frames(0, 1, 48, 64), choice.code)
     assert len(card.opened) == tried + 1, "what does not work is tried again"
 
 
 def test_a_graph_that_replays_something_else_is_refused(card, choice, monkeypatch):
-    run = cuda.Lane._run
-    monkeypatch.setattr(
-        cuda.Lane, "_run", lambda lane, feed: run(lane, feed) // (1 + int(lane.session.options["enable_cuda_graph"]))
-    )
-    assert Runner(choice.model.path, card.device, choice.code).way == Way(graph=False)
-    monkeypatch.setattr(cuda.Lane, "_run", lambda lane, feed: run(lane, feed) // 2)
+    run = cuda.SessionSlot.run
+
+    def graphs_paint_darker(slot, *arguments):
+        return run(slot, *arguments) // (1 + int(slot.session.options["enable_cuda_graph"]))
+
+    monkeypatch.setattr(cuda.SessionSlot, "run", graphs_paint_darker)
+    assert GpuSession(choice.model.path, card.device, choice.code).mode == ExecutionMode(graph=False)
+    monkeypatch.setattr(cuda.SessionSlot, "run", lambda slot, *arguments: run(slot, *arguments) // 2)
     with pytest.raises(RtstyleError, match=r"cuda:0 paints \d+\.\d grey levels from what the CPU paints"):
-        Runner(choice.model.path, card.device, choice.code)
+        GpuSession(choice.model.path, card.device, choice.code)
 
 
 @pytest.mark.parametrize("kind", ["cuda", "tensorrt"])
@@ -350,11 +346,13 @@ def test_a_model_that_another_program_wrote_runs_as_it_is(card, choice, plain, t
     model.graph.node.append(onnx.helper.make_node("Identity", ["whole"], ["stylized"]))
     onnx.save(model, path := tmp_path / "other.onnx")
     device = devices.Device(f"{kind}:0", devices._providers(kind, 0), "asked for")
-    runner = Runner(path, device, choice.code)
+    session = GpuSession(path, device, choice.code)
     if kind == "cuda":
-        assert runner.device.why.startswith("asked for (float32, CUDA graphs; no float16, CUDA graphs: the operator Id")
+        assert session.device.why.startswith(
+            "asked for (float32, CUDA graphs; no float16, CUDA graphs: the operator Id"
+        )
     feed = {"frames": frames(0, 1, 48, 64), "code": choice.code}
-    np.testing.assert_array_equal(runner.run(None, feed)[0], plain.run(None, feed)[0])
+    np.testing.assert_array_equal(session.run(**feed), plain.run(**feed))
 
 
 def test_float16_that_paints_something_else_is_refused(card, choice, plain, monkeypatch):
@@ -364,36 +362,36 @@ def test_float16_that_paints_something_else_is_refused(card, choice, plain, monk
 
     monkeypatch.setattr("rtstyle.runtime.device_form.device_form", wrong)
     cuda._form.cache_clear()
-    runner = Runner(choice.model.path, card.device, choice.code)
+    session = GpuSession(choice.model.path, card.device, choice.code)
     cuda._form.cache_clear()
-    assert runner.way == Way(half=False)
-    assert "no float16: it paints " in runner.device.why and "grey levels from the CPU" in runner.device.why
+    assert session.mode == ExecutionMode(half=False)
+    assert "no float16: it paints " in session.device.why and "grey levels from the CPU" in session.device.why
     feed = {"frames": frames(0, 1, 48, 64), "code": choice.code}
-    np.testing.assert_array_equal(runner.run(None, feed)[0], plain.run(None, feed)[0])
+    np.testing.assert_array_equal(session.run(**feed), plain.run(**feed))
 
 
-def test_memory_of_other_sizes_is_given_back_before_anything_is_given_up(card, choice):
-    runner = Runner(choice.model.path, card.device, choice.code)
+def test_memory_of_other_sizes_is_given_back_before_anything_is_rejected(card, choice):
+    session = GpuSession(choice.model.path, card.device, choice.code)
     feed = {"frames": frames(0, 1, 16, 16), "code": choice.code}
-    runner.run(None, feed)
-    card.refuse = lambda _, sizes: "out of memory" if sizes["H"] == 48 and runner._open else None
-    runner.run(None, {"frames": frames(0, 1, 48, 64), "code": choice.code})
-    assert runner.way == Way() and list(runner._open) == [(1, 48, 64, 3)]
+    session.run(**feed)
+    card.refuse = lambda _, sizes: "out of memory" if sizes["H"] == 48 and session.pool.open else None
+    session.run(frames(0, 1, 48, 64), choice.code)
+    assert session.mode == ExecutionMode() and list(session.pool.open) == [(1, 48, 64, 3)]
 
 
 def test_what_does_not_work_at_all_is_the_first_reason(card, choice):
     card.refuse = lambda options, _: f"cuDNN is broken ({options['enable_cuda_graph']})"
     with pytest.raises(RtstyleError, match=r"^cuDNN is broken \(1\)$"):
-        Runner(choice.model.path, card.device, choice.code)
+        GpuSession(choice.model.path, card.device, choice.code)
 
 
 def test_a_size_that_does_not_work_changes_nothing_for_others(card, choice):
-    runner = Runner(choice.model.path, card.device, choice.code)
+    session = GpuSession(choice.model.path, card.device, choice.code)
     card.refuse = lambda _, sizes: "too large" if sizes["H"] == 48 else None
     with pytest.raises(RtstyleError, match="too large"):
-        runner.run(None, {"frames": frames(0, 1, 48, 64), "code": choice.code})
-    assert runner.way == Way()
-    assert runner.run(None, {"frames": frames(0, 1, 16, 16), "code": choice.code})[0].shape == (1, 16, 16, 3)
+        session.run(frames(0, 1, 48, 64), choice.code)
+    assert session.mode == ExecutionMode()
+    assert session.run(frames(0, 1, 16, 16), choice.code).shape == (1, 16, 16, 3)
 
 
 # -- as people use it
@@ -411,9 +409,9 @@ def test_a_stylizer_on_a_card_says_how(on_card, choice, plain):
     stylizer = Stylizer("starry-night", device="cuda:1")
     frame = frames(0, 1, 48, 64)
     assert (stylizer.device.name, stylizer.device.why) == ("cuda:1", "asked for (float16, CUDA graphs)")
-    assert np.abs(stylizer(frame).astype(int) - plain.run(None, {"frames": frame, "code": choice.code})[0]).max() <= 2
+    assert np.abs(stylizer(frame).astype(int) - plain.run(frame, choice.code)).max() <= 2
     stylizer.style = "great-wave"
-    wave = plain.run(None, {"frames": frame, "code": resolve("great-wave").code})[0]
+    wave = plain.run(frame, resolve("great-wave").code)
     assert np.abs(stylizer(frame).astype(int) - wave).max() <= 2
 
 
@@ -432,7 +430,7 @@ def test_a_video_goes_through_in_batches_side_by_side(on_card, clip, tmp_path):
         stylizer = Stylizer("starry-night", device=device)
         stylize_video(clip, paths[device], stylizer, steady=False, encoding=Encoding("ffv1"))
     opened = [sizes["N"] for _, sizes in on_card.opened if sizes["H"] == 96]
-    assert opened == [8, 8, 4, 4], "12 frames: 8, then 4, in two lanes"
+    assert opened == [8, 8, 4, 4], "12 frames: 8, then 4, in two slots"
     both = [[frame.rgb for frame in VideoReader(path)] for path in paths.values()]
     assert len(both[0]) == len(both[1]) == 12
     assert min(psnr(a, b) for a, b in zip(*both, strict=True)) > 40
@@ -469,45 +467,45 @@ def test_the_doctor_says_what_a_card_lacks(monkeypatch):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(cuda.platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path))
+    monkeypatch.setattr(tensorrt.platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path))
     monkeypatch.setattr(devices, "driver", lambda: (["Card 0", "Card 1"], 13000))
-    monkeypatch.setattr(cuda, "tensorrt_version", lambda: "101300")
+    monkeypatch.setattr(tensorrt, "version", lambda: "101300")
     return tmp_path
 
 
 def test_engines_are_found_again_by_all_they_depend_on(choice, cache, monkeypatch, tmp_path):
     device = devices.Device("tensorrt:0", devices._providers("tensorrt", 0), "asked for")
-    shape = (1, 360, 640, 3)
-    first = cuda.tensorrt_options(choice.model.path, device, shape, Way())
-    assert first == cuda.tensorrt_options(choice.model.path, device, shape, Way(graph=False)) | {
+    shape, best = (1, 360, 640, 3), {"half": True, "graph": True}
+    first = tensorrt.options(choice.model.path, device, shape, **best)
+    assert first == tensorrt.options(choice.model.path, device, shape, half=True, graph=False) | {
         "trt_cuda_graph_enable": "True"
     }
     assert first["trt_fp16_enable"] == first["trt_engine_cache_enable"] == first["trt_timing_cache_enable"] == "True"
     told = json.loads((cache / "tensorrt").glob("*/*/made-for.json").__next__().read_text())
-    assert (told["card"], told["tensorrt"], told["shape"], told["half"]) == ("Card 0", "101300", list(shape), True)
+    assert (told["gpu"], told["tensorrt"], told["shape"], told["half"]) == ("Card 0", "101300", list(shape), True)
     other = tmp_path / "other.onnx"
     other.write_bytes(b"another model")
     second_card = devices.Device("tensorrt:1", devices._providers("tensorrt", 1), "asked for")
     found = [
         first,
-        cuda.tensorrt_options(choice.model.path, device, (2, *shape[1:]), Way()),
-        cuda.tensorrt_options(choice.model.path, device, shape, Way(half=False)),
-        cuda.tensorrt_options(other, device, shape, Way()),
-        cuda.tensorrt_options(choice.model.path, second_card, shape, Way()),
+        tensorrt.options(choice.model.path, device, (2, *shape[1:]), **best),
+        tensorrt.options(choice.model.path, device, shape, half=False, graph=True),
+        tensorrt.options(other, device, shape, **best),
+        tensorrt.options(choice.model.path, second_card, shape, **best),
     ]
-    for module, name, value in ((cuda, "tensorrt_version", lambda: "101400"), (cuda.ort, "__version__", "1.99")):
+    for module, name, value in ((tensorrt, "version", lambda: "101400"), (tensorrt.ort, "__version__", "1.99")):
         monkeypatch.setattr(module, name, value)
-        found.append(cuda.tensorrt_options(choice.model.path, device, shape, Way()))
+        found.append(tensorrt.options(choice.model.path, device, shape, **best))
     assert len({options["trt_engine_cache_path"] for options in found}) == len(found)
     assert len({options["trt_timing_cache_path"] for options in found}) == 4, "one for each card and its software"
 
 
 def test_tensorrt_gets_no_engine_for_a_trial_and_chooses_its_own_halves(card, choice, cache, plain):
     device = devices.Device("tensorrt:0", devices._providers("tensorrt", 0), "asked for")
-    runner = Runner(choice.model.path, device, choice.code)
+    session = GpuSession(choice.model.path, device, choice.code)
     assert card.opened == [({"device_id": "0"}, None)]
     feed = {"frames": frames(0, 1, 48, 64), "code": choice.code}
-    np.testing.assert_array_equal(runner.run(None, feed)[0], plain.run(None, feed)[0])
+    np.testing.assert_array_equal(session.run(**feed), plain.run(**feed))
     options, sizes = card.opened[-1]
     assert options["trt_fp16_enable"] == options["trt_cuda_graph_enable"] == "True"
     assert sizes == {"N": 1, "H": 48, "W": 64}
@@ -516,4 +514,5 @@ def test_tensorrt_gets_no_engine_for_a_trial_and_chooses_its_own_halves(card, ch
 def test_a_cache_that_cannot_be_written_is_no_error(choice, cache, monkeypatch):
     (cache / "tensorrt").write_text("a file in the way")
     device = devices.Device("tensorrt:0", devices._providers("tensorrt", 0), "asked for")
-    assert cuda.tensorrt_options(choice.model.path, device, (1, 16, 16, 3), Way())["trt_engine_cache_enable"] == "True"
+    options = tensorrt.options(choice.model.path, device, (1, 16, 16, 3), half=True, graph=True)
+    assert options["trt_engine_cache_enable"] == "True"

@@ -197,9 +197,9 @@ def test_nothing_is_printed_while_libraries_are_looked_for(capfd, monkeypatch):
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        (([], 13000), "the NVIDIA driver finds no card; install"),
+        (([], 13000), "the NVIDIA driver finds no GPU; install"),
         ((["Card 0"], 12040), r"the NVIDIA driver is made for CUDA 12\.4, this ONNX Runtime for CUDA 13; install"),
-        ((["Card 0"], 13020), "cuda:1 is not there: the cards are 0: Card 0"),
+        ((["Card 0"], 13020), "cuda:1 does not exist; available GPUs: 0: Card 0"),
     ],
 )
 def test_what_the_driver_cannot_do_is_said(machine, monkeypatch, told, said):

@@ -400,7 +400,7 @@ def test_batches_give_the_same_packets(tmp_path, stylizer, monkeypatch):
     packets_of = []
     for name, most in (("one", 1), ("four", 4)):
         monkeypatch.setattr(video_module, "most_at_once", lambda *_, most=most: most)
-        monkeypatch.setattr(stylizer, "for_throughput", lambda: (stylizer, 1))
+        monkeypatch.setattr(stylizer, "for_throughput", lambda: (stylizer.run, 1))
         monkeypatch.setattr(stylizer, "run", noted)
         stylize_video(source, tmp_path / f"{name}.mp4", stylizer, style_at=[(0.2, "scream")])
         packets_of.append(packets(tmp_path / f"{name}.mp4", 0, "video"))
