@@ -61,13 +61,9 @@ class Run:
         self.capture = Capture(lambda: open_source(url))
         self.server = server
         window = Window() if has_display() else None
-        self.live = Live(self.capture, painter, window=window, on_show=self._note, **options)
-        painted = self.live._publish
-        self.live._publish = lambda item: (self.paintings.append(time.monotonic()), painted(item))
-        self.heights = []
-        pace = self.live._keep_pace
-        self.busy = []
-        self.live._keep_pace = lambda taken: (self.busy.append(taken), pace(taken), self._note_height())
+        self.heights, self.busy = [], []
+        options |= {"on_show": self._note, "on_paint": self._note_painting}
+        self.live = Live(self.capture, painter, window=window, **options)
         before = time.process_time()
         self.summary = self.live.run(seconds=seconds)
         self.processor = (time.process_time() - before) / max(1, self.summary.painted)
@@ -90,8 +86,11 @@ class Run:
         wrong = bool(self.server) and read_stamp(painted.picture) != read_stamp(painted.frame)
         self.shown.append((now, painted.time, self.capture.newest.time, age, wrong))
 
-    def _note_height(self):
-        self.heights.append((time.monotonic(), self.stylizer.work_height))
+    def _note_painting(self, painted, seconds):
+        now = time.monotonic()
+        self.paintings.append(now)
+        self.busy.append(seconds)
+        self.heights.append((now, self.stylizer.work_height))
 
 
 def freshness(seconds):
@@ -147,17 +146,17 @@ def restarts(_seconds):
     loop = threading.Thread(target=lambda: live.run(seconds=200))
     loop.start()
     times, counts = [], []
-    while live._summary.painted < 10:
+    while live.statistics.painted < 10:
         time.sleep(0.01)
     for i in range(10):
         server.kill()
         while not capture.problem:
             time.sleep(0.01)
         time.sleep(0.3 + 0.4 * i)  # up to four seconds away
-        painted = live._summary.painted
+        painted = live.statistics.painted
         server.start()
         back = time.monotonic()
-        while live._summary.painted == painted:
+        while live.statistics.painted == painted:
             time.sleep(0.002)
         times.append(time.monotonic() - back)
         time.sleep(0.2)
@@ -187,15 +186,15 @@ def switching(_seconds):
         wake = close = staticmethod(lambda: None)
 
     for on in (False, True) * 4:
-        stamps = []
-        live = Live(Capture(Still), Painter(stylizer), target_fps=None)
+        stamps, keys = [], []
 
-        def note(painted, now, live=live, stamps=stamps, on=on):
+        def note(painted, now, stamps=stamps, keys=keys, on=on):
             stamps.append(now)
             if on and len(stamps) % 8 == 0:
-                live.press(str(len(stamps) // 8 % 8 + 1))
+                keys[0](str(len(stamps) // 8 % 8 + 1))
 
-        live._on_show = note
+        live = Live(Capture(Still), Painter(stylizer), target_fps=None, on_show=note)
+        keys.append(live.press)
         live.run(frames=410)
         times[on] += np.diff(stamps[10:]).tolist()
         memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -15,7 +15,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # These look at clocks while real nets, servers, windows and threads run. On a machine that is busy with other work one
 # may come late once; a fault comes every time.
 REAL_TIME = {
-    f"test_{name}" for name in ("bench", "camera", "loop", "outputs", "pipeline", "gatys_still", "stream", "window")
+    f"test_{name}"
+    for name in (
+        *("bench", "camera", "outputs", "pipeline", "stream", "window", "window_ends"),
+        *("loop", "styles", "display", "live_outputs", "gatys_still"),
+    )
 }
 
 

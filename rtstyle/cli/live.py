@@ -27,7 +27,7 @@ from rtstyle.errors import RtstyleError
 from rtstyle.signals import ended_by_signals
 
 if TYPE_CHECKING:
-    from rtstyle.live.loop import Summary
+    from rtstyle.live.statistics import Summary
     from rtstyle.media.camera import Capture
     from rtstyle.media.outputs import Recorder, VirtualCamera
     from rtstyle.paint.painter import Painter
@@ -135,8 +135,8 @@ def cam(
 ) -> None:
     """Paint a camera, a stream or a file live, in a window with hotkeys."""
     from rtstyle.files import check_output
+    from rtstyle.live.controls import Settings
     from rtstyle.live.gatys_still import SIZE, Stills
-    from rtstyle.live.loop import Settings
     from rtstyle.media import camera
     from rtstyle.media.window import has_display
 

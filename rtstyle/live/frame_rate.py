@@ -5,6 +5,9 @@ from __future__ import annotations
 import bisect
 import statistics
 from collections import deque
+from collections.abc import Callable
+
+from rtstyle.paint.painter import FramePainter
 
 # Working heights are multiples of 8, the coarsest grid of the bodies, about a tenth apart.
 LADDER = (96, 112, 128, 144, 160, 176, 192, 216, 240, 264, 288, 320, 360, 400, 440, 480, 528, 576, 640, 720, 808)
@@ -28,7 +31,7 @@ def step(height: int, by: int, limit: int) -> int:
     return above[min(len(above), by) - 1] if above and by else min(height, limit)
 
 
-class Pace:
+class HeightController:
     """Chooses the working height so that painting takes no longer than frames take to come.
 
     Call it after every painted frame with what it took; it returns the height for the next. Time is taken to
@@ -39,7 +42,7 @@ class Pace:
     `limit` is the largest height (the source's own, or what still gives strokes of the trained size).
     """
 
-    def __init__(self, height: int, limit: int):
+    def __init__(self, height: int, limit: int) -> None:
         self.limit = limit
         self.height = min(height, limit)
         self._times: deque[float] = deque(maxlen=FRAMES)
@@ -57,10 +60,10 @@ class Pace:
         self._times.append(seconds)
         if len(self._times) < FRAMES:
             return self.height
-        usual = statistics.median(self._times)
-        if usual > budget:
-            self._lower(usual, now, budget)
-        elif self._has_room(usual, budget):
+        typical = statistics.median(self._times)
+        if typical > budget:
+            self._lower(typical, now, budget)
+        elif self._has_room(typical, budget):
             if self._calm_since is None:
                 self._calm_since = now
             elif now - self._calm_since > CALM_SECONDS and now > self._blocked_until:
@@ -70,15 +73,15 @@ class Pace:
             self._calm_since = None
         return self.height
 
-    def _has_room(self, usual: float, budget: float) -> bool:
+    def _has_room(self, typical: float, budget: float) -> bool:
         above = step(self.height, +1, self.limit)
-        return above > self.height and usual * (above / self.height) ** 2 <= FULL * budget
+        return above > self.height and typical * (above / self.height) ** 2 <= FULL * budget
 
-    def _lower(self, usual: float, now: float, budget: float) -> None:
+    def _lower(self, typical: float, now: float, budget: float) -> None:
         if now - self._raised_at < RETRY_SECONDS / 2:  # the step up was too much
             self._blocked_until = now + self._retry
             self._retry = min(2 * self._retry, LONGEST_RETRY)
-        fitting = self.height * (FULL * budget / usual) ** 0.5
+        fitting = self.height * (FULL * budget / typical) ** 0.5
         below = self.height
         while below > fitting and (lower := step(below, -1, self.limit)) < below:
             below = lower
@@ -89,3 +92,73 @@ class Pace:
             self.height, self._skip = height, SETTLE
         self._times.clear()
         self._calm_since = None
+
+
+class WorkHeight:
+    """The working height of a live painter: chosen by a controller to hold `target_fps`, or fixed.
+
+    It is fixed from the start where no rate is asked for or the painter has a working height. What changes it returns
+    a sentence for the user.
+    """
+
+    def __init__(
+        self,
+        stylizer: FramePainter,
+        target_fps: float | None,
+        make_controller: Callable[[int, int], HeightController] = HeightController,
+    ):
+        self._stylizer, self._target_fps, self._make_controller = stylizer, target_fps, make_controller
+        self.automatic = target_fps is not None and stylizer.work_height is None
+        self._controller: HeightController | None = None
+        self._source_height = 0
+
+    @property
+    def pixels(self) -> int | None:
+        """The height at which the net runs; None before the first frame, unless it is fixed."""
+        return self._stylizer.work_height or self._source_height or None
+
+    def begin(self, source_height: int) -> None:
+        """A frame of this height comes: start the choice, or start it afresh when the source's size has changed."""
+        if source_height == self._source_height:
+            return
+        self._source_height = source_height
+        reference = self._stylizer.reference_height
+        self._controller = self._make_controller(reference, min(source_height, reference * 3 // 2))
+        if self.automatic:
+            self._stylizer.work_height = self._controller.height
+
+    def note(self, seconds: float, now: float, source_rate: float | None) -> str | None:
+        """A frame was painted in so many seconds, from a source of so many frames a second (None if unknown)."""
+        if not self.automatic or self._target_fps is None or self._controller is None:
+            return None
+        # no faster than frames come; a little slack, for the measured rate wavers
+        budget = 1 / self._target_fps
+        if source_rate is not None:
+            budget = max(budget, 0.97 / source_rate)
+        before, height = self._stylizer.work_height or 0, self._controller(seconds, now, budget)
+        if height == before:
+            return None
+        self._stylizer.work_height = height
+        return f"working height {height}, " + (f"to hold {1 / budget:.0f} fps" if height < before else "there is time")
+
+    def step(self, by: int) -> str:
+        """So many steps up or down, and fixed there."""
+        now = self.pixels
+        if not now:
+            return "there is no picture yet"
+        self.automatic = False
+        self._stylizer.work_height = step(now, by, self._source_height or now)
+        return f"working height {self._stylizer.work_height}, fixed (w: automatic)"
+
+    def make_automatic(self) -> str:
+        """Follow the frame rate again."""
+        if self._target_fps is None:
+            return "no frame rate was asked for: the working height stays"
+        if self._controller and not self.automatic:
+            self._controller = self._make_controller(self.pixels or 0, self._controller.limit)
+            self._stylizer.work_height = self._controller.height
+        self.automatic = True
+        return f"working height follows {self._target_fps:.0f} fps"
+
+    def __str__(self) -> str:
+        return f"working height {self.pixels or 0} ({'automatic' if self.automatic else 'fixed'})"

@@ -3,45 +3,30 @@
 from __future__ import annotations
 
 import functools
+import time
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-LEAST_HEIGHT = 270  # smaller pictures are enlarged first, or nothing on them could be read
-LEAST_LETTERS = 8  # pixels; lines that are too long even so are broken
+MIN_HEIGHT = 270  # smaller pictures are enlarged first, or nothing on them could be read
+MIN_LETTERS = 8  # pixels; lines that are too long even so are broken
+MESSAGE_SECONDS = 2.5
 
-KEYS = (
-    ("1-9 0", "style by number"),
-    ("n p", "next, previous style"),
-    ("x z", "hold: mix with the next style, and back"),
-    ("a", "change styles automatically"),
-    ("[ ]", "strength"),
-    ("c", "keep the camera's colours"),
-    ("t", "steadiness"),
-    ("+ -", "working height (w: automatic again)"),
-    ("space", "freeze"),
-    ("m", "mirror"),
-    ("v", "before and after; drag the line"),
-    ("s", "snapshot (PNG)"),
-    ("g", "Gatys mode: a still in the background, stop it"),
-    ("r", "record, stop (MP4)"),
-    ("f", "full screen"),
-    ("i h", "display, this help"),
-    ("q Esc", "quit"),
-)
+Color = tuple[int, int, int]
 
 
 def readable(rgb: np.ndarray) -> np.ndarray:
     """A copy of uint8 RGB [H, W, 3] to write on, enlarged by a whole number if it is too small for text."""
-    times = -(-LEAST_HEIGHT // min(rgb.shape[:2]))
+    times = -(-MIN_HEIGHT // min(rgb.shape[:2]))
     if times <= 1:
         return rgb.copy()
     return cv2.resize(rgb, None, fx=times, fy=times, interpolation=cv2.INTER_NEAREST)
 
 
 @functools.lru_cache(maxsize=64)
-def _text(lines: tuple[str, ...], size: int, color: tuple[int, int, int]) -> np.ndarray:
+def _text(lines: tuple[str, ...], size: int, color: Color) -> np.ndarray:
     """Lines of text on black, uint8 RGB, `size` pixels high each; columns part at a tab."""
     font, gap = ImageFont.load_default(size), round(size * 0.35)
     rows = [line.split("\t") for line in lines]
@@ -68,30 +53,50 @@ def _broken(line: str, size: int, width: int) -> list[str]:
 
 
 def write(
-    rgb: np.ndarray, lines: list[str], *, at: tuple[float, float] = (0.0, 0.0), size: float = 1.0, color=(255, 255, 255)
+    rgb: np.ndarray,
+    lines: list[str],
+    *,
+    position: tuple[float, float] = (0.0, 0.0),
+    size: float = 1.0,
+    color: Color = (255, 255, 255),
 ) -> None:
     """Write lines into uint8 RGB [H, W, 3] in a darkened box, in place.
 
-    `at` (across, down) is where the box lies, from 0 (left, top) to 1 (right, bottom). `size` is relative to the usual
-    letters, a 26th of the picture's height; they shrink until the box fits, and then lines are broken.
+    `position` (across, down) is where the box lies, from 0 (left, top) to 1 (right, bottom). `size` is relative to
+    letters of a 26th of the picture's height; they shrink until the box fits, and then lines are broken. A tab parts
+    two columns.
     """
     height, width = rgb.shape[:2]
     letters = max(9, round(size * min(height, width * 0.75) / 26))
     box = _text(tuple(lines), letters, color)
-    while letters > LEAST_LETTERS and (box.shape[1] > width or box.shape[0] > height):
+    while letters > MIN_LETTERS and (box.shape[1] > width or box.shape[0] > height):
         shrink = min(width / box.shape[1], height / box.shape[0])
-        letters = max(LEAST_LETTERS, min(letters - 1, int(letters * shrink)))
+        letters = max(MIN_LETTERS, min(letters - 1, int(letters * shrink)))
         box = _text(tuple(lines), letters, color)
     if box.shape[1] > width:
         box = _text(tuple(part for line in lines for part in _broken(line, letters, width - letters)), letters, color)
     box = box[:height, :width]
     left, top = (
-        round(share * (room - side)) for share, room, side in zip(at, (width, height), box.shape[1::-1], strict=True)
+        round(share * (room - side))
+        for share, room, side in zip(position, (width, height), box.shape[1::-1], strict=True)
     )
     area = rgb[top : top + box.shape[0], left : left + box.shape[1]]
     cv2.add(cv2.convertScaleAbs(area, alpha=0.4), box, dst=area)
 
 
-def show_help(rgb: np.ndarray) -> None:
-    """The keys, over the middle of the picture, in place."""
-    write(rgb, [f"{keys}\t{what}" for keys, what in KEYS], at=(0.5, 0.5))
+class Messages:
+    """The sentence that is shown for a while; any thread may say one."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._message = ("", 0.0)
+
+    def say(self, words: str | None, seconds: float = MESSAGE_SECONDS) -> None:
+        """Show words for so many seconds; None changes nothing."""
+        if words is not None:
+            self._message = (words, self._clock() + seconds)
+
+    def current(self, now: float) -> str:
+        """What is to be shown at a time; empty if nothing."""
+        words, until = self._message
+        return words if now < until else ""

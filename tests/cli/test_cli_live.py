@@ -20,7 +20,7 @@ pytest_plugins = ["support.runtime_fixtures"]
 @pytest.fixture
 def handed_over(monkeypatch):
     """What the command hands to the live loop, which then ends at once."""
-    from rtstyle.live.loop import Summary
+    from rtstyle.live.statistics import Summary
 
     seen = {}
 

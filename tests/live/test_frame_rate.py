@@ -4,8 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
+from support.live_session import Net
 
-from rtstyle.live.frame_rate import CALM_SECONDS, LADDER, RETRY_SECONDS, Pace, step
+from rtstyle.live.frame_rate import CALM_SECONDS, LADDER, RETRY_SECONDS, HeightController, WorkHeight, step
 
 BUDGET = 1 / 30
 START, LIMIT = 360, 540
@@ -20,7 +21,7 @@ class Machine:
         self._random = np.random.default_rng(seed)
         self.times, self.heights, self.taken = [], [], []
 
-    def usual(self, height):
+    def typical(self, height):
         return self.load * (self.base + self.slope * height**2)
 
     def run(self, pace, seconds, budget=BUDGET):
@@ -28,7 +29,7 @@ class Machine:
         first, end = len(self.heights), self.now + seconds
         while self.now < end:
             height = pace.height
-            taken = self.usual(height) * float(np.exp(self.noise * self._random.standard_normal()))
+            taken = self.typical(height) * float(np.exp(self.noise * self._random.standard_normal()))
             self.now += max(taken, budget)
             self.times.append(self.now)
             self.heights.append(height)
@@ -43,22 +44,22 @@ def changes(heights):
 
 def largest_fitting(machine, limit=LIMIT, share=1.0):
     heights = [h for h in (*LADDER, limit) if h <= limit]
-    return max((h for h in heights if machine.usual(h) <= share * BUDGET), default=heights[0])
+    return max((h for h in heights if machine.typical(h) <= share * BUDGET), default=heights[0])
 
 
 @pytest.mark.parametrize("slowness", [1.3, 2, 4, 6])
 def test_a_slow_machine_reaches_the_rate_within_a_few_seconds(slowness):
-    machine, pace = Machine(base=0.002, at_360=0.025), Pace(START, LIMIT)
+    machine, pace = Machine(base=0.002, at_360=0.025), HeightController(START, LIMIT)
     machine.load = slowness
     machine.run(pace, 5)
-    assert machine.usual(pace.height) <= BUDGET
-    late = [height for height in machine.heights if machine.usual(height) > 1.1 * BUDGET]
+    assert machine.typical(pace.height) <= BUDGET
+    late = [height for height in machine.heights if machine.typical(height) > 1.1 * BUDGET]
     assert len(late) < 30, "it took too many frames"
     assert pace.height >= 0.7 * largest_fitting(machine), "it went lower than it had to"
 
 
 def test_a_fast_machine_goes_up_to_the_limit_and_no_further():
-    machine, pace = Machine(at_360=0.002, base=0.001), Pace(START, LIMIT)
+    machine, pace = Machine(at_360=0.002, base=0.001), HeightController(START, LIMIT)
     heights = machine.run(pace, 60)
     assert heights[0] == START and heights[-1] == LIMIT
     assert all(a < b for a, b in changes(heights))
@@ -66,7 +67,7 @@ def test_a_fast_machine_goes_up_to_the_limit_and_no_further():
 
 
 def test_the_way_up_is_one_step_at_a_time_with_seconds_between():
-    machine, pace = Machine(at_360=0.002, base=0.001), Pace(START, LIMIT)
+    machine, pace = Machine(at_360=0.002, base=0.001), HeightController(START, LIMIT)
     heights = machine.run(pace, 60)
     at = [machine.times[i] for i in range(1, len(heights)) if heights[i] != heights[i - 1]]
     assert [b for _, b in changes(heights)] == [400, 440, 480, 528, LIMIT]
@@ -76,25 +77,25 @@ def test_the_way_up_is_one_step_at_a_time_with_seconds_between():
 @pytest.mark.parametrize("noise", [0.02, 0.08, 0.15])
 @pytest.mark.parametrize("at_360", [0.012, 0.017, 0.022, 0.027, 0.035, 0.06])
 def test_it_settles_and_does_not_hunt(at_360, noise):
-    machine, pace = Machine(at_360=at_360, noise=noise), Pace(START, LIMIT)
+    machine, pace = Machine(at_360=at_360, noise=noise), HeightController(START, LIMIT)
     machine.run(pace, 60)
     later = machine.run(pace, 300)
     assert len(changes(later)) <= 6, changes(later)
-    fits = [machine.usual(height) <= BUDGET for height in later]
+    fits = [machine.typical(height) <= BUDGET for height in later]
     assert np.mean(fits) > 0.95, "the rate was not held"
     assert min(later) >= 0.75 * largest_fitting(machine, share=0.85), "it runs far lower than it could"
 
 
 def test_far_too_slow_is_seen_in_a_dozen_frames():
     """A machine that paints two frames a second must not show them for long."""
-    machine, pace = Machine(base=0.001, at_360=0.4, noise=0), Pace(START, LIMIT)
+    machine, pace = Machine(base=0.001, at_360=0.4, noise=0), HeightController(START, LIMIT)
     machine.run(pace, 8)
-    assert machine.usual(pace.height) <= BUDGET
+    assert machine.typical(pace.height) <= BUDGET
     assert machine.heights.count(START) <= 14
 
 
 def test_it_recovers_when_the_load_is_gone():
-    machine, pace = Machine(at_360=0.018), Pace(START, LIMIT)
+    machine, pace = Machine(at_360=0.018), HeightController(START, LIMIT)
     before = machine.run(pace, 30)[-1]
     machine.load = 4.0
     assert machine.run(pace, 30)[-1] < 0.7 * before
@@ -105,7 +106,7 @@ def test_it_recovers_when_the_load_is_gone():
 
 
 def test_one_slow_frame_changes_nothing():
-    pace, now = Pace(START, LIMIT), 0.0
+    pace, now = HeightController(START, LIMIT), 0.0
     for i in range(300):
         now += BUDGET
         pace(0.5 if i % 25 == 20 else 0.98 * BUDGET, now, BUDGET)
@@ -113,14 +114,14 @@ def test_one_slow_frame_changes_nothing():
 
 
 def test_most_frames_too_slow_is_too_slow():
-    pace = Pace(START, LIMIT)
+    pace = HeightController(START, LIMIT)
     for i in range(60):
         pace(0.5 * BUDGET if i % 5 < 2 else 1.2 * BUDGET, i * BUDGET, BUDGET)
     assert pace.height < START
 
 
 def test_a_load_that_comes_at_the_limit_is_no_failed_step():
-    machine, pace = Machine(base=0.001, at_360=0.003, noise=0), Pace(START, LIMIT)
+    machine, pace = Machine(base=0.001, at_360=0.003, noise=0), HeightController(START, LIMIT)
     assert machine.run(pace, 60)[-1] == LIMIT
     machine.load = 6.0
     lowest = machine.run(pace, 1)[-1]
@@ -142,7 +143,7 @@ def failing_above(height, pace, seconds):
 
 
 def test_a_step_up_that_failed_is_tried_again_after_growing_pauses():
-    tries = failing_above(START, Pace(START, LIMIT), 1500)
+    tries = failing_above(START, HeightController(START, LIMIT), 1500)
     pauses = np.diff(tries)
     assert len(tries) >= 5
     assert pauses[0] >= RETRY_SECONDS
@@ -151,7 +152,7 @@ def test_a_step_up_that_failed_is_tried_again_after_growing_pauses():
 
 
 def test_after_a_failed_step_it_returns_to_where_it_was():
-    pace = Pace(START, LIMIT)
+    pace = HeightController(START, LIMIT)
     failing_above(START, pace, 60)
     assert pace.height in (320, START)
 
@@ -159,7 +160,7 @@ def test_after_a_failed_step_it_returns_to_where_it_was():
 @pytest.mark.parametrize(("height", "limit"), [(360, 480), (720, 240), (64, 48), (360, 100), (500, 500)])
 @pytest.mark.parametrize("taken", [1e-4, 10.0])
 def test_it_never_leaves_the_ladder_or_the_limit(height, limit, taken):
-    pace, heights = Pace(height, limit), []
+    pace, heights = HeightController(height, limit), []
     for i in range(2000):
         heights.append(pace(taken, i * BUDGET, BUDGET))
     assert max(heights) <= limit
@@ -169,7 +170,7 @@ def test_it_never_leaves_the_ladder_or_the_limit(height, limit, taken):
 
 
 def test_a_larger_budget_is_room():
-    machine, pace = Machine(at_360=0.030, noise=0), Pace(START, LIMIT)
+    machine, pace = Machine(at_360=0.030, noise=0), HeightController(START, LIMIT)
     at_30 = machine.run(pace, 30)[-1]
     at_15 = machine.run(pace, 60, budget=1 / 15)[-1]
     assert at_30 < START < at_15
@@ -177,7 +178,7 @@ def test_a_larger_budget_is_room():
 
 def test_the_first_frames_after_a_change_do_not_count():
     """Memory is laid out anew then: the first frames take long and say nothing."""
-    pace = Pace(START, LIMIT)
+    pace = HeightController(START, LIMIT)
     slow = {0, 1, 2, 4, 6, 8}  # more than half of the first ten frames, fewer of the ten after the first three
     for i in range(20):
         pace(1.0 if i in slow else 0.9 * BUDGET, i * BUDGET, BUDGET)
@@ -227,3 +228,106 @@ def test_up_and_down_again_is_where_one_was_or_beside_it(height):
     assert step(height, -1, 1080) < height or height == 96
     if height in LADDER and height < 1080:
         assert step(up, -1, 1080) == height
+
+
+# -- the working height of a live painter
+
+
+class NotingController(HeightController):
+    """Notes what it is asked and answers what a test wants."""
+
+    def __init__(self, height, limit, answer=None):
+        super().__init__(height, limit)
+        self.first, self.asked, self.answer = self.height, [], answer
+
+    def __call__(self, seconds, now, budget):
+        self.asked.append((seconds, budget))
+        self.height = self.answer or self.height
+        return self.height
+
+
+@pytest.fixture
+def work_height():
+    """Makes (a working height, its net, the controllers that it made so far)."""
+
+    def make(target_fps=30.0, fixed=None):
+        net, made = Net(work_height=fixed), []
+
+        def controller(height, limit):
+            made.append(NotingController(height, limit))
+            return made[-1]
+
+        return WorkHeight(net, target_fps, controller), net, made
+
+    return make
+
+
+@pytest.mark.parametrize(("source", "start", "limit"), [(100, 100, 100), (200, 160, 200), (480, 160, 240)])
+def test_the_height_is_limited_by_the_source_and_the_strokes(work_height, source, start, limit):
+    height, net, made = work_height()
+    assert height.pixels is None
+    height.begin(source)
+    assert (made[-1].first, made[-1].limit) == (start, limit)
+    assert net.work_height == height.pixels == start and str(height) == f"working height {start} (automatic)"
+
+
+@pytest.mark.parametrize(("rate", "budget"), [(None, 1 / 30), (60.0, 1 / 30), (20.0, 0.97 / 20)])
+def test_the_budget_is_that_of_the_target_but_not_above_the_sources_rate(work_height, rate, budget):
+    height, _, made = work_height()
+    height.begin(24)
+    assert height.note(0.01, 5.0, rate) is None
+    assert made[-1].asked == [(0.01, pytest.approx(budget))]
+
+
+def test_a_new_height_is_taken_and_told(work_height):
+    height, net, made = work_height()
+    height.begin(24)
+    made[-1].answer = 20
+    assert height.note(0.01, 5.0, None) == "working height 20, to hold 30 fps" and net.work_height == 20
+    assert height.note(0.01, 5.1, None) is None
+    made[-1].answer = 24
+    assert height.note(0.01, 5.2, None) == "working height 24, there is time" and net.work_height == 24
+
+
+def test_a_new_size_of_the_source_starts_the_choice_afresh(work_height):
+    height, net, made = work_height()
+    for source in (100, 100, 200):
+        height.begin(source)
+    assert [one.limit for one in made] == [100, 200] and net.work_height == 160
+
+
+@pytest.mark.parametrize(("fixed", "target_fps"), [(20, 30.0), (None, None)])
+def test_a_fixed_height_stays(work_height, fixed, target_fps):
+    height, net, made = work_height(target_fps, fixed)
+    height.begin(24)
+    made[-1].answer = 16
+    assert height.note(1.0, 5.0, None) is None
+    assert net.work_height == fixed and height.pixels == (fixed or 24) and str(height).endswith("(fixed)")
+
+
+def test_steps_fix_the_height_until_it_is_made_automatic(work_height):
+    height, net, made = work_height()
+    height.begin(200)
+    for by, pixels in [(-1, 144), (-1, 128), (1, 144), (1, 160), (2, 192), (4, 200)]:
+        assert height.step(by) == f"working height {pixels}, fixed (w: automatic)" and net.work_height == pixels
+    made[-1].answer = 96
+    assert height.note(1.0, 5.0, None) is None and net.work_height == 200
+    assert height.make_automatic() == "working height follows 30 fps"
+    assert len(made) == 2 and (made[-1].first, made[-1].limit) == (200, 200)
+    made[-1].answer = 96
+    assert height.note(1.0, 6.0, None) is not None and net.work_height == 96
+
+
+def test_without_a_target_rate_there_is_nothing_to_follow(work_height):
+    height, _, _ = work_height(target_fps=None)
+    height.begin(24)
+    height.step(-1)
+    assert height.make_automatic() == "no frame rate was asked for: the working height stays"
+    assert not height.automatic
+
+
+def test_before_the_first_picture_there_is_no_height_to_step_from(work_height):
+    height, net, _ = work_height()
+    assert height.step(1) == height.step(-1) == "there is no picture yet"
+    height.begin(24)
+    assert height.automatic and net.work_height == 24

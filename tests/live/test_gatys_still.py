@@ -8,13 +8,14 @@ import pytest
 from conftest import photograph, save_picture
 from PIL import Image
 from support.helpers import tree
-from test_loop import Hand, Ticking, session, texts, wait_until  # noqa: F401
+from support.live_session import Net, Ticking, wait_until
+from support.sources import Hand
 
 from rtstyle.errors import RtstyleError
 from rtstyle.live import gatys_still
 from rtstyle.live.gatys_still import Stills, style_picture
 
-pytest_plugins = ["support.runtime_fixtures"]
+pytest_plugins = ["support.runtime_fixtures", "support.live_fixtures"]
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_a_mix_gives_all_its_pictures_and_a_file_is_for_every_style(tmp_path):
         Stills(tmp_path / "nothing")
 
 
-def test_the_key_paints_the_shown_photograph_in_the_style_of_now(session, texts, tmp_path, monkeypatch):  # noqa: F811
+def test_the_key_paints_the_shown_photograph_in_the_style_of_now(session, texts, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(Stills, "begin", lambda self, *given: asked.append(given))
     s = session(Hand(photograph(1, 24, 32)), folder=tmp_path)
@@ -129,7 +130,7 @@ def test_the_key_paints_the_shown_photograph_in_the_style_of_now(session, texts,
     s.start()
     s.wait(lambda: s.shown)
     s.press("2", "g")
-    names = [style.name for style in s.live._styles]
+    names = [style.name for style in s.styles.styles]
     (frame, styles, out), *_ = asked
     np.testing.assert_array_equal(frame, s.shown[-1].frame)
     assert styles == [(names[1], 1.0)] and re.fullmatch(r"rtstyle-\d+-\d+-gatys\.png", out.name)
@@ -138,18 +139,19 @@ def test_the_key_paints_the_shown_photograph_in_the_style_of_now(session, texts,
     s.end()
 
 
-def test_the_key_knows_the_mix_of_the_start(session, texts, tmp_path, monkeypatch):  # noqa: F811
+def test_the_key_knows_the_mix_of_the_start(session, texts, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(Stills, "begin", lambda self, *given: asked.append(given))
-    s = session(Hand(photograph(1, 24, 32)), folder=tmp_path).start()
+    net = Net()
+    net.style = "scream:0.7,some/own.onnx:0.3"
+    s = session(Hand(photograph(1, 24, 32)), net=net, folder=tmp_path).start()
     s.wait(lambda: s.shown)
-    s.live._at, s.live._label = -1, "scream:0.7,some/own.onnx:0.3"
     s.press("g")
     assert asked[-1][1] == [("scream", 0.7), ("own", 0.3)]
     s.end()
 
 
-def test_without_a_picture_the_key_says_what_to_do(session, texts):  # noqa: F811
+def test_without_a_picture_the_key_says_what_to_do(session, texts):
     s = session(Hand(photograph(1, 24, 32))).start()
     s.wait(lambda: s.shown)
     s.press("g")
@@ -157,14 +159,14 @@ def test_without_a_picture_the_key_says_what_to_do(session, texts):  # noqa: F81
     s.end()
 
 
-def test_the_live_picture_goes_on_while_a_still_is_painted(session, toy, texts, tmp_path):  # noqa: F811
+def test_the_live_picture_goes_on_while_a_still_is_painted(session, toy, texts, tmp_path):
     s = session(Ticking(0.03, size=(40, 48)), folder=tmp_path, stills=toy(steps=100_000)).start()
     s.wait(lambda: s.shown)
     s.press("g")
     s.wait(lambda: any("left" in line and "Gatys" in line for line in list(texts)), 90)
     s.wait_for_frames(5)
     s.press("g")  # again: it is stopped
-    s.wait(lambda: not s.live.stills.busy, 30)
+    s.wait(lambda: not s.outputs.stills.busy, 30)
     s.wait_for_frames(5)
     summary = s.end()
     assert [path.endswith("-gatys.partial.png") for path in summary.files] == [True]

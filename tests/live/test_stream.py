@@ -113,15 +113,17 @@ def test_a_server_that_comes_back_is_painted_again(server, painter):
             time.sleep(0.01)
 
     try:
-        wait_for(lambda: live._summary.painted > 3, 20, "nothing was painted")
+        wait_for(lambda: live.statistics.painted > 3, 20, "nothing was painted")
         for _ in range(3):
             server.kill()
             wait_for(lambda: capture.problem, 10, "the loss was not noticed")
             assert "waiting" in capture.problem or "no picture" in capture.problem
-            painted = live._summary.painted
+            painted = live.statistics.painted
             time.sleep(0.5)
             server.start()
-            wait_for(lambda seen=painted: live._summary.painted > seen + 2, 2, "painting did not go on in two seconds")
+            wait_for(
+                lambda seen=painted: live.statistics.painted > seen + 2, 2, "painting did not go on in two seconds"
+            )
             assert not capture.problem
             counts.append((threading.active_count(), handles()))
     finally:
@@ -144,15 +146,15 @@ def test_switching_styles_costs_nothing(painter):
     times = {True: [], False: []}
     grown = []
     for switching in (False, True, False, True, False, True):
-        live = Live(Capture(Still), painter, target_fps=None)
-        stamps = []
+        stamps, keys = [], []
 
-        def note(painted, now, live=live, stamps=stamps, switching=switching):
+        def note(painted, now, stamps=stamps, keys=keys, switching=switching):
             stamps.append(now)
             if switching and len(stamps) % 3 == 0:
-                live.press(str(len(stamps) // 3 % 8 + 1))
+                keys[0](str(len(stamps) // 3 % 8 + 1))
 
-        live._on_show = note
+        live = Live(Capture(Still), painter, target_fps=None, on_show=note)
+        keys.append(live.press)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         live.run(frames=150)
         grown.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -1,0 +1,177 @@
+"""Where live pictures go besides the window: a recording, a virtual camera, snapshots, stills in Gatys mode."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from rtstyle.errors import RtstyleError
+from rtstyle.live.gatys_still import Stills
+from rtstyle.live.overlay import Messages
+from rtstyle.live.statistics import Painted
+from rtstyle.media.images import Picture, write_image
+from rtstyle.media.outputs import Recorder
+from rtstyle.runtime.session import Frames
+
+
+class LiveSink(Protocol):
+    """Takes pictures as they are painted, without waiting: a virtual camera."""
+
+    error: RtstyleError | None  # what ended it early
+
+    def write(self, seconds: float, rgb: Frames) -> None:
+        """Take uint8 RGB [H, W, 3] of a time."""
+
+    def finish(self) -> None:
+        """End it."""
+
+
+class LiveRecording(Protocol):
+    """Takes pictures as they are painted, without waiting, into a file: a `Recorder`."""
+
+    path: Path
+    error: RtstyleError | None
+
+    @property
+    def seconds(self) -> float:
+        """How much has been encoded."""
+
+    def write(self, seconds: float, rgb: Frames) -> None:
+        """Take uint8 RGB [H, W, 3] of a time."""
+
+    def finish(self, seconds: float) -> None:
+        """End it at a time; the file is complete when this returns. Raises RtstyleError if it failed."""
+
+
+def second_in_name() -> str:
+    """The name of files made now, without an ending."""
+    return time.strftime("rtstyle-%Y%m%d-%H%M%S")
+
+
+class Outputs:
+    """The places for pictures. Files that keys ask for go into `folder`, under `file_name()` and a free number.
+
+    `files` lists what was written, `failure` is the first error of a recording. `write` is for the painting thread,
+    all else for the main one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        messages: Messages,
+        *,
+        recorder: LiveRecording | None = None,
+        virtual_camera: LiveSink | None = None,
+        stills: Stills | None = None,
+        file_name: Callable[[], str] = second_in_name,
+    ):
+        self._folder, self._messages, self._file_name = folder, messages, file_name
+        self.recorder, self.virtual_camera, self.stills = recorder, virtual_camera, stills or Stills()
+        self.files: list[str] = []
+        self.failure: RtstyleError | None = None
+        self._savers: list[threading.Thread] = []
+
+    def write(self, seconds: float, picture: Callable[[], Frames]) -> None:
+        """Hand on a picture of a time (time.monotonic); it is only made where somebody takes it."""
+        if camera := self.virtual_camera:
+            camera.write(seconds, picture())
+        if recorder := self.recorder:
+            recorder.write(seconds, picture())
+
+    def check(self, now: float) -> None:
+        """Notice what has failed or ended by itself."""
+        if self.recorder and self.recorder.error:
+            self._end_recording(now)
+        self._note_still(self.stills.news())
+        if self.virtual_camera and self.virtual_camera.error:
+            self._messages.say(str(self.virtual_camera.error), 3600)
+            self._close_virtual_camera()
+
+    def finish(self, now: float) -> None:
+        """Complete and close everything."""
+        try:
+            if self.recorder:
+                self.files.append(str(self.recorder.path))
+                self.recorder.finish(now)
+        except RtstyleError as error:
+            self.failure = self.failure or error
+        self._close_virtual_camera()
+        self._note_still(self.stills.finish())
+        for saver in self._savers:
+            saver.join()
+
+    def _close_virtual_camera(self) -> None:
+        if self.virtual_camera:
+            self.virtual_camera.finish()
+            self.virtual_camera = None
+
+    def take_snapshot(self, picture: Frames) -> None:
+        """Save a picture as PNG."""
+        path = self._free_name(".png")
+        picture = picture.copy()
+        try:
+            path.touch()  # the name is taken now; the picture follows in a thread, for the window must not wait
+        except OSError as error:
+            self._messages.say(f"cannot save {path} ({error.strerror})")
+            return
+
+        def save() -> None:
+            try:
+                write_image(path, Picture(picture))
+                self._messages.say(f"saved {path}")
+            except (RtstyleError, OSError) as error:
+                path.unlink(missing_ok=True)
+                self._messages.say(str(error))
+
+        self._savers = [saver for saver in self._savers if saver.is_alive()]
+        self._savers.append(threading.Thread(target=save, name="snapshot"))
+        self._savers[-1].start()
+        self.files.append(str(path))
+
+    def toggle_still(self, painted: Painted, styles: list[tuple[str, float]]) -> None:
+        """Have the photograph of a frame painted in Gatys mode, in a mix of styles; or stop that."""
+        if self.stills.busy:
+            self.stills.cancel()
+            return
+        try:
+            self.stills.begin(painted.frame, styles, self._free_name("-gatys.png"))
+        except (RtstyleError, OSError) as error:
+            self._messages.say(str(error), 5)
+
+    def _note_still(self, news: tuple[str, Path | None] | None) -> None:
+        if news:
+            words, path = news
+            self._messages.say(words, 10)
+            self.files += [str(path)] if path else []
+
+    def toggle_recording(self, now: float) -> None:
+        """Start a recording, or end the one that runs."""
+        if self.recorder:
+            self._end_recording(now)
+            return
+        try:
+            self.recorder = Recorder(self._free_name(".mp4"))
+        except RtstyleError as error:
+            self._messages.say(str(error))
+
+    def _end_recording(self, now: float) -> None:
+        recorder, self.recorder = self.recorder, None
+        if recorder is None:
+            return
+        self.failure = self.failure or recorder.error  # said now, and raised in the end
+        try:
+            recorder.finish(now)
+            self._messages.say(f"saved {recorder.path}")
+        except RtstyleError as error:
+            self._messages.say(str(error), 10)
+        if recorder.path.exists():
+            self.files.append(str(recorder.path))
+
+    def _free_name(self, suffix: str) -> Path:
+        name = self._file_name()
+        tries = (self._folder / f"{name}{f'-{i}' if i else ''}{suffix}" for i in itertools.count())
+        return next(path for path in tries if not path.exists())

@@ -1,0 +1,85 @@
+"""Which style is painted: one of the gallery, a mix of two neighbours, or what was asked for at the start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rtstyle.gallery import catalog
+from rtstyle.paint.crossfade import Crossfade
+from rtstyle.paint.painter import FramePainter
+
+FADE_SECONDS = 0.5
+TURN_SECONDS = 8.0  # a style's turn when styles change by themselves ...
+TURN_FADE_SECONDS = 1.5  # ... and how long the change takes
+MIX_STEP = 0.05  # of a key press; a held key repeats some 25 times a second
+MIX_FADE_SECONDS = 0.12
+
+
+class StyleChooser:
+    """The style that is being painted, `label` in words, and the crossfade there, `fade`.
+
+    What changes it returns a sentence where there is something to say. Times are those of time.monotonic.
+    """
+
+    def __init__(
+        self, stylizer: FramePainter, *, turn_seconds: float = TURN_SECONDS, turn_fade: float = TURN_FADE_SECONDS
+    ):
+        self.styles = stylizer.gallery()
+        names = [style.name for style in self.styles]
+        self.label = stylizer.style
+        self.fade = Crossfade(stylizer.code)
+        self._fixed = stylizer.code is None
+        self._index = names.index(self.label) if self.label in names else -1  # -1: what was asked for at the start
+        self._mix = 0.0  # of the next style
+        self._turn_seconds, self._turn_fade = turn_seconds, turn_fade
+        self._next_turn = float("-inf")
+
+    def choose(self, index: int, now: float, seconds: float = FADE_SECONDS) -> str | None:
+        """Set out for a style of the gallery."""
+        if self._fixed:
+            return "this model has one style only"
+        if index < len(self.styles):
+            self._index, self._mix = index, 0.0
+            self.label = self.styles[index].name
+            self.fade = self.fade.to(self.styles[index].code, seconds, now)
+        return None
+
+    def step(self, by: int, now: float, seconds: float = FADE_SECONDS) -> str | None:
+        """The next style (1) or the previous one (-1), around the ends."""
+        index = self._index + (by if self._index >= 0 or by > 0 else 0)
+        return self.choose(index % max(1, len(self.styles)), now, seconds)
+
+    def move_mix(self, by: float, now: float) -> str | None:
+        """A step towards the next style, or back; at the end of the way the next style is the style."""
+        if self._fixed or len(self.styles) < 2:
+            return "there is no other style to mix with"
+        index, mix = max(0, self._index), self._mix + by
+        index, mix = (index + (mix >= 0.999) - (mix < -0.001)) % len(self.styles), round(mix % 1.0, 3)
+        mix = 0.0 if mix > 0.999 else mix
+        first, second = self.styles[index], self.styles[(index + 1) % len(self.styles)]
+        self._index, self._mix = index, mix
+        self.label = first.name if mix == 0 else f"{first.name} {1 - mix:.0%}, {second.name} {mix:.0%}"
+        code = np.asarray((1 - mix) * first.code + mix * second.code, np.float32)
+        self.fade = self.fade.to(code, MIX_FADE_SECONDS, now)
+        return None
+
+    def begin_turns(self, now: float) -> None:
+        """The next style's turn comes at once."""
+        self._next_turn = now
+
+    def take_turn(self, now: float) -> tuple[bool, str | None]:
+        """(whether the next style's turn has come, what there is to say). Called again and again."""
+        if now <= self._next_turn:
+            return False, None
+        self._next_turn = now + self._turn_seconds
+        return True, self.step(1, now, self._turn_fade)
+
+    def mixture(self) -> list[tuple[str, float]]:
+        """The names and weights of what is painted."""
+        if self._index < 0:  # as it was asked for at the start: perhaps a mix, or a file
+            asked = catalog.mixture(self.label)
+            return [(Path(name).stem if ".onnx" in name else name, weight) for name, weight in asked]
+        first, second = (self.styles[(self._index + i) % len(self.styles)].name for i in (0, 1))
+        return [(first, 1 - self._mix), (second, self._mix)] if self._mix else [(first, 1.0)]
