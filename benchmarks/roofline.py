@@ -23,7 +23,7 @@ import numpy as np
 import onnxruntime as ort
 
 from rtstyle import Stylizer
-from rtstyle.diagnose import bench
+from rtstyle.diagnose import arithmetic, scenes, timing
 from rtstyle.runtime import devices
 
 ARRAY = 4 << 20  # bytes
@@ -59,19 +59,19 @@ def main() -> None:
     args = parser.parse_args()
     width, height = map(int, args.size.split("x"))
     stylizer = Stylizer(device="cpu", threads=args.threads)
-    frame = bench.Scene(width, height)[0]
-    whole = statistics.median(bench.timed(lambda _: stylizer(frame), args.seconds)) * 1e3
-    peak, flow = bench.ceiling(devices.choose("cpu"), args.threads, args.seconds), bandwidth(args.threads)
+    frame = scenes.Scene(width, height)[0]
+    whole = statistics.median(timing.timed(lambda _: stylizer(frame), args.seconds)) * 1e3
+    peak, flow = arithmetic.ceiling(devices.choose("cpu"), args.threads, args.seconds), bandwidth(args.threads)
     options = ort.SessionOptions()
     options.intra_op_num_threads = args.threads
     feed = {"frames": frame[None], "code": stylizer.code}
     times, bounds, kinds = collections.defaultdict(list), {}, {}
-    for node in bench.profile(str(stylizer.model.path), feed, options, args.runs):
+    for node in arithmetic.profile(str(stylizer.model.path), feed, options, args.runs):
         name = node["node"]
         times[name].append(node["dur"] / 1e3)
         size = sum(int(node[f"{part}_size"]) for part in ("activation", "parameter", "output"))
-        arithmetic, memory = 2 * bench.products(node) / peak / 1e6, size / flow / 1e6
-        bounds[name], kinds[name] = max(arithmetic, memory), node["op_name"]
+        computing, moving = 2 * arithmetic.products(node) / peak / 1e6, size / flow / 1e6
+        bounds[name], kinds[name] = max(computing, moving), node["op_name"]
     rows = collections.defaultdict(lambda: [0, 0.0, 0.0])
     for name, kind in kinds.items():
         rows[kind][0] += 1

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtstyle.diagnose import bench
+from rtstyle.diagnose import arithmetic, bench, machine, scenes, timing
 from rtstyle.errors import RtstyleError
 from rtstyle.gallery.catalog import resolve
 from rtstyle.runtime import cuda, devices
@@ -150,19 +150,19 @@ def contestants(arguments, choice, device, shape, refused: dict[str, str]) -> di
 
 def measure(arguments, choice, device, size, batch, ceilings) -> dict:
     width, height = size
-    scene = bench.Scene(width, height).some()
+    scene = scenes.Scene(width, height).some()
     frames = np.stack([scene[i % len(scene)] for i in range(batch)])
     refused: dict[str, str] = {}
     steps = contestants(arguments, choice, device, frames.shape, refused)
     plain = devices.open_session(str(choice.model.path), devices.choose("cpu"))
     feed = {"frames": frames[:1]} | ({} if choice.code is None else {"code": choice.code})
     wanted = plain.run(None, feed)[0].astype(int)
-    gflop = bench.frame_operations(arguments.settings.stylizer(), width, height) / 1e9
-    times = bench.in_turns({name: lambda _, s=step: s(frames) for name, step in steps.items()}, arguments.seconds)
+    gflop = arithmetic.frame_operations(arguments.settings.stylizer(), width, height) / 1e9
+    times = timing.in_turns({name: lambda _, s=step: s(frames) for name, step in steps.items()}, arguments.seconds)
     rows = []
     for name, step in steps.items():
         many = batch * (cuda.SLOTS if "side by side" in name else 1)
-        row = {"name": name, **bench.summary(times[name], many), "gflop": gflop}
+        row = {"name": name, **timing.summary(times[name], many), "gflop": gflop}
         row["ceiling_share"] = gflop / row["median_ms"] * 1e3 / ceilings["float16" if "float16" in name else "float32"]
         if not name.endswith("resident"):
             apart = np.abs(step(frames)[:1].astype(int) - wanted)
@@ -205,12 +205,14 @@ def main() -> None:
         sys.exit(str(error))
     arguments.settings = bench.Settings(model=arguments.model, device="cpu")
     half = device.kind in devices.NVIDIA
-    ceilings = {"float32": bench.ceiling(device, None, arguments.seconds)}
-    ceilings["float16"] = bench.ceiling(device, None, arguments.seconds, half=True) if half else ceilings["float32"]
+    ceilings = {"float32": arithmetic.ceiling(device, None, arguments.seconds)}
+    ceilings["float16"] = (
+        arithmetic.ceiling(device, None, arguments.seconds, half=True) if half else ceilings["float32"]
+    )
     driver = devices.driver()
     report = {
         "command": " ".join(sys.argv),
-        "machine": bench.machine(),
+        "machine": machine.machine(),
         "card": driver[0][device.index] if driver and half else None,
         "driver made for CUDA": driver[1] if driver else None,
         "model": choice.model.path.name,

@@ -20,7 +20,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from rtstyle.diagnose import bench
+from rtstyle.diagnose import bench, machine, scenes
 from rtstyle.errors import RtstyleError
 from rtstyle.runtime import devices
 
@@ -99,7 +99,7 @@ def main() -> None:
     driver = devices.driver()
     report = {
         "command": " ".join(sys.argv),
-        "machine": bench.machine(),
+        "machine": machine.machine(),
         "cards": driver[0] if driver else [],
         "runs": [],
     }
@@ -108,8 +108,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clips = arguments.clip or [
-            bench.write_clip(
-                folder / f"{w}x{h}.mp4", bench.Scene(w, h), arguments.frames or (16 if arguments.tiny else 600)
+            scenes.write_clip(
+                folder / f"{w}x{h}.mp4", scenes.Scene(w, h), arguments.frames or (16 if arguments.tiny else 600)
             )
             for w, h in sizes
         ]

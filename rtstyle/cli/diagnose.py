@@ -57,7 +57,8 @@ def bench(
     **settings: Any,
 ) -> None:
     """Measure how fast a model paints here, alone and with everything around it."""
-    from rtstyle.diagnose import bench
+    from rtstyle.diagnose import bench, bench_report
+    from rtstyle.diagnose import scaling as growth
     from rtstyle.files import check_output
 
     out = out or as_json or None
@@ -67,23 +68,23 @@ def bench(
         raise UsageError("--json prints the run alone: leave --compare out")
     if plot and not scaling:
         raise UsageError("--plot goes with --scaling")
-    then = bench.load_report(earlier) if earlier else None
+    then = bench_report.load_report(earlier) if earlier else None
     for path in filter(None, (out, plot)):
         check_output(path, force=force)
     if plot:
-        bench.check_plot()
+        growth.check_plot()
     chosen = bench.Settings(sizes=bench.parse_sizes(sizes or bench.SIZES), **settings)
     with progress_bar("bench", unit="measurements", quiet=quiet) as update:
-        found = (bench.run_scaling if scaling else bench.run)(chosen, update)
+        found = (growth.run_scaling if scaling else bench.run)(chosen, update)
     if as_json == "":
         click.echo(json.dumps(found, indent=2))
     else:
-        (bench.print_scaling if scaling else bench.print_report)(found)
+        (bench_report.print_scaling if scaling else bench_report.print_report)(found)
     if out:
-        bench.save(found, out)
+        bench_report.save(found, out)
     if plot:
-        bench.plot(found, plot)
-    for difference in bench.print_comparison(found, then) if then else []:
+        growth.plot(found, plot)
+    for difference in bench_report.print_comparison(found, then) if then else []:
         say(f"warning: the runs differ in {difference}")
     if found["doubts"]:
         say(f"warning: {found['doubts']}")

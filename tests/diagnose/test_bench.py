@@ -15,7 +15,7 @@ import pytest
 from support.helpers import run_python
 
 from rtstyle import RtstyleError, Stylizer, UsageError
-from rtstyle.diagnose import bench
+from rtstyle.diagnose import arithmetic, bench, bench_report, machine, scaling, scenes, timing
 from rtstyle.gallery.catalog import load
 from rtstyle.runtime import devices
 
@@ -39,7 +39,7 @@ def short_run():
 def test_percentiles_are_those_of_the_samples():
     samples = [n / 1e3 for n in range(1, 102)]  # 1 to 101 ms
     np.random.default_rng(0).shuffle(samples)
-    found = bench.summary(samples)
+    found = timing.summary(samples)
     assert found["median_ms"] == pytest.approx(51)
     assert found["p95_ms"] == pytest.approx(96)
     assert found["p99_ms"] == pytest.approx(100)
@@ -48,33 +48,31 @@ def test_percentiles_are_those_of_the_samples():
 
 
 def test_figures_of_a_batch_are_per_frame():
-    found = bench.summary([0.4, 0.8], batch=4)
+    found = timing.summary([0.4, 0.8], batch=4)
     assert (found["median_ms"], found["frames"], found["batch"]) == (pytest.approx(150), 8, 4)
     assert found["fps"] == pytest.approx(8 / 1.2)
 
 
-def test_warm_up_is_not_counted(monkeypatch):
+def test_warm_up_is_not_counted():
     """A step whose first call takes a hundred times as long as the others, on a clock of its own."""
     clock = [0.0]
-    monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
 
     def step(index):
         clock[0] += 10.0 if index == 0 else 0.1
 
-    times = bench.timed(step, 1.0)
+    times = timing.timed(step, 1.0, lambda: clock[0])
     assert times == pytest.approx([0.1] * len(times))
     assert 9 <= len(times) <= 11
 
 
-def test_slow_steps_are_taken_a_few_times(monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(bench.time, "perf_counter", lambda: clock[0])
-    assert len(bench.timed(lambda _: clock.__setitem__(0, clock[0] + 60), 1.0)) == bench.LEAST
+def test_slow_steps_are_taken_a_few_times():
+    minutes = iter(range(1000))
+    assert len(timing.timed(lambda _: None, 1.0, lambda: 60.0 * next(minutes))) == timing.MIN_SAMPLES
 
 
 def test_steps_take_turns():
     order = []
-    bench.in_turns({name: lambda _, name=name: order.append(name) for name in "ab"}, 1e-6)
+    timing.in_turns({name: lambda _, name=name: order.append(name) for name in "ab"}, 1e-6)
     assert order == ["a", "b"] * (len(order) // 2)
 
 
@@ -126,21 +124,21 @@ def test_operations_of_a_small_net_counted_by_hand():
         + 8 * 6 * 10 * 4 * 4  # every input pixel gives 2x2 in 4 channels
         + 4 * 12 * 20 * 7
     )
-    assert bench.operations(convolution_model(), {"x": np.zeros((1, 3, 12, 20), np.float32)}) == 2 * by_hand
+    assert arithmetic.operations(convolution_model(), {"x": np.zeros((1, 3, 12, 20), np.float32)}) == 2 * by_hand
 
 
 @pytest.mark.parametrize("size", [(360, 200), (203, 333), (48, 500)])
 def test_operations_of_large_frames_follow_from_small_ones(stylizer, size):
     height, width = size
-    direct = bench._operations_at(stylizer, height, width)
-    assert bench.frame_operations(stylizer, width, height) == pytest.approx(direct, rel=1e-12)
+    direct = arithmetic.operations_at(stylizer, height, width)
+    assert arithmetic.frame_operations(stylizer, width, height) == pytest.approx(direct, rel=1e-12)
     assert direct > 1e8
 
 
 @pytest.mark.parametrize(("kind", "far"), [(np.float32, 1e-3), (np.float16, 0.1)])
 def test_the_product_model_multiplies(kind, far):
     left, right = np.random.default_rng(0).standard_normal((2, 200, 200), np.float32).astype(kind)
-    session = ort.InferenceSession(bench.product_model(right), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(arithmetic.product_model(right), providers=["CPUExecutionProvider"])
     product = session.run(None, {"left": left})[0]
     assert product.dtype == kind
     np.testing.assert_allclose(product, left.astype(float) @ right.astype(float), rtol=1e-3, atol=far)
@@ -148,22 +146,22 @@ def test_the_product_model_multiplies(kind, far):
 
 def test_the_ceiling_is_that_of_a_processor():
     """Between a slow phone's and a large card's."""
-    assert 0.5 < bench.ceiling(devices.choose("cpu"), 1, 0.05) < 1e5
+    assert 0.5 < arithmetic.ceiling(devices.choose("cpu"), 1, 0.05) < 1e5
 
 
 def test_a_run_has_every_figure(short_run):
     report, told = short_run
-    rows = bench.rows_of(report)
+    rows = bench_report.rows_of(report)
     assert [row.what for row in rows] == STAGES
     for row in rows:
         assert (row.width, row.height, row.batch) == (64, 48, 2 if row.what == "batch 2" else 1)
         assert 0 < row.median_ms <= row.p95_ms <= row.p99_ms
-        assert row.fps > 0 and row.frames >= bench.LEAST
+        assert row.fps > 0 and row.frames >= timing.MIN_SAMPLES
         assert (row.adds_ms is None) == (row.what == "paint")
         assert row.peak_mib is None or 20 < row.peak_mib < 1e5
     paint = rows[0]
     assert paint.first_ms > 0
-    assert paint.gflop == pytest.approx(bench._operations_at(Stylizer(device="cpu"), 48, 64) / 1e9)
+    assert paint.gflop == pytest.approx(arithmetic.operations_at(Stylizer(device="cpu"), 48, 64) / 1e9)
     assert paint.ceiling_share == pytest.approx(paint.gflop / (paint.median_ms / 1e3) / report["ceiling_gflops"])
     assert report["threads"] == 1 and report["device"] == "cpu"
     assert report["machine"]["onnxruntime"] == ort.__version__ and report["machine"]["cores"] >= 1
@@ -179,7 +177,7 @@ def test_bench_prints_a_table_and_saves_json(tmp_path, call):
     report = json.loads(saved.read_text())
     assert len(report["rows"]) == 2 * len(STAGES[:-1])
     told = " ".join(out.split())
-    for row in bench.rows_of(report):
+    for row in bench_report.rows_of(report):
         first = f"{row.first_ms:.1f}" if row.what == "paint" else "-"
         shown = [row.what, first, *(f"{value:.1f}" for value in (row.median_ms, row.p95_ms, row.p99_ms, row.fps))]
         assert " ".join(shown) in told
@@ -212,8 +210,8 @@ def test_compare_gives_the_ratios(tmp_path, call, monkeypatch, short_run):
     then["rows"] = then["rows"][:-1]  # what only one of them has is left out
     then["threads"], then["machine"]["cpu"] = 96, "another processor"
     earlier = tmp_path / "then.json"
-    bench.save(then, earlier)
-    found = bench.compare(now, bench.load_report(earlier))
+    bench_report.save(then, earlier)
+    found = bench_report.compare(now, bench_report.load_report(earlier))
     assert [row["what"] for row in found] == STAGES[:-1]
     assert [row["ratio"] for row in found] == pytest.approx([0.25] * len(found))
     monkeypatch.setattr(bench, "run", lambda *_: now)
@@ -228,7 +226,7 @@ def test_runs_without_a_common_size_cannot_be_compared(capsys, short_run):
     now, _ = short_run
     then = now | {"rows": [row | {"width": 640} for row in now["rows"]]}
     with pytest.raises(RtstyleError, match="no measurement in common"):
-        bench.print_comparison(now, then)
+        bench_report.print_comparison(now, then)
 
 
 @pytest.mark.parametrize(
@@ -294,8 +292,8 @@ def test_doubts_are_said(call, monkeypatch, short_run):
 
 def test_exponent():
     x = np.array([0.2, 0.5, 0.9, 8.0])
-    assert bench.exponent(x, 3 * x**1.25) == pytest.approx(1.25)
-    assert bench.exponent([1.0], [2.0]) is None
+    assert scaling.exponent(x, 3 * x**1.25) == pytest.approx(1.25)
+    assert scaling.exponent([1.0], [2.0]) is None
 
 
 def test_scaling(tmp_path, call):
@@ -309,15 +307,15 @@ def test_scaling(tmp_path, call):
         assert row["ms_per_megapixel"] == pytest.approx(row["median_ms"] / row["megapixels"])
     (a, b), (p, q) = ([row[key] for row in found["pixels"]] for key in ("megapixels", "median_ms"))
     assert found["exponent"] == pytest.approx(np.log(q / p) / np.log(b / a))
-    assert [row["styles"] for row in found["gallery"]] == list(bench.GALLERIES)
-    assert [row["batch"] for row in found["batch"]] == list(bench.BATCHES)
+    assert [row["styles"] for row in found["gallery"]] == list(scaling.GALLERIES)
+    assert [row["batch"] for row in found["batch"]] == list(scaling.BATCHES)
     assert found["set_style_ms"] > 0
     assert f"to the power of {found['exponent']:.2f}" in out
     assert "</svg>" in drawn.read_text()
 
 
 def test_a_plot_needs_matplotlib(call, monkeypatch, tmp_path):
-    monkeypatch.setattr(bench, "run_scaling", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(scaling, "run_scaling", lambda *_: pytest.fail("measured"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, out, err = call("bench", "--scaling", "--plot", tmp_path / "a.png", *SHORT)
     assert (code, out) == (1, "") and "pip install matplotlib" in err
@@ -328,11 +326,11 @@ def test_the_gallery_is_painted_in_its_styles(monkeypatch):
     stylizer = Stylizer(device="cpu", threads=1)
     seen = {}
     monkeypatch.setattr(
-        bench, "in_turns", lambda steps, _: {n: [s(i) and 1 for i in range(3)] for n, s in steps.items()}
+        scaling, "in_turns", lambda steps, _: {n: [s(i) and 1 for i in range(3)] for n, s in steps.items()}
     )
     monkeypatch.setattr(stylizer, "run", lambda batch, code: seen.setdefault(code.tobytes(), code) is not None)
-    found = bench._by_gallery(stylizer, [np.zeros((16, 16, 3), np.uint8)], 1.0)
-    assert len(seen) == 3 and len(found) == len(bench.GALLERIES)
+    found = scaling.by_gallery(stylizer, [np.zeros((16, 16, 3), np.uint8)], 1.0)
+    assert len(seen) == 3 and len(found) == len(scaling.GALLERIES)
     assert next(iter(seen.values())).shape == load("live").styles[0].code.shape
 
 
@@ -348,7 +346,7 @@ def test_a_model_of_one_style_has_no_gallery(make_body, tmp_path, call):
 
 
 def test_scenes_go_on_and_differ():
-    scene = bench.Scene(80, 48)
+    scene = scenes.Scene(80, 48)
     frames = scene.some()
     assert len(frames) == 8 and all(frame.shape == (48, 80, 3) and frame.dtype == np.uint8 for frame in frames)
     for one, next_one in zip(frames, [*frames[1:], frames[0]], strict=True):
@@ -359,21 +357,21 @@ def test_scenes_go_on_and_differ():
 
 
 def test_clips_hold_what_was_drawn(tmp_path):
-    scene = bench.Scene(80, 48)
-    clip = bench.write_clip(tmp_path / "clip.mp4", scene, 5)
-    decoded = bench.without_end(clip)
+    scene = scenes.Scene(80, 48)
+    clip = scenes.write_clip(tmp_path / "clip.mp4", scene, 5)
+    decoded = scenes.endless_frames(clip)
     frames = [next(decoded).rgb for _ in range(7)]
     assert np.abs(frames[1].astype(int) - scene[1]).mean() < 8
     np.testing.assert_array_equal(frames[0], frames[5])
 
 
 def test_peak_memory_sees_what_was_held():
-    bench.forget_peak()
-    before = bench.peak_memory()
+    machine.forget_peak()
+    before = machine.peak_memory()
     if before is None:
         pytest.skip("this system does not tell")
     held = np.ones(80 << 20, np.uint8)
-    assert bench.peak_memory() - before > 40, held[0]
+    assert machine.peak_memory() - before > 40, held[0]
 
 
 @pytest.fixture(scope="module")
@@ -389,7 +387,7 @@ def peers():
 
 
 def test_a_peers_worker_paints_in_its_turns_and_its_end_is_noticed(peers, tmp_path):
-    scene = bench.Scene(64, 48)
+    scene = scenes.Scene(64, 48)
     np.save(tmp_path / "frames.npy", np.stack([scene[i] for i in range(3)]))
     task = peers.Task(str(tmp_path / "frames.npy"), str(tmp_path), threads=1)
     worker = peers.Worker("rtstyle live", Path(sys.executable), task)
@@ -423,7 +421,7 @@ def test_peers_ratios_are_medians_of_each_rounds_ratio(peers, capsys):
 
 
 def test_peers_pictures_are_checked(peers):
-    frame = bench.Scene(64, 48)[0]
+    frame = scenes.Scene(64, 48)[0]
     good = 255 - frame
     names = "Johnson, torch", "Johnson, OpenCV"
     assert "at most" in peers.check(names[1], {names[0]: good, names[1]: good // 2 * 2}, frame)
@@ -439,7 +437,7 @@ def test_the_float_net_of_peers_is_that_of_torch(peers, tmp_path):
     peers.spread_colours(net)
     torch.save(net.state_dict(), tmp_path / "johnson.pth")
     model = peers.float_johnson(tmp_path / "johnson.pth", (64, 48)).SerializeToString()
-    planes = peers.to_planes(bench.Scene(64, 48)[0])
+    planes = peers.to_planes(scenes.Scene(64, 48)[0])
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     with torch.no_grad():
         wanted = net(torch.from_numpy(planes)).numpy()
@@ -449,7 +447,7 @@ def test_the_float_net_of_peers_is_that_of_torch(peers, tmp_path):
 
 def test_frames_abreast_are_the_same_frames_and_timed_by_the_frame(peers, tmp_path):
     """Two threads of one session at once; a call of 40 ms that paints two frames counts 20 ms a frame."""
-    scene = bench.Scene(64, 48)
+    scene = scenes.Scene(64, 48)
     np.save(tmp_path / "frames.npy", np.stack([scene[i] for i in range(3)]))
     task = peers.Task(str(tmp_path / "frames.npy"), str(tmp_path), threads=2, abreast=True)
     paint = peers.Abreast(peers.rtstyle_live, task)
