@@ -8,16 +8,17 @@ import platform
 import sys
 import time
 from importlib import metadata
+from typing import Any
 
 from rtstyle.errors import INSTALL_TRAINING
 
 PACKAGES = ("numpy", "opencv-python", "av", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "onnx")
 
 
-def examine() -> dict:
+def examine() -> dict[str, Any]:
     """Versions, devices, encoders, models and problems, ready for JSON. Every check is really carried out:
     the CPU session paints a frame, CUDA does too if nothing is missing."""
-    report: dict = {
+    report: dict[str, Any] = {
         "rtstyle": metadata.version("rtstyle"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
@@ -45,7 +46,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _devices(problems: list[str]) -> dict:
+def _devices(problems: list[str]) -> dict[str, Any]:
     import numpy as np
     import onnxruntime as ort
 
@@ -55,57 +56,57 @@ def _devices(problems: list[str]) -> dict:
 
     if conflict := devices.conflicting_packages():
         problems.append(conflict)
-    found = {"providers": ort.get_available_providers(), "auto": None}
+    result: dict[str, Any] = {"providers": ort.get_available_providers(), "auto": None}
     chosen = devices.choose("auto")
-    found["auto"] = f"{chosen.name} ({chosen.why})"
+    result["auto"] = f"{chosen.name} ({chosen.why})"
     frame = np.random.default_rng(0).integers(0, 255, (360, 640, 3), np.uint8)
     driver = devices.driver()
     if driver:
-        found["cards"] = driver[0]  # the GPUs; the key is part of the JSON that programs read
+        result["cards"] = driver[0]  # the GPUs; the key is part of the JSON that programs read
     for kind in devices.NVIDIA:
         if problem := devices.problem_with(kind):
-            found[kind] = f"not available: {problem}"
+            result[kind] = f"not available: {problem}"
             if kind == "cuda" and driver:  # there is a GPU to be used
-                problems.append(f"cuda is {found[kind]}")
+                problems.append(f"cuda is {result[kind]}")
         elif kind == "tensorrt":
-            found[kind] = "its libraries are there (not tried: it takes minutes to build an engine)"
-    for name in ("cpu",) if "cuda" in found else ("cpu", "cuda"):
+            result[kind] = "its libraries are there (not tried: it takes minutes to build an engine)"
+    for name in ("cpu",) if "cuda" in result else ("cpu", "cuda"):
         try:
             stylizer = Stylizer(device=name)
             stylizer(frame)
             started = time.perf_counter()
             for _ in range(5):
                 stylizer(frame)
-            found[name] = f"paints 640x360 in {(time.perf_counter() - started) / 5 * 1e3:.0f} ms"
+            result[name] = f"paints 640x360 in {(time.perf_counter() - started) / 5 * 1e3:.0f} ms"
             if name == "cuda":
-                found[name] += f" ({stylizer.device.why})"
+                result[name] += f" ({stylizer.device.why})"
         except RtstyleError as error:
-            found[name] = "does not work"
+            result[name] = "does not work"
             problems.append(str(error))
-    return found
+    return result
 
 
-def _models(problems: list[str]) -> dict:
+def _models(problems: list[str]) -> dict[str, Any]:
     from rtstyle.errors import RtstyleError
     from rtstyle.gallery import catalog
 
-    found = {}
+    result = {}
     for name in catalog.BUNDLED:
         try:
-            found[name] = f"{len(catalog.load(name).styles)} styles"
+            result[name] = f"{len(catalog.load(name).styles)} styles"
         except RtstyleError:
-            found[name] = "not in this installation"
+            result[name] = "not in this installation"
     folder = catalog.user_folder()
-    found["your styles"] = str(folder)
+    result["your styles"] = str(folder)
     for path in sorted(folder.glob("*.onnx")):
         try:
             catalog.load(str(path))
         except RtstyleError as error:
             problems.append(str(error))
-    return found
+    return result
 
 
-def _media(problems: list[str]) -> dict:
+def _media(problems: list[str]) -> dict[str, Any]:
     import rtstyle.media  # noqa: F401, I001 -- cv2 before av
     import av
     import cv2
@@ -123,19 +124,19 @@ def _media(problems: list[str]) -> dict:
     }
 
 
-def _training(problems: list[str]) -> dict:
+def _training(problems: list[str]) -> dict[str, Any]:
     if importlib.util.find_spec("torch") is None:
         return {"torch": f"not installed ({INSTALL_TRAINING})"}
-    found = {"torch": "installed"}
+    result = {"torch": "installed"}
     for variable in ("RTSTYLE_VGG16", "RTSTYLE_VGG19"):
         path = os.environ.get(variable)
-        found[variable] = path or "not set: weights are fetched when first needed"
+        result[variable] = path or "not set: weights are fetched when first needed"
         if path and not os.path.isfile(path):
             problems.append(f"{variable} names {path}, which does not exist")
-    return found
+    return result
 
 
-def print_report(report: dict) -> None:
+def print_report(report: dict[str, Any]) -> None:
     """The report as a table on standard output."""
     from rich.console import Console
     from rich.markup import escape

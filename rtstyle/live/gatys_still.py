@@ -14,6 +14,7 @@ import threading
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class Stills:
 
     def __init__(
         self,
-        pictures: str | os.PathLike | None = None,
+        pictures: str | os.PathLike[str] | None = None,
         *,
         size: int = SIZE,
         steps: int = STEPS,
@@ -47,11 +48,11 @@ class Stills:
         if self.pictures and not self.pictures.exists():
             raise RtstyleError(f"{self.pictures} does not exist: --gatys-style takes a picture or a folder of them")
         self._options = ["--size", str(size), "--steps", str(steps), "--progress", "json", *map(str, options)]
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._out = self._kept = Path()
-        self._told = ""
-        self._progress: dict = {}
+        self._reason = ""
+        self._progress: dict[str, Any] = {}
 
     @property
     def busy(self) -> bool:
@@ -80,7 +81,7 @@ class Stills:
         write_image(photograph, Picture(frame))
         command = [sys.executable, "-m", "rtstyle", "gatys", str(photograph), *pictures, str(out), *self._options]
         threads = max(1, (os.cpu_count() or 2) // 2)
-        self._out, self._kept, self._told, self._progress = out, partial_name(out), "", {}
+        self._out, self._kept, self._reason, self._progress = out, partial_name(out), "", {}
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -104,38 +105,37 @@ class Stills:
             return [str(self.pictures)]
         return [f"{style_picture(self.pictures, name)}:{weight:g}" for name, weight in styles]
 
-    def _listen(self, process: subprocess.Popen, folder: tempfile.TemporaryDirectory) -> None:
+    def _listen(self, process: subprocess.Popen[str], folder: tempfile.TemporaryDirectory[str]) -> None:
         """What the process says: an object a step, and sentences."""
         with folder:
-            for line in process.stderr:
+            for line in process.stderr or ():
                 try:
                     self._progress = json.loads(line)
                 except ValueError:
                     if line.startswith(REASON):
-                        self._told = line.removeprefix(REASON).strip()
+                        self._reason = line.removeprefix(REASON).strip()
             process.wait()
 
     def news(self) -> tuple[str, Path | None] | None:
         """Once, when a still has ended: what to say, and the picture that was saved, if one was."""
-        if not self.busy or self._reader.is_alive():
+        if self._process is None or (self._reader and self._reader.is_alive()):
             return None
         code, self._process = self._process.returncode, None
         path = next((path for path in (self._out, self._kept) if path.exists()), None)
         if code == 0:
             return f"saved {path}", path
         why = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        return self._told or f"Gatys mode {why}", path
+        return self._reason or f"Gatys mode {why}", path
 
     def cancel(self) -> None:
         """Ask for an end; `news` tells of it, and of the picture so far: beside the one asked for, called partial."""
-        if self.busy:
-            with contextlib.suppress(OSError):
-                self._process.send_signal(signal.SIGINT if os.name == "posix" else signal.CTRL_BREAK_EVENT)
+        if self._process:
+            _interrupt(self._process)
 
     def finish(self) -> tuple[str, Path | None] | None:
         """End what is going on and wait for it: the last news."""
         self.cancel()
-        if self.busy:
+        if self._process and self._reader:
             self._reader.join(PATIENCE)
             if self._reader.is_alive():
                 self._process.kill()
@@ -143,20 +143,28 @@ class Stills:
         return self.news()
 
 
-def _in_the_background() -> dict:
+def _in_the_background() -> dict[str, Any]:
     """Ctrl-C in the terminal is for the live window: it ends the still by itself, in its own time."""
-    if os.name == "posix":
-        return {"start_new_session": True}
-    return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
+    return {"start_new_session": True}
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":
+            process.send_signal(signal.CTRL_BREAK_EVENT)
+        else:
+            process.send_signal(signal.SIGINT)
 
 
 def style_picture(folder: Path, name: str) -> Path:
     """The picture of a style in a folder: called as the style is, or as the bundled recipe calls it. Raises
     RtstyleError."""
-    wanted = {name.lower()}
+    names = {name.lower()}
     recipe = tomllib.loads((importlib.resources.files("rtstyle.export.recipes") / "live.toml").read_text("utf-8"))
-    wanted |= {Path(style["file"]).stem.lower() for style in recipe["style"] if style["name"] == name}
+    names |= {Path(style["file"]).stem.lower() for style in recipe["style"] if style["name"] == name}
     for path in sorted(folder.iterdir()):
-        if path.stem.lower() in wanted and path.is_file() and path.suffix.lower() in SUFFIXES:
+        if path.stem.lower() in names and path.is_file() and path.suffix.lower() in SUFFIXES:
             return path
     raise RtstyleError(f"{folder} holds no picture of {name}: call it {name}.jpg")

@@ -41,13 +41,13 @@ def apply(original: np.ndarray, painted: np.ndarray, *, strength: float = 1.0, k
     return blend(original, painted, strength)
 
 
-def split_view(original: np.ndarray, painted: np.ndarray, at: float) -> np.ndarray:
+def split_view(original: np.ndarray, painted: np.ndarray, position: float) -> np.ndarray:
     """The original to the left of a line, the painted frame to its right: uint8 RGB [H, W, 3] both, a new array.
 
-    `at` is where the line stands, as a share of the width.
+    `position` is where the line stands, as a share of the width.
     """
     width = painted.shape[1]
-    column = min(width, max(0, round(at * width)))
+    column = min(width, max(0, round(position * width)))
     out = painted.copy()
     out[:, :column] = original[:, :column]
     line = max(1, width // 320)

@@ -73,10 +73,10 @@ def _follow(painted: np.ndarray, small: np.ndarray) -> tuple[np.ndarray, np.ndar
     slope *= small
     offset = cv2.resize(_mean(offset), size, dst=_room("offset", small.shape, np.float32))
     fit = cv2.add(slope, offset, dst=_room("fit", small.shape), dtype=cv2.CV_8U)
-    way = cv2.resize(_bytes(FOLLOW * explained), size, dst=_room("way", small.shape))
+    share = cv2.resize(_bytes(FOLLOW * explained), size, dst=_room("share", small.shape))
     moved = _room("moved", painted.shape)
     np.copyto(moved, painted)
-    return _move(moved, light, fit, way), _bytes(gain)
+    return _move(moved, light, fit, share), _bytes(gain)
 
 
 def _mean(x: np.ndarray) -> np.ndarray:

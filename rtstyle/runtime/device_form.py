@@ -102,8 +102,8 @@ def _converted(nodes: Iterable[onnx.NodeProto], kinds: dict[str, int], half: boo
         else:
             if live:
                 inputs = [
-                    rounded(name) if half and kinds.get(name) == FLOAT and (node.op_type, at) not in WIDE else name
-                    for at, name in enumerate(inputs)
+                    rounded(name) if half and kinds.get(name) == FLOAT and (node.op_type, index) not in WIDE else name
+                    for index, name in enumerate(inputs)
                 ]
                 lively.update(outputs)
             kinds.update(dict.fromkeys(outputs, kinds[inputs[0]]))
