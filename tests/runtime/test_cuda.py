@@ -430,7 +430,7 @@ def test_a_video_goes_through_in_batches_side_by_side(on_card, clip, tmp_path):
         stylizer = Stylizer("starry-night", device=device)
         stylize_video(clip, paths[device], stylizer, steady=False, encoding=Encoding("ffv1"))
     opened = [sizes["N"] for _, sizes in on_card.opened if sizes["H"] == 96]
-    assert opened == [8, 8, 4, 4], "12 frames: 8, then 4, in two slots"
+    assert sorted(opened, reverse=True) == [8, 8, 4, 4], "12 frames: 8, then 4, in two slots"
     both = [[frame.rgb for frame in VideoReader(path)] for path in paths.values()]
     assert len(both[0]) == len(both[1]) == 12
     assert min(psnr(a, b) for a, b in zip(*both, strict=True)) > 40
