@@ -14,8 +14,8 @@ from rtstyle.paint.stylizer import MIN_SIDE
 
 
 def stylize_image(
-    source: str | os.PathLike,
-    out: str | os.PathLike,
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     stylizer: FramePainter,
     *,
     strength: float = 1.0,
@@ -37,8 +37,8 @@ def stylize_image(
 
 
 def stylize_folder(
-    source: str | os.PathLike,
-    out: str | os.PathLike,
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     stylizer: FramePainter,
     *,
     strength: float = 1.0,

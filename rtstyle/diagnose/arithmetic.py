@@ -6,6 +6,7 @@ import json
 import math
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -26,7 +27,9 @@ def operations(model: str | bytes, feed: dict[str, np.ndarray]) -> int:
     return 2 * sum(products(node) for node in profile(model, feed, options))
 
 
-def profile(model: str | bytes, feed: dict[str, np.ndarray], options: ort.SessionOptions, runs: int = 1) -> list[dict]:
+def profile(
+    model: str | bytes, feed: dict[str, np.ndarray], options: ort.SessionOptions, runs: int = 1
+) -> list[dict[str, Any]]:
     """What ONNX Runtime's profile says of every node of every run on the CPU: its arguments, with the node's name as
     `node` and its microseconds as `dur`."""
     options.log_severity_level = 4
@@ -45,8 +48,10 @@ def profile(model: str | bytes, feed: dict[str, np.ndarray], options: ort.Sessio
     ]
 
 
-def products(node: dict) -> int:
+def products(node: dict[str, Any]) -> int:
     """Multiplications of one node of a profile."""
+    inputs: list[list[int]]
+    outputs: list[list[int]]
     inputs, outputs = (
         [next(iter(tensor.values())) for tensor in node.get(f"{which}_type_shape", ())] for which in ("input", "output")
     )
@@ -133,4 +138,5 @@ def product_model(right: np.ndarray) -> bytes:
         [helper.make_tensor_value_info("product", kind, right.shape)],
         [numpy_helper.from_array(right, "right")],
     )
-    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString()
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    return bytes(model.SerializeToString())

@@ -218,11 +218,11 @@ def _stages_at(
     count = round(settings.seconds / statistics.median(alone))
     clip = write_clip(folder / "clip.mp4", scene, min(max(count, CLIP_FRAMES[0]), CLIP_FRAMES[1]))
     decoded, painter = endless_frames(clip), Painter(stylizer)
-    yield timed(lambda i: painter(next(decoded).rgb), seconds), 1
+    yield timed(lambda i: painter(next(decoded)), seconds), 1
     decoded.close()
-    for options in (LOOK, {"steady": True}):
-        touched = Painter(stylizer, **options)
-        yield timed(lambda i, touched=touched: touched(picture(i)), seconds), 1
+    with_look, steady = Painter(stylizer, **LOOK), Painter(stylizer, steady=True)
+    yield timed(lambda i: with_look(picture(i)), seconds), 1
+    yield timed(lambda i: steady(picture(i)), seconds), 1
     writer = _writer(folder, clip)
     try:
         yield timed(lambda i: writer.write(painter(picture(i)), i), seconds), 1

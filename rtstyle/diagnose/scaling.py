@@ -12,10 +12,11 @@ import numpy as np
 from rtstyle.diagnose.bench import Progress, Row, Settings, doubts, header
 from rtstyle.diagnose.machine import load_a_core
 from rtstyle.diagnose.scenes import Scene
-from rtstyle.diagnose.timing import in_turns, summary, timed
+from rtstyle.diagnose.timing import Step, in_turns, summary, timed
 from rtstyle.errors import RtstyleError
 from rtstyle.files import written_beside
 from rtstyle.paint.stylizer import Stylizer
+from rtstyle.runtime.session import Frames
 from rtstyle.video.convert import MOST_BATCH_PIXELS
 
 GALLERIES = (1, 4, 16, 64)
@@ -28,8 +29,7 @@ def run_scaling(settings: Settings, progress: Progress = lambda *_: None) -> dic
     report, pixels, rows = header(settings), [], []
     for done, (width, height) in enumerate(settings.sizes):
         progress(done, steps, f"{width}x{height}")
-        stylizer, frames = settings.stylizer(), Scene(width, height).some()
-        figures = summary(timed(lambda i, s=stylizer, f=frames: s(f[i % len(f)]), settings.seconds))
+        figures = summary(timed(_painting(settings.stylizer(), Scene(width, height).some()), settings.seconds))
         rows.append(Row(width, height, "paint", **figures))
         megapixels, median = width * height / 1e6, figures["median_ms"]
         pixels.append({"width": width, "height": height, "megapixels": megapixels, "median_ms": median})
@@ -53,6 +53,11 @@ def run_scaling(settings: Settings, progress: Progress = lambda *_: None) -> dic
     }
 
 
+def _painting(stylizer: Stylizer, frames: list[Frames]) -> Step:
+    """Paints one frame, or batch of them, after the other."""
+    return lambda i: stylizer(frames[i % len(frames)])
+
+
 def exponent(x: Sequence[float], y: Sequence[float]) -> float | None:
     """b of the fit y = a x^b, by least squares of the logarithms; None for fewer than two different x."""
     if len(set(x)) < 2:
@@ -60,7 +65,7 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float | None:
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
-def by_gallery(stylizer: Stylizer, frames: list[np.ndarray], seconds: float) -> list[dict[str, Any]]:
+def by_gallery(stylizer: Stylizer, frames: list[Frames], seconds: float) -> list[dict[str, Any]]:
     """Painting with another style in every frame, out of galleries of several sizes (mixes of the model's styles);
     the gallery of one never changes its style."""
     if stylizer.code is None:
@@ -68,10 +73,11 @@ def by_gallery(stylizer: Stylizer, frames: list[np.ndarray], seconds: float) -> 
     own = np.stack([style.code for style in stylizer.model.styles])
     shares = np.random.default_rng(0).dirichlet(np.ones(len(own)), max(GALLERIES)).astype(np.float32)
     codes = shares @ own
-    steps = {
-        str(count): lambda i, count=count: stylizer.run(frames[i % len(frames)][None], codes[i % count])
-        for count in GALLERIES
-    }
+
+    def painting(count: int) -> Step:
+        return lambda i: stylizer.run(frames[i % len(frames)][None], codes[i % count])
+
+    steps = {str(count): painting(count) for count in GALLERIES}
     return [{"styles": int(count), **summary(times)} for count, times in in_turns(steps, seconds / 2).items()]
 
 
@@ -83,11 +89,11 @@ def _set_style(stylizer: Stylizer, seconds: float) -> float | None:
     return statistics.median(timed(lambda i: setattr(stylizer, "style", names[i % len(names)]), seconds)) * 1e3
 
 
-def _by_batch(stylizer: Stylizer, frames: list[np.ndarray], seconds: float) -> list[dict[str, Any]]:
+def _by_batch(stylizer: Stylizer, frames: list[Frames], seconds: float) -> list[dict[str, Any]]:
     area = frames[0].shape[0] * frames[0].shape[1]
     sizes = [size for size in BATCHES if size == 1 or size * area <= MOST_BATCH_PIXELS]
     stacks = {str(size): np.stack([frames[i % len(frames)] for i in range(size)]) for size in sizes}
-    steps = {name: lambda i, stack=stack: stylizer(stack) for name, stack in stacks.items()}
+    steps = {name: _painting(stylizer, [stack]) for name, stack in stacks.items()}
     return [summary(times, int(name)) for name, times in in_turns(steps, seconds / 2).items()]
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from rtstyle.gallery.catalog import model_path
-from rtstyle.media.reader import Frame, VideoReader
+from rtstyle.media.reader import VideoReader
+from rtstyle.runtime.session import Frames
 
 MAX_PIXELS = 1 << 25  # of different frames held at once
 
@@ -56,8 +57,8 @@ def write_clip(path: Path, scene: Scene, frames: int, rate: int = 30) -> Path:
     return path
 
 
-def endless_frames(clip: Path) -> Iterator[Frame]:
-    """The decoded frames of a clip, again and again."""
+def endless_frames(clip: Path) -> Generator[Frames, None, None]:
+    """The decoded frames of a clip, uint8 RGB [H, W, 3], again and again."""
     while True:
         with VideoReader(clip) as reader:
-            yield from reader
+            yield from (frame.rgb for frame in reader if frame.rgb is not None)

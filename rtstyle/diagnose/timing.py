@@ -11,15 +11,17 @@ import numpy.typing as npt
 
 MIN_SAMPLES = 3  # however long they take
 
+Step = Callable[[int], object]  # is given how often it was called before
 
-def timed(step: Callable[[int], object], seconds: float, clock: Callable[[], float] = time.perf_counter) -> list[float]:
+
+def timed(step: Step, seconds: float, clock: Callable[[], float] = time.perf_counter) -> list[float]:
     """Seconds that step(0), step(1), ... take, for so long in all but at least MIN_SAMPLES times; the first few calls
     (an eighth of the time, one or more) are not counted."""
     return in_turns({"": step}, seconds, clock)[""]
 
 
 def in_turns(
-    steps: dict[str, Callable[[int], object]], seconds: float, clock: Callable[[], float] = time.perf_counter
+    steps: dict[str, Step], seconds: float, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, list[float]]:
     """`timed` for several steps that take turns, so that a change of the machine's pace hits all alike."""
     count, begun = 0, clock()

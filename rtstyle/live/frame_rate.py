@@ -10,8 +10,10 @@ from collections.abc import Callable
 from rtstyle.paint.painter import FramePainter
 
 # Working heights are multiples of 8, the coarsest grid of the bodies, about a tenth apart.
-LADDER = (96, 112, 128, 144, 160, 176, 192, 216, 240, 264, 288, 320, 360, 400, 440, 480, 528, 576, 640, 720, 808)
-LADDER += (896, 1000, 1080, 1200, 1320, 1440, 1600, 1760, 2160)
+LADDER: tuple[int, ...] = (
+    *(96, 112, 128, 144, 160, 176, 192, 216, 240, 264, 288, 320, 360, 400, 440, 480, 528, 576, 640, 720, 808),
+    *(896, 1000, 1080, 1200, 1320, 1440, 1600, 1760, 2160),
+)
 
 FULL = 0.85  # share of a frame's time that painting may take after a change ...
 SETTLE = 3  # frames that a change is given before they count: memory is being laid out anew

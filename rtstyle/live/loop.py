@@ -185,9 +185,7 @@ class Live:
     def _show_frames(self, started: float, seconds: float | None) -> None:
         seen, drawn_at = 0, 0.0
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda last=seen: self.statistics.painted > last or not self._painting, TICK)
-                painted, count, painting = self.controls.latest, self.statistics.painted, self._painting
+            painted, count, painting = self._wait_for_more(seen)
             now = self._clock()
             if self.window:
                 if count > seen or now - drawn_at > REDRAW:
@@ -205,6 +203,13 @@ class Live:
             over = seconds is not None and now - started >= seconds
             if not painting or over or self._stop or (self.window and self.window.closed):
                 return
+
+    def _wait_for_more(self, seen: int) -> tuple[Painted | None, int, bool]:
+        """(the frame painted last, how many were painted, whether more will be), as soon as there are more than `seen`,
+        but without keeping the keys waiting."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.statistics.painted > seen or not self._painting, TICK)
+            return self.controls.latest, self.statistics.painted, self._painting
 
     def _note_shown(self, painted: Painted) -> None:
         now = self._clock()

@@ -45,7 +45,7 @@ class TemporalStabilizer:
                 f"frames={frames}, keep={keep}, tolerance={tolerance}, detail={detail}, cut={cut}"
             )
         self.frames, self.keep, self.tolerance, self.detail, self.cut = frames, keep, tolerance, detail, cut
-        self._dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._dis.setFinestScale(0)  # the preset stops at a quarter of the small picture: too coarse for limbs
         self._dis.setPatchStride(6)  # these two pay for it
         self._dis.setGradientDescentIterations(6)
@@ -69,14 +69,15 @@ class TemporalStabilizer:
         if frame.shape != self._shape:
             self._start(frame.shape)
         small = self._shrink(frame)
-        match = None if self._small_mean is None else self._match(small)
-        if match is None:
+        past = self._small_mean
+        match = None if past is None else self._match(small, past)
+        if past is None or match is None:
             self._age = np.ones(small.shape[:2], np.float32)  # how many frames are in the mean
             self._small_mean = small
             np.copyto(self._mean, frame)
             return StabilizedInput(frame)
         flow, still, agreement = match
-        return StabilizedInput(self._average(frame, small, still * agreement), flow, agreement)
+        return StabilizedInput(self._average(frame, small, past, still * agreement), flow, agreement)
 
     def blend(self, prepared: StabilizedInput, painted: np.ndarray, *, history_weight: float = 1.0) -> np.ndarray:
         """What comes after the net: the painting of `prepared.frame` to the one to show, both uint8 [H, W, 3].
@@ -106,15 +107,14 @@ class TemporalStabilizer:
         small = cv2.resize(half, self._small_size, interpolation=cv2.INTER_AREA)
         return cv2.GaussianBlur(small, (5, 5), 0.9).astype(np.float32)
 
-    def _match(self, small: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    def _match(self, small: np.ndarray, past: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Where the small frame comes from (flow, small pixels), what of it stands still and what agrees (0 to 1,
-        [h, w]); None at a cut. All of it is measured against the mean and not the last frame: half of the noise
+        [h, w]); None at a cut. All of it is measured against `past`, the mean and not the last frame: half of the noise
         is out of that, and small errors of the flow do not add up to a drift.
 
         A flat wall beside a moving hand has no motion of its own and DIS lends it the hand's: hence the preference
         for standing still, where that explains a neighbourhood as well.
         """
-        past = self._small_mean
         flow = self._flow(small, past)
         stands, moves = _difference(small, past), _difference(small, _warp(past, self._small_grid + flow))
         stands = cv2.blur(stands, (7, 7)) <= cv2.blur(moves, (7, 7)) + MARGIN
@@ -130,13 +130,17 @@ class TemporalStabilizer:
         """small(x) is about past(x + flow(x)); float32 [h, w, 2] (DIS, Kroeger et al. 2016)."""
         if min(self._small_size) < MIN_FLOW_SIDE:
             return np.zeros((*small.shape[:2], 2), np.float32)
-        return self._dis.calc(*(cv2.cvtColor(cv2.convertScaleAbs(p), cv2.COLOR_RGB2GRAY) for p in (small, past)), None)
+        now, then = (cv2.cvtColor(cv2.convertScaleAbs(p), cv2.COLOR_RGB2GRAY) for p in (small, past))
+        flow: np.ndarray = self._dis.calc(now, then, None)  # type: ignore[call-overload]  # takes no flow to begin with
+        return flow
 
-    def _average(self, frame: np.ndarray, small: np.ndarray, agreement: np.ndarray) -> np.ndarray:
+    def _average(
+        self, frame: np.ndarray, small: np.ndarray, small_mean: np.ndarray, agreement: np.ndarray
+    ) -> np.ndarray:
         """What the net should see: each pixel's mean since it last changed or moved, over `frames` at most."""
         self._age = np.minimum(self._age * agreement + 1, self.frames)
         past = 1 - 1 / self._age
-        self._small_mean = cv2.blendLinear(self._small_mean, small, past, 1 - past)
+        self._small_mean = cv2.blendLinear(small_mean, small, past, 1 - past)
         return cv2.convertScaleAbs(self._mix(self._mean, frame, past, self._mean))
 
 
@@ -165,7 +169,7 @@ class _Strokes:
         size, small_size = painted.shape[1::-1], past.shape[::-1]
         flow = flow * np.divide(size, small_size).astype(np.float32)
         cv2.add(cv2.resize(flow, size, dst=self._map), self._grid, dst=self._map)
-        cv2.remap(self._last, self._map, None, cv2.INTER_LINEAR, dst=self._warped, borderMode=cv2.BORDER_REPLICATE)
+        _warp(self._last, self._map, self._warped)
         blend = self._mix(self._warped, painted, past, self._last)
         if self._detail:
             fine = self._fine(blend, self._fine_old)
@@ -174,7 +178,7 @@ class _Strokes:
             gain = self._detail * (np.clip(gain, 1, MAX_GAIN) - 1)
             cv2.multiply(fine, cv2.resize(gain, size, dst=self._one), dst=fine)
             cv2.add(blend, cv2.cvtColor(fine, cv2.COLOR_GRAY2RGB, dst=self._warped), dst=blend)
-        self._last = cv2.max(blend, 0, dst=blend)
+        self._last = cv2.max(blend, 0, dst=blend)  # type: ignore[call-overload]  # takes numbers
         return cv2.convertScaleAbs(self._last)
 
     def _fine(self, picture: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -215,8 +219,11 @@ def _grid(width: int, height: int) -> np.ndarray:
     return np.stack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), -1)
 
 
-def _warp(picture: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    return cv2.remap(picture, origin, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def _warp(picture: np.ndarray, origin: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    warped: np.ndarray = cv2.remap(  # type: ignore[call-overload]  # takes one map of two channels
+        picture, origin, None, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REPLICATE
+    )
+    return warped
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:

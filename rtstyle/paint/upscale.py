@@ -85,7 +85,8 @@ def _mean(x: np.ndarray) -> np.ndarray:
 
 def _bytes(ratio: np.ndarray) -> np.ndarray:
     """The mean of overlapping windows as uint8: 0 for 0 and less, 255 for 1 and more."""
-    return cv2.multiply(_mean(ratio), 255, dtype=cv2.CV_8U)
+    scaled: np.ndarray = cv2.multiply(_mean(ratio), 255, dtype=cv2.CV_8U)  # type: ignore[call-overload]  # takes numbers
+    return scaled
 
 
 def _move(picture: np.ndarray, before: np.ndarray, after: np.ndarray, gain: np.ndarray, core: int = 0) -> np.ndarray:
@@ -99,7 +100,7 @@ def _move(picture: np.ndarray, before: np.ndarray, after: np.ndarray, gain: np.n
         brighter = cv2.subtract(new, old, dst=_room("brighter", old.shape))
         change = cv2.absdiff(new, old, dst=_room("change", old.shape))
         if core:
-            cv2.subtract(change, core, dst=change)
+            cv2.subtract(change, core, dst=change)  # type: ignore[call-overload]  # takes numbers
         cv2.multiply(change, ratio, dst=change, scale=1 / 255)
         cv2.min(brighter, change, dst=brighter)
         darker = cv2.subtract(change, brighter, dst=change)

@@ -111,7 +111,8 @@ def _try(session: ort.InferenceSession, form: Form, path: object) -> tuple[Form,
         grey = np.full((height, width, 3), 0.5, np.float32)
         coarse = np.random.default_rng(0).random((8, 8, 3), np.float32)
         try:
-            outputs = [_run(session, tried, x) for x in (grey, cv2.resize(coarse, (width, height)))]
+            pictures = grey, np.asarray(cv2.resize(coarse, (width, height)), np.float32)
+            outputs = [_run(session, tried, picture) for picture in pictures]
         except Exception as error:  # ONNX Runtime's own kinds
             result = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             continue

@@ -61,7 +61,7 @@ def device_form(model: bytes, half: bool) -> bytes:
     graph.ClearField("node")
     graph.node.extend(nodes)
     graph.ClearField("value_info")  # notes on the types of values, which change
-    return form.SerializeToString()
+    return bytes(form.SerializeToString())
 
 
 def _cast(source: str, out: str, kind: int) -> onnx.NodeProto:
