@@ -28,8 +28,7 @@ from rtstyle.cli.progress import progress_bar, say
 from rtstyle.errors import Interrupted, RtstyleError, UsageError
 
 if TYPE_CHECKING:
-    from rtstyle.gatys.video import GatysStylizer
-    from rtstyle.paint.stylizer import Stylizer
+    from rtstyle.paint.painter import FramePainter
     from rtstyle.video.convert import Progress
 
 
@@ -108,7 +107,7 @@ def video(
         "fps": fps,
         "resume": resume,
     }
-    stylizer: Stylizer | GatysStylizer
+    stylizer: FramePainter
     if gatys:
         _check_gatys(len(pairs))
         stylizer = _open_gatys(gatys, gatys_size, gatys_steps, painting.device)
@@ -140,7 +139,7 @@ def _check_gatys(videos: int) -> None:
             )
 
 
-def _open_gatys(picture: str, size: int | None, steps: int | None, device: str) -> GatysStylizer:
+def _open_gatys(picture: str, size: int | None, steps: int | None, device: str) -> FramePainter:
     """A stylizer that optimises every frame."""
     needs_training("video --gatys")
     from rtstyle.gatys.optimize import Settings
@@ -152,7 +151,7 @@ def _open_gatys(picture: str, size: int | None, steps: int | None, device: str) 
 def paint_video(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    stylizer: Stylizer | GatysStylizer,
+    stylizer: FramePainter,
     *,
     quiet: bool,
     as_json: bool = False,

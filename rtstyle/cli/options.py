@@ -14,8 +14,7 @@ from rtstyle.cli.progress import say
 from rtstyle.errors import INSTALL_TRAINING, RtstyleError
 
 if TYPE_CHECKING:
-    from rtstyle.gatys.video import GatysStylizer
-    from rtstyle.paint.painter import Painter
+    from rtstyle.paint.painter import FramePainter, Painter
     from rtstyle.paint.stylizer import Stylizer
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -252,7 +251,7 @@ def photos_option(old: Sequence[str] = ()) -> Callable[[F], F]:
 # -- what several commands do
 
 
-def say_device(stylizer: Stylizer | GatysStylizer) -> None:
+def say_device(stylizer: FramePainter) -> None:
     """What is painted where, and why there; said once work begins, so that an error before it stands alone."""
     say(f"painting {stylizer.style} on {stylizer.device.name} ({stylizer.device.why})")
 

@@ -33,7 +33,8 @@ class Stills:
     """Paints one still at a time in Gatys mode.
 
     `pictures` is the picture that all styles are painted with, or a folder of them by the names of the styles; None:
-    there are none, and `begin` says what to do about it. `options` are further ones of `rtstyle gatys`.
+    there are none, and `begin` says what to do about it. `options` are further ones of `rtstyle gatys`, which runs as
+    `process` while a still is being painted.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Stills:
         if self.pictures and not self.pictures.exists():
             raise RtstyleError(f"{self.pictures} does not exist: --gatys-style takes a picture or a folder of them")
         self._options = ["--size", str(size), "--steps", str(steps), "--progress", "json", *map(str, options)]
-        self._process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._out = self._kept = Path()
         self._reason = ""
@@ -56,7 +57,7 @@ class Stills:
 
     @property
     def busy(self) -> bool:
-        return self._process is not None
+        return self.process is not None
 
     @property
     def status(self) -> str:
@@ -75,14 +76,14 @@ class Stills:
         is no picture of a style, or something is being painted already."""
         if self.busy:
             raise RtstyleError("a still is being painted already")
-        pictures = self._given(styles)
+        pictures = self.pictures_of(styles)
         folder = tempfile.TemporaryDirectory(prefix="rtstyle-")
         photograph = Path(folder.name) / "photograph.png"
         write_image(photograph, Picture(frame))
         command = [sys.executable, "-m", "rtstyle", "gatys", str(photograph), *pictures, str(out), *self._options]
         threads = max(1, (os.cpu_count() or 2) // 2)
         self._out, self._kept, self._reason, self._progress = out, partial_name(out), "", {}
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -93,12 +94,13 @@ class Stills:
         )
         if hasattr(os, "setpriority"):
             with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, self._process.pid, NICENESS)
-        self._reader = threading.Thread(target=self._listen, args=(self._process, folder), name="still", daemon=True)
+                os.setpriority(os.PRIO_PROCESS, self.process.pid, NICENESS)
+        self._reader = threading.Thread(target=self._listen, args=(self.process, folder), name="still", daemon=True)
         self._reader.start()
 
-    def _given(self, styles: Sequence[tuple[str, float]]) -> list[str]:
-        """The pictures of the styles as the command line takes them."""
+    def pictures_of(self, styles: Sequence[tuple[str, float]]) -> list[str]:
+        """The pictures of styles (name, weight) as the command line takes them. Raises RtstyleError if one is
+        missing."""
         if self.pictures is None:
             raise RtstyleError("Gatys mode needs the style's picture: start with --gatys-style FILE or FOLDER")
         if self.pictures.is_file():
@@ -118,9 +120,9 @@ class Stills:
 
     def news(self) -> tuple[str, Path | None] | None:
         """Once, when a still has ended: what to say, and the picture that was saved, if one was."""
-        if self._process is None or (self._reader and self._reader.is_alive()):
+        if self.process is None or (self._reader and self._reader.is_alive()):
             return None
-        code, self._process = self._process.returncode, None
+        code, self.process = self.process.returncode, None
         path = next((path for path in (self._out, self._kept) if path.exists()), None)
         if code == 0:
             return f"saved {path}", path
@@ -129,16 +131,16 @@ class Stills:
 
     def cancel(self) -> None:
         """Ask for an end; `news` tells of it, and of the picture so far: beside the one asked for, called partial."""
-        if self._process:
-            _interrupt(self._process)
+        if self.process:
+            _interrupt(self.process)
 
     def finish(self) -> tuple[str, Path | None] | None:
         """End what is going on and wait for it: the last news."""
         self.cancel()
-        if self._process and self._reader:
+        if self.process and self._reader:
             self._reader.join(PATIENCE)
             if self._reader.is_alive():
-                self._process.kill()
+                self.process.kill()
                 self._reader.join()
         return self.news()
 

@@ -76,7 +76,7 @@ def test_progress_is_told_and_a_cancelled_still_is_kept(toy, tmp_path):
 def test_an_end_of_the_program_ends_the_still(toy, tmp_path):
     each = toy(steps=100_000)
     each.begin(photograph(1, 40, 48), [("s1", 1.0)], tmp_path / "still.png")
-    process = each._process
+    process = each.process
     wait_until(lambda: "left" in each.status, 90)
     _, path = each.finish()
     assert process.poll() == 130 and path.name == "still.partial.png" and not each.busy
@@ -95,7 +95,7 @@ def test_a_killed_still_says_so(toy, tmp_path):
     each = toy(steps=100_000)
     each.begin(photograph(1, 40, 48), [("s1", 1.0)], tmp_path / "still.png")
     wait_until(lambda: "left" in each.status, 90)
-    each._process.kill()
+    each.process.kill()
     assert ended(each) == ("Gatys mode was killed by signal 9", None)
 
 
@@ -113,18 +113,29 @@ def test_a_mix_gives_all_its_pictures_and_a_file_is_for_every_style(tmp_path):
     for name in ("a.png", "b.png"):
         (tmp_path / name).touch()
     mix = [("a", 0.75), ("b", 0.25)]
-    assert Stills(tmp_path)._given(mix) == [f"{tmp_path / 'a.png'}:0.75", f"{tmp_path / 'b.png'}:0.25"]
-    assert Stills(tmp_path / "b.png")._given(mix) == [str(tmp_path / "b.png")]
+    assert Stills(tmp_path).pictures_of(mix) == [f"{tmp_path / 'a.png'}:0.75", f"{tmp_path / 'b.png'}:0.25"]
+    assert Stills(tmp_path / "b.png").pictures_of(mix) == [str(tmp_path / "b.png")]
     with pytest.raises(RtstyleError, match="--gatys-style"):
-        Stills()._given(mix)
+        Stills().pictures_of(mix)
     with pytest.raises(RtstyleError, match="does not exist"):
         Stills(tmp_path / "nothing")
 
 
-def test_the_key_paints_the_shown_photograph_in_the_style_of_now(session, texts, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(Stills, "begin", lambda self, *given: asked.append(given))
-    s = session(Hand(photograph(1, 24, 32)), folder=tmp_path)
+class Noted(Stills):
+    """Only notes what it is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def begin(self, *asked):
+        self.asked.append(asked)
+
+
+def test_the_key_paints_the_shown_photograph_in_the_style_of_now(session, texts, tmp_path):
+    stills = Noted()
+    asked = stills.asked
+    s = session(Hand(photograph(1, 24, 32)), folder=tmp_path, stills=stills)
     s.live.press("g")
     assert not asked, "there is no picture yet"
     s.start()
@@ -139,15 +150,14 @@ def test_the_key_paints_the_shown_photograph_in_the_style_of_now(session, texts,
     s.end()
 
 
-def test_the_key_knows_the_mix_of_the_start(session, texts, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(Stills, "begin", lambda self, *given: asked.append(given))
+def test_the_key_knows_the_mix_of_the_start(session, texts, tmp_path):
+    stills = Noted()
     net = Net()
     net.style = "scream:0.7,some/own.onnx:0.3"
-    s = session(Hand(photograph(1, 24, 32)), net=net, folder=tmp_path).start()
+    s = session(Hand(photograph(1, 24, 32)), net=net, folder=tmp_path, stills=stills).start()
     s.wait(lambda: s.shown)
     s.press("g")
-    assert asked[-1][1] == [("scream", 0.7), ("own", 0.3)]
+    assert stills.asked[-1][1] == [("scream", 0.7), ("own", 0.3)]
     s.end()
 
 
