@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import ModelError
 from rtstyle.export import networks
 from rtstyle.files import written_beside
 
@@ -25,11 +25,11 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise RtstyleError(f"the checkpoint {path} does not exist") from None
+        raise ModelError(f"the checkpoint {path} does not exist") from None
     except Exception as error:  # torch, zipfile and pickle each raise their own
-        raise RtstyleError(f"{path} is not a readable checkpoint ({type(error).__name__})") from None
+        raise ModelError(f"{path} is not a readable checkpoint ({type(error).__name__})") from None
     if not isinstance(state, dict) or not {"net", "average", "description"} <= state.keys():
-        raise RtstyleError(f"{path} is not a checkpoint of rtstyle train")
+        raise ModelError(f"{path} is not a checkpoint of rtstyle train")
     return state
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import InputError, RtstyleError
 from rtstyle.media.images import SUFFIXES
 
 
@@ -32,11 +32,11 @@ def read_picture(path: str | os.PathLike, short_side: int | None = None, *, enla
                 picture = Image.fromarray(np.clip(np.asarray(picture) / 257 + 0.5, 0, 255).astype(np.uint8))
             picture = picture.convert("RGB")
     except FileNotFoundError:
-        raise RtstyleError(f"{path} does not exist") from None
+        raise InputError(f"{path} does not exist") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise RtstyleError(f"{path} is not a readable picture ({error})") from None
+        raise InputError(f"{path} is not a readable picture ({error})") from None
     if min(picture.size) < 32:
-        raise RtstyleError(f"{path} is too small ({picture.width}x{picture.height}): 32 pixels a side at least")
+        raise InputError(f"{path} is too small ({picture.width}x{picture.height}): 32 pixels a side at least")
     if short_side and (enlarge or min(picture.size) > short_side):
         scale = short_side / min(picture.size)
         picture = picture.resize([max(short_side, round(s * scale)) for s in picture.size], Image.LANCZOS)
@@ -47,10 +47,10 @@ def list_pictures(folder: str | os.PathLike) -> list[Path]:
     """The picture files of a folder and its subfolders, sorted. Raises RtstyleError if there are none."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise RtstyleError(f"the folder {folder} does not exist")
+        raise InputError(f"the folder {folder} does not exist")
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if not found:
-        raise RtstyleError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
+        raise InputError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
     return found
 
 
@@ -79,7 +79,7 @@ class Photos:
         self.skipped = [str(item) for item in loaded if isinstance(item, RtstyleError)]
         self.pictures = [item.to(device) for item in loaded if not isinstance(item, RtstyleError)]
         if not self.pictures:
-            raise RtstyleError(f"none of the {len(files)} pictures in {folder} can be read: {self.skipped[0]}")
+            raise InputError(f"none of the {len(files)} pictures in {folder} can be read: {self.skipped[0]}")
         if self.skipped:
             print(f"{len(self.skipped)} of {len(files)} photographs skipped: {self.skipped[0]}", file=sys.stderr)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import onnx
 import torch
 
-from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.errors import ModelError, UsageError
 from rtstyle.export import networks
 from rtstyle.export.to_onnx import export_checkpoint, from_onnx, write_onnx
 from rtstyle.gallery import catalog
@@ -53,12 +53,12 @@ def export_model(
         weights = state if _are_weights(state, source) else None
     if weights is not None:
         if style is not None:
-            raise UsageError(f"{source} holds a single style: leave --style out; --name gives it a name")
+            raise UsageError(f"{source} holds a single style: leave `style` out; `name` gives it a name")
         body, description = from_fast_neural_style(weights, Path(source), card)
         write_onnx(body, description, out, style=description["styles"][0]["name"], half=half)
         return
     if any(card.values()):
-        raise UsageError(f"{source} knows the names of its styles: --name, --title and --artist are for bare weights")
+        raise UsageError(f"{source} knows the names of its styles: `name`, `title` and `artist` are for bare weights")
     if source in catalog.BUNDLED or source.lower().endswith(".onnx"):
         body, description, single = from_model(catalog.model_path(source))
         write_onnx(body, description, out, style=style or single, half=half)
@@ -80,28 +80,28 @@ def from_model(path: Path) -> tuple[networks.Body, dict, str | None]:
             "training": json.loads(props["rtstyle.training"]),
         }
     except (LookupError, ValueError):
-        raise RtstyleError(f"{path} has incomplete rtstyle metadata: export it again") from None
+        raise ModelError(f"{path} has incomplete rtstyle metadata: export it again") from None
     return body, description, single
 
 
 def _torch_file(path: str) -> object:
     if not Path(path).is_file():
-        raise RtstyleError(f"the file {path} does not exist")
+        raise ModelError(f"the file {path} does not exist")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, zipfile and pickle each raise their own
-        raise RtstyleError(f"{path} cannot be read ({type(error).__name__}): {EXPECTED}") from None
+        raise ModelError(f"{path} cannot be read ({type(error).__name__}): {EXPECTED}") from None
 
 
 def _are_weights(state: object, path: str) -> bool:
     """True for bare weights, False for a checkpoint. Raises RtstyleError for what is neither."""
     if not isinstance(state, dict):
-        raise RtstyleError(f"{path} holds a {type(state).__name__}: {EXPECTED}")
+        raise ModelError(f"{path} holds a {type(state).__name__}: {EXPECTED}")
     if {"net", "average", "description"} <= state.keys():
         return False
     if "conv1.conv2d.weight" not in state:
         found = ", ".join(map(str, list(state)[:3])) or "nothing"
-        raise RtstyleError(f"{path} holds {found}, ...: {EXPECTED} (conv1.conv2d.weight, ...)")
+        raise ModelError(f"{path} holds {found}, ...: {EXPECTED} (conv1.conv2d.weight, ...)")
     return True
 
 
@@ -136,11 +136,11 @@ def from_fast_neural_style(
         body.load_state_dict(taken | {"codes": networks.pack(layers)[None]})
     except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else "its weights have other shapes"
-        raise RtstyleError(f"{path} is not a net of pytorch/examples' fast_neural_style: {reason}") from None
+        raise ModelError(f"{path} is not a net of pytorch/examples' fast_neural_style: {reason}") from None
     if own:
-        raise RtstyleError(f"{path} is not a net of pytorch/examples' fast_neural_style: it also has {next(iter(own))}")
+        raise ModelError(f"{path} is not a net of pytorch/examples' fast_neural_style: it also has {next(iter(own))}")
     if not all(bool(weight.isfinite().all()) for weight in body.state_dict().values()):
-        raise RtstyleError(f"{path} is damaged: some of its weights are not finite numbers")
+        raise ModelError(f"{path} is damaged: some of its weights are not finite numbers")
     return body, describe(path, card)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import InputError
 from rtstyle.export import networks
 
 STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
@@ -110,9 +110,9 @@ class Recipe:
         try:
             data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise RtstyleError(f"the recipe {path} does not exist") from None
+            raise InputError(f"the recipe {path} does not exist") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise RtstyleError(f"the recipe {path} is not readable TOML: {error}") from None
+            raise InputError(f"the recipe {path} is not readable TOML: {error}") from None
         try:
             if "loss" in data:
                 data["loss"] = Loss(**data["loss"])
@@ -123,45 +123,43 @@ class Recipe:
             recipe = cls(**data)
             recipe.check(path)
         except TypeError as error:
-            raise RtstyleError(f"the recipe {path} is not understood: {error}") from None
+            raise InputError(f"the recipe {path} is not understood: {error}") from None
         return recipe
 
     def check(self, path) -> None:
         """Raises RtstyleError for values that make no training; `path` names the recipe in its sentence."""
         names = [style.name for style in self.artworks]
         if not self.style:
-            raise RtstyleError(f"the recipe {path} names no [[style]]")
+            raise InputError(f"the recipe {path} names no [[style]]")
         if len(set(names)) < len(names):
-            raise RtstyleError(f"the recipe {path} gives two styles the same name")
+            raise InputError(f"the recipe {path} gives two styles the same name")
         if self.body not in networks.BODIES:
-            raise RtstyleError(f"the recipe {path} asks for body {self.body!r}: choose live or studio")
+            raise InputError(f"the recipe {path} asks for body {self.body!r}: choose live or studio")
         try:
             with torch.device("meta"):
                 networks.build(self.body, 1, self.config)
         except (TypeError, ValueError, LookupError, RuntimeError) as error:
-            raise RtstyleError(f"the recipe {path} has a config that makes no {self.body} body: {error}") from None
+            raise InputError(f"the recipe {path} has a config that makes no {self.body} body: {error}") from None
         if not 0 <= self.practice_share < 1:
-            raise RtstyleError(f"the recipe {path} has a practice_share out of range: from 0 to below 1")
+            raise InputError(f"the recipe {path} has a practice_share out of range: from 0 to below 1")
         if self.steps < 1 or self.passes < 0 or self.learning_rate <= 0 or not self.stage:
-            raise RtstyleError(f"the recipe {path} needs steps, a learning rate and a [[stage]]")
+            raise InputError(f"the recipe {path} needs steps, a learning rate and a [[stage]]")
         if self.loss.balance < 0 or (self.loss.balance and self.loss.absolute):
-            raise RtstyleError(f"the recipe {path} has a balance out of range: above 0, and for relative losses only")
+            raise InputError(f"the recipe {path} has a balance out of range: above 0, and for relative losses only")
         for stage in self.stage:
             sizes = stage.style_sizes or (0,)
             if min(stage.crop, *sizes) < 32 or stage.crop % 8 or stage.batch < 1 or stage.share <= 0:
-                raise RtstyleError(
+                raise InputError(
                     f"the recipe {path} has a [[stage]] out of range: share above 0, crop a multiple of 8 from 32, "
                     "batch from 1, style_size from 32"
                 )
             if stage.style_factor <= 0 or (stage.learning_rate is not None and stage.learning_rate <= 0):
-                raise RtstyleError(
+                raise InputError(
                     f"the recipe {path} has a [[stage]] out of range: style_factor and learning_rate above 0"
                 )
         scales = self.loss.style_scales or (0,)
         if min(scales) < 1 or max(scales) * 32 > min(stage.crop for stage in self.stage):
-            raise RtstyleError(
-                f"the recipe {path} has style_scales out of range: from 1 to a 32nd of the smallest crop"
-            )
+            raise InputError(f"the recipe {path} has style_scales out of range: from 1 to a 32nd of the smallest crop")
 
     @property
     def artworks(self) -> list[Style]:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from rtstyle.errors import Interrupted, RtstyleError, UsageError
+from rtstyle.errors import InputError, Interrupted, OutputError, UsageError
 from rtstyle.export.evaluate.evaluation import read_training
 from rtstyle.export.recipe import Loss, Recipe, Stage, Style
 from rtstyle.export.to_onnx import from_onnx, properties, write_onnx
@@ -80,9 +80,9 @@ def teach_style(
     picture = Path(picture)
     out, run_dir = _check(out, run_dir, force=force or resume)
     if picture.is_dir():
-        raise UsageError(f"{picture} is a folder: give one picture, or a --recipe for several")
+        raise UsageError(f"{picture} is a folder: give one picture, or a `recipe` for several")
     if not picture.exists():
-        raise RtstyleError(f"{picture} does not exist")
+        raise InputError(f"{picture} does not exist")
     if style_weight is not None and style_weight <= 0:
         raise UsageError(f"the style weight must be above 0, not {style_weight}")
     taught = catalog.load(model)
@@ -99,7 +99,7 @@ def teach_style(
         plan, content, picture.parent, run_dir, init=taught.path, frozen=not full, resume=resume, **options
     )
     if content is None:
-        say("no --content: learning from the few photographs that come with rtstyle; more give better styles")
+        say("no photographs given: learning from the few that come with rtstyle; more give better styles")
     return _run(trainer, out, callback, say, show_seconds=SHOW_SECONDS)
 
 
@@ -132,7 +132,7 @@ def teaching_recipe(model: catalog.Model, *, full: bool) -> Recipe:
 def _check(out: str | os.PathLike, run_dir: str | os.PathLike | None, *, force: bool) -> tuple[Path, Path]:
     out = Path(out)
     if out.suffix.lower() != ".onnx":
-        raise RtstyleError(f"the model must be named .onnx, not {out.name}")
+        raise OutputError(f"the model must be named .onnx, not {out.name}")
     return check_output(out, force=force), Path(run_dir) if run_dir else out.with_name(f"{out.stem}.run")
 
 
@@ -150,7 +150,7 @@ def _run(trainer: Trainer, out: Path, callback, say, **timing) -> Path:
             raise Interrupted("stopped before the first step: nothing was written") from None
         write_onnx(trainer.averaged_net(), trainer.describe(), out)
         raise Interrupted(
-            f"stopped at step {trainer.step} of {plan.steps}: {out} is as far as it got; add --resume to go on"
+            f"stopped at step {trainer.step} of {plan.steps}: {out} is as far as it got; add `resume=True` to go on"
         ) from None
     write_onnx(trainer.averaged_net(), trainer.describe(), out)
     return out

@@ -21,7 +21,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import ModelError
 from rtstyle.export import networks, operations
 from rtstyle.files import written_beside
 from rtstyle.media.contact_sheet import bundled_photograph
@@ -286,7 +286,7 @@ def write_onnx(
     if style is not None:
         names = [card["name"] for card in description["styles"]]
         if style not in names:
-            raise RtstyleError(f"there is no style {style!r} here: there are {', '.join(names)}")
+            raise ModelError(f"there is no style {style!r} here: there are {', '.join(names)}")
         row = names.index(style)
         codes = codes[row : row + 1]
         description = description | {"styles": [description["styles"][row]]}
@@ -297,7 +297,7 @@ def write_onnx(
     onnx.checker.check_model(model, full_check=True)
     worst = compare(model, body, codes)
     if worst > (HALF_LEVELS if half else 1):
-        raise RtstyleError(f"the exported model differs from torch by {worst} grey levels: {out} was not written")
+        raise ModelError(f"the exported model differs from torch by {worst} grey levels: {out} was not written")
     with written_beside(out) as part:
         onnx.save(model, str(part))
 
@@ -320,7 +320,7 @@ def compare(model: onnx.ModelProto, body: networks.Body, codes: np.ndarray, seed
         got = session.run(None, feed)[0]
         wanted = body.stylize(torch.from_numpy(frames), torch.from_numpy(code.copy())).numpy()
         if got.shape != wanted.shape:
-            raise RtstyleError(f"the exported model turns {frames.shape} into {got.shape}")
+            raise ModelError(f"the exported model turns {frames.shape} into {got.shape}")
         worst = max(worst, int(np.abs(got.astype(int) - wanted.astype(int)).max()))
     return worst
 
@@ -345,14 +345,14 @@ def from_onnx(path: str | os.PathLike) -> tuple[networks.Body, list[dict]]:
     try:
         model = onnx.load(str(path))
     except FileNotFoundError:
-        raise RtstyleError(f"the model {path} does not exist") from None
+        raise ModelError(f"the model {path} does not exist") from None
     except Exception as error:  # protobuf's own kinds
-        raise RtstyleError(f"{path} is not a readable ONNX file ({type(error).__name__})") from None
+        raise ModelError(f"{path} is not a readable ONNX file ({type(error).__name__})") from None
     props = {prop.key: prop.value for prop in model.metadata_props}
     if props.get("rtstyle.format") != FORMAT:
-        raise RtstyleError(f"{path} was not written by rtstyle: only its own models can be trained further or exported")
+        raise ModelError(f"{path} was not written by rtstyle: only its own models can be trained further or exported")
     if any(tensor.data_type == TensorProto.FLOAT16 for tensor in model.graph.initializer):
-        raise RtstyleError(f"the weights of {path} were rounded to float16: take the model that it was made from")
+        raise ModelError(f"the weights of {path} were rounded to float16: take the model that it was made from")
     try:
         cards = [{k: v for k, v in card.items() if k != "thumbnail"} for card in json.loads(props["rtstyle.styles"])]
         body = networks.build(props["rtstyle.body"], len(cards), json.loads(props["rtstyle.body_config"]))
@@ -361,9 +361,9 @@ def from_onnx(path: str | os.PathLike) -> tuple[networks.Body, list[dict]]:
         state = {name: weights[name] for name in body.body_weights()} | {"codes": torch.from_numpy(codes.copy())}
         body.load_state_dict(state)
     except (LookupError, ValueError, TypeError, RuntimeError):  # metadata or weights missing, broken or of other shapes
-        raise RtstyleError(f"{path} is damaged, or holds a body that this version of rtstyle cannot train") from None
+        raise ModelError(f"{path} is damaged, or holds a body that this version of rtstyle cannot train") from None
     if body.body_sha256() != props["rtstyle.body_sha256"]:
-        raise RtstyleError(f"{path} is damaged: its weights do not match their digest")
+        raise ModelError(f"{path} is damaged: its weights do not match their digest")
     return body, cards
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import InputError, ModelError, OutputError, RtstyleError
 from rtstyle.export import losses, networks, operations
 from rtstyle.export.checkpoint import averaged, load_checkpoint, save_checkpoint
 from rtstyle.export.data import Photos, read_picture, synthetic_motion, warp, whole_shifts
@@ -86,7 +86,7 @@ class Trainer:
         self.run_dir = Path(run_dir)
         self.checkpoint = self.run_dir / "checkpoint.pt"
         if self.checkpoint.exists() and not resume:
-            raise RtstyleError(f"{self.run_dir} holds an earlier run: add --resume to go on, or give another --run-dir")
+            raise OutputError(f"{self.run_dir} holds an earlier run: add `resume=True` to go on, or another `run_dir`")
 
         self.vgg = perceptual.VGG(recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=self.dtype)
         self.compare = losses.Comparison(recipe.loss, self.vgg)
@@ -106,7 +106,7 @@ class Trainer:
         try:
             self.run_dir.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RtstyleError(f"the run folder {self.run_dir} cannot be made: {error.strerror}") from None
+            raise OutputError(f"the run folder {self.run_dir} cannot be made: {error.strerror}") from None
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.net = networks.build(recipe.body, len(recipe.artworks), recipe.config, self.generator)
         self.seed_weights()
@@ -169,7 +169,7 @@ class Trainer:
             else:
                 raise ValueError("another body")
         except ValueError:
-            raise RtstyleError(
+            raise ModelError(
                 f"{path} is a {other.name} body {other.config}, the recipe wants {self.recipe.body} {self.net.config}"
             ) from None
         self.started_from = {"body_sha256": other.body_sha256()}
@@ -401,20 +401,18 @@ class Trainer:
 
     def load(self) -> None:
         if not self.checkpoint.exists():
-            raise RtstyleError(f"there is nothing to resume in {self.run_dir}: leave --resume out")
+            raise InputError(f"there is nothing to resume in {self.run_dir}: leave `resume` out")
         state = load_checkpoint(self.checkpoint)
         if state["recipe"] != self.recipe.digest():
-            raise RtstyleError(f"{self.checkpoint} was made by another recipe: resume with that one, or start afresh")
+            raise InputError(f"{self.checkpoint} was made by another recipe: resume with that one, or start afresh")
         if state.get("frozen", False) != self.frozen:
-            raise RtstyleError(
-                f"{self.checkpoint} trained {'a whole body' if self.frozen else 'codes only'}: resume so"
-            )
+            raise InputError(f"{self.checkpoint} trained {'a whole body' if self.frozen else 'codes only'}: resume so")
         self.net.load_state_dict(state["net"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         try:
             self.optimiser.load_state_dict(state["optimiser"])
         except ValueError:
-            raise RtstyleError(f"{self.checkpoint} was made by another version of rtstyle: start afresh") from None
+            raise ModelError(f"{self.checkpoint} was made by another version of rtstyle: start afresh") from None
         self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.started_from = state["description"]["training"]["init"]

@@ -1,10 +1,14 @@
-"""The one error that people meet: a sentence that says what is wrong and what to do."""
+"""The errors that people meet: each a sentence that says what is wrong and what to do.
+
+Where an argument helps, the sentence has it in backquotes, as it is called in Python: `work_height`, `force=True`. The
+command line puts its flags there.
+"""
 
 INSTALL_TRAINING = "pip install '.[train]' in rtstyle's folder"  # the remedy where training's packages are missing
 
 
 class RtstyleError(Exception):
-    """Raised for anything a user can put right: bad input, a missing file, a device that is not there.
+    """Raised for anything a user can put right.
 
     The command line prints it as one line and exits with `exit_code`: 1, or 2 for wrong usage.
     """
@@ -12,13 +16,29 @@ class RtstyleError(Exception):
     exit_code = 1
 
 
-class Interrupted(RtstyleError):
-    """The user stopped a long run; the message says what was kept and where."""
+class InputError(RtstyleError):
+    """What should be read is missing, damaged, too small or of the wrong kind."""
 
-    exit_code = 130
+
+class OutputError(RtstyleError):
+    """What should be written cannot be, or would replace something."""
+
+
+class DeviceError(RtstyleError):
+    """A GPU, a camera, a display or a driver is not there, is taken, or fails."""
+
+
+class ModelError(RtstyleError):
+    """A model or a file of weights is missing, damaged, or not of the kind that is needed."""
 
 
 class UsageError(RtstyleError):
     """An argument that can never work, whatever the machine: an unknown style, a strength out of range."""
 
     exit_code = 2
+
+
+class Interrupted(RtstyleError):
+    """The user stopped a long run; the message says what was kept and where."""
+
+    exit_code = 130

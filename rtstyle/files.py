@@ -8,24 +8,24 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import OutputError
 
 
 def check_output(out: str | os.PathLike[str], *, force: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> Path:
-    """The output path, if it may be written. Raises RtstyleError if its folder is missing, it is one of the
+    """The output path, if it may be written. Raises OutputError if its folder is missing, it is one of the
     inputs, or it exists and `force` is not set."""
     out = Path(out)
     if not out.parent.is_dir():
-        raise RtstyleError(f"the folder {out.parent} does not exist: create it first")
+        raise OutputError(f"the folder {out.parent} does not exist: create it first")
     if out.is_dir():
-        raise RtstyleError(f"{out} is a folder: give the name of a file in it")
+        raise OutputError(f"{out} is a folder: give the name of a file in it")
     for given in inputs:
         if out.exists() and Path(given).exists() and os.path.samefile(out, given):
-            raise RtstyleError(f"the output {out} is the input: choose another name")
+            raise OutputError(f"the output {out} is the input: choose another name")
     if out.exists() and not force:
-        raise RtstyleError(f"{out} already exists: add --force to replace it")
+        raise OutputError(f"{out} already exists: add `force=True` to replace it")
     if not os.access(out.parent, os.W_OK):
-        raise RtstyleError(f"the folder {out.parent} is not writable")
+        raise OutputError(f"the folder {out.parent} is not writable")
     return out
 
 
@@ -57,6 +57,6 @@ def written_beside(out: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         if error.errno is None:
             raise
-        raise RtstyleError(f"could not write {out}: {error.strerror}") from error
+        raise OutputError(f"could not write {out}: {error.strerror}") from error
     finally:
         part.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import InputError, OutputError, RtstyleError
 from rtstyle.files import check_output
 from rtstyle.media.images import SUFFIXES, Picture, check_suffix, read_image, write_image
 from rtstyle.paint.painter import FramePainter, Painter
@@ -32,7 +32,7 @@ def stylize_image(
     check_suffix(out)
     picture = read_image(source)
     if min(picture.rgb.shape[:2]) < MIN_SIDE:
-        raise RtstyleError(f"{source} is smaller than {MIN_SIDE} pixels: too small to paint")
+        raise InputError(f"{source} is smaller than {MIN_SIDE} pixels: too small to paint")
     write_image(out, Picture(painter(picture.rgb), picture.alpha, picture.exif))
 
 
@@ -53,13 +53,13 @@ def stylize_folder(
     source, out = Path(source), Path(out)
     files = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
     if not files:
-        raise RtstyleError(f"the folder {source} holds no pictures ({', '.join(SUFFIXES)})")
+        raise InputError(f"the folder {source} holds no pictures ({', '.join(SUFFIXES)})")
     if out.exists() and not out.is_dir():
-        raise RtstyleError(f"{out} is a file: painting a folder needs a folder to write to")
+        raise OutputError(f"{out} is a file: painting a folder needs a folder to write to")
     if out.exists() and out.samefile(source):
-        raise RtstyleError(f"the output folder {out} is the input: choose another")
+        raise OutputError(f"the output folder {out} is the input: choose another")
     if not out.parent.is_dir():
-        raise RtstyleError(f"the folder {out.parent} does not exist: create it first")
+        raise OutputError(f"the folder {out.parent} does not exist: create it first")
     made = not out.exists()
     out.mkdir(exist_ok=True)
     skipped = []
@@ -73,5 +73,5 @@ def stylize_folder(
     if len(skipped) == len(files):
         if made:
             out.rmdir()
-        raise RtstyleError(f"none of the {len(files)} pictures could be painted: {skipped[0]}")
+        raise InputError(f"none of the {len(files)} pictures could be painted: {skipped[0]}")
     return len(files) - len(skipped), skipped

@@ -142,7 +142,7 @@ def test_a_second_run_needs_force(tmp_path, stylizer):
     Image.fromarray(picture(0, 40, 56)).save(source / "a.png")
     stylize_folder(source, out, stylizer)
     before = tree(out)
-    with pytest.raises(RtstyleError, match=r"none of the 1 pictures.*--force"):
+    with pytest.raises(RtstyleError, match=r"none of the 1 pictures.*`force=True`"):
         stylize_folder(source, out, stylizer, strength=0)
     assert tree(out) == before
     stylize_folder(source, out, stylizer, strength=0, force=True)

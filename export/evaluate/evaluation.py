@@ -44,7 +44,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from rich.table import Table
 
-from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.errors import InputError, ModelError, UsageError
 from rtstyle.export.data import list_pictures, read_picture
 from rtstyle.export.evaluate import lbfgs_reference as yardstick
 from rtstyle.export.evaluate import measures
@@ -378,13 +378,13 @@ def styles_of(model: catalog.Model, training: dict, recipe: str | os.PathLike | 
         return [Style(name=style.name, file=files[style.name]) for style in model.styles]
     path = recipe or Path(str(importlib.resources.files("rtstyle.export.recipes"))) / f"{model.body}.toml"
     if recipe is None and not Path(path).is_file():
-        raise RtstyleError(f"no recipe is packaged for the body {model.body}: give the model's own with --recipe")
+        raise ModelError(f"no recipe is packaged for the body {model.body}: give the model's own with `recipe`")
     known = {style.name: style for style in Recipe.read(path).style}
     missing = [style.name for style in model.styles if style.name not in known]
     if missing:
-        raise RtstyleError(
+        raise InputError(
             f"the recipe {Path(path).name} does not list {', '.join(missing)} of {model.path.name}: "
-            "give the recipe that the model was trained with (--recipe)"
+            "give the recipe that the model was trained with (`recipe`)"
         )
     return [known[style.name] for style in model.styles]
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import ModelError
 from rtstyle.export import losses
 from rtstyle.export.recipe import Loss
 from rtstyle.perceptual import vgg as perceptual
@@ -172,7 +172,7 @@ def summarise(style_weight: float, content_weight: float, rows: list[tuple[Terms
     photograph, net = (mean([row[i] for row in rows]) for i in (0, 1))
     gatys = [mean(column) for column in zip(*(row[2] for row in rows), strict=True)]
     if not np.isfinite([net.total, *(reached.total for reached in gatys)]).all():
-        raise RtstyleError("the yardstick's objective is not a number: look at the recipe's layers and weights")
+        raise ModelError("the yardstick's objective is not a number: look at the recipe's layers and weights")
     ratios = {reached.iterations: net.total / max(reached.total, 1e-12) for reached in gatys}
     return Yardstick(style_weight, content_weight, photograph, net, gatys, ratios)
 
@@ -207,9 +207,9 @@ def loss_of(training: dict) -> Loss:
     weights would say nothing of this net."""
     told = training.get("loss")
     if not isinstance(told, dict) or not {"content_weight", "style_weight"} <= told.keys():
-        raise RtstyleError("the model does not say how it was trained (rtstyle.training.loss): it has no yardstick")
+        raise ModelError("the model does not say how it was trained (rtstyle.training.loss): it has no yardstick")
     if told.get("absolute"):
-        raise RtstyleError("the model was trained with absolute losses: the yardstick is for relative ones")
+        raise ModelError("the model was trained with absolute losses: the yardstick is for relative ones")
     known = {f.name for f in dataclasses.fields(Loss)}
     loss = Loss(**{name: value for name, value in told.items() if name in known})
     return dataclasses.replace(loss, repeat_shifts=(), structure_weight=0.0)

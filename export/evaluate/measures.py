@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import InputError
 from rtstyle.export.data import synthetic_motion
 from rtstyle.media.reader import VideoReader
 from rtstyle.perceptual import vgg as perceptual
@@ -209,7 +209,7 @@ def read_clip(path: str | os.PathLike, short_side: int, count: int = CLIP_FRAMES
         size = round(frames[0].shape[1] * scale), round(frames[0].shape[0] * scale)
         frames = [cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames]
     if len(frames) < 2 or min(frames[0].shape[:2]) < 32:
-        raise RtstyleError(f"{path} is too short or too small: warping error needs two frames of 32 pixels a side")
+        raise InputError(f"{path} is too short or too small: warping error needs two frames of 32 pixels a side")
     flows = [flow_back(new, last) for last, new in itertools.pairwise(frames)]
     return Clip(frames, [origin for origin, _ in flows], [mask for _, mask in flows])
 

@@ -23,7 +23,7 @@ import torch
 from PIL import Image, ImageOps
 
 import rtstyle
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import InputError, OutputError
 from rtstyle.export.evaluate.measures import ssim
 from rtstyle.export.lab.plan import EXPERIMENTS, Plan
 from rtstyle.export.lab.report import Report, Table, placard
@@ -215,14 +215,14 @@ def check_inputs(files: Sequence[str | os.PathLike], out: Path) -> None:
     """Raises RtstyleError if the report would be written over a picture that it is made from."""
     for file in files:
         if out.resolve() in Path(file).resolve().parents:
-            raise RtstyleError(f"{file} lies in {out}, where the report goes: give another --out")
+            raise OutputError(f"{file} lies in {out}, where the report goes: give another `out`")
 
 
 def read_opaque(path: str | os.PathLike) -> np.ndarray:
     """A style picture, uint8 [H, W, 3]. Raises RtstyleError if parts of it are transparent: which style have these?"""
     picture = read_image(path)
     if picture.alpha is not None and (picture.alpha < 255).any():
-        raise RtstyleError(f"{path} is transparent in places: the experiments take style pictures without alpha")
+        raise InputError(f"{path} is transparent in places: the experiments take style pictures without alpha")
     return picture.rgb
 
 

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from rtstyle.errors import Interrupted, RtstyleError, UsageError
+from rtstyle.errors import Interrupted, OutputError, RtstyleError, UsageError
 from rtstyle.gatys import settings as gatys_settings
 from rtstyle.gatys.settings import OPTIMISERS, Settings
 
@@ -74,7 +74,6 @@ ONLY = {  # options that belong to some experiments only
     "pictures": ("compare",),
     "model": ("compare",),
 }
-FLAGS = {"style": "a STYLE", "names": "--style", "pictures": "--picture"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,14 +149,13 @@ def make_plan(name: str, options: Options) -> Plan:
 def _check_fit(name: str, options: Options) -> None:
     for option, experiments in ONLY.items():
         if getattr(options, option) not in (None, ()) and name not in experiments:
-            flag = FLAGS.get(option, f"--{option.replace('_', '-')}")
-            raise UsageError(f"{flag} goes with lab {' or '.join(experiments)}, not with lab {name}")
+            raise UsageError(f"`{option}` goes with lab {' or '.join(experiments)}, not with lab {name}")
     if name in ONLY["style"] and not options.style:
         raise UsageError(f"lab {name} needs a STYLE: the picture whose style is meant")
     if name == "compare" and (not options.names or len(options.names) != len(options.pictures)):
-        raise UsageError("lab compare needs pairs of --style NAME and --picture FILE, the picture it was learned from")
+        raise UsageError("lab compare needs pairs of `names` and `pictures`: a style and what it was learned from")
     if options.maps is not None and options.maps < 1:
-        raise UsageError(f"--maps needs a number from 1 on, not {options.maps}")
+        raise UsageError(f"`maps` needs a number from 1 on, not {options.maps}")
     if name == "train-ratio":
         if options.preset not in BASE:
             raise UsageError(f"lab train-ratio knows the preset ucsd, not {options.preset}")
@@ -167,9 +165,9 @@ def _check_fit(name: str, options: Options) -> None:
 
 def _steps(name: str, options: Options) -> tuple[int, ...]:
     if options.steps:
-        steps = parse_numbers(options.steps, "--steps", whole=True)
+        steps = parse_numbers(options.steps, "`steps`", whole=True)
         if len(steps) > 1 and name not in SEVERAL:
-            raise UsageError(f"lab {name} takes one number of --steps, not {len(steps)}")
+            raise UsageError(f"lab {name} takes one number of `steps`, not {len(steps)}")
         return tuple(int(count) for count in sorted(set(steps)))
     if options.preset and not options.quick and name not in (*SEVERAL, "train-ratio", "features"):
         return (gatys_settings.preset(options.preset).steps,)
@@ -188,7 +186,7 @@ def _settings(preset: str | None, options: Options, steps: tuple[int, ...]) -> S
 
 def _ratios(preset: str | None, settings: Settings, given: str | None) -> tuple[float, ...]:
     if given:
-        return parse_numbers(given, "--ratios")
+        return parse_numbers(given, "`ratios`")
     if not (settings.content_weight and settings.style_weight):
         raise UsageError("there is no alpha / beta where one of them is 0")
     usual = settings.content_weight / settings.style_weight
@@ -199,8 +197,8 @@ def _weights(options: Options) -> tuple[tuple[float, float], ...]:
     """Both sweeps, one after the other; where only one list is given, only that one."""
     style, content = BASE[options.preset]
     sweeps = {
-        "style": parse_numbers(options.style_weights, "--style-weights") if options.style_weights else (),
-        "content": parse_numbers(options.content_weights, "--content-weights") if options.content_weights else (),
+        "style": parse_numbers(options.style_weights, "`style_weights`") if options.style_weights else (),
+        "content": parse_numbers(options.content_weights, "`content_weights`") if options.content_weights else (),
     }
     if not any(sweeps.values()):
         sweeps = {"style": STYLE_WEIGHTS[options.preset], "content": CONTENT_WEIGHTS[options.preset]}
@@ -215,7 +213,7 @@ def _layers(name: str, options: Options) -> tuple[str, ...]:
         return ()
     if options.layers:
         if ":" in options.layers:
-            raise UsageError("--layers are names without weights")
+            raise UsageError("`layers` are names without weights")
         return tuple(gatys_settings.parse_layers(options.layers, lambda layer: 1.0))
     return FEATURE_LAYERS if name == "features" else CONTENT_LAYERS
 
@@ -287,14 +285,14 @@ def check_folder(out: str | os.PathLike, *, force: bool) -> Path:
     or cannot be written."""
     out = Path(out)
     if not out.absolute().parent.is_dir():
-        raise RtstyleError(f"the folder {out.parent} does not exist: create it first")
+        raise OutputError(f"the folder {out.parent} does not exist: create it first")
     if not out.exists():
         return out
     if not out.is_dir():
-        raise RtstyleError(f"{out} is a file: the report needs a folder")
+        raise OutputError(f"{out} is a file: the report needs a folder")
     if not os.access(out, os.W_OK):
-        raise RtstyleError(f"the folder {out} is not writable")
+        raise OutputError(f"the folder {out} is not writable")
     if any(out.iterdir()) and not force:
         what = "a report" if (out / "report.html").exists() else "other files"
-        raise RtstyleError(f"{out} already holds {what}: add --force to replace it, or give another --out")
+        raise OutputError(f"{out} already holds {what}: add `force=True` to replace it, or give another `out`")
     return out

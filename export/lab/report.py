@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import OutputError
 from rtstyle.files import written_beside
 from rtstyle.media.contact_sheet import draw_gallery
 
@@ -142,7 +142,7 @@ class Report:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RtstyleError(f"the folder {folder} cannot be made: {error.strerror}") from None
+            raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from None
         return folder
 
 

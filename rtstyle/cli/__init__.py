@@ -11,6 +11,7 @@ import sys
 import click
 
 from rtstyle.cli import diagnose, files, gatys, lab, live, styles, train
+from rtstyle.cli.flags import Group
 from rtstyle.cli.progress import say
 from rtstyle.errors import RtstyleError
 
@@ -41,10 +42,13 @@ def main() -> None:
     sys.exit(code or 0)
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=Group, context_settings=CONTEXT)
 @click.version_option(package_name="rtstyle")
 def cli() -> None:
     """Paint a webcam or a video in the style of a picture, in real time."""
+    from rtstyle.cli import log
+
+    log.show()
 
 
 for _command in (

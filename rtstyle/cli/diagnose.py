@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from rtstyle.cli.flags import Command
 from rtstyle.cli.options import (
     device_option,
     json_option,
@@ -21,7 +22,7 @@ from rtstyle.cli.progress import progress_bar, say
 from rtstyle.errors import UsageError
 
 
-@click.command()
+@click.command(cls=Command)
 @style_option
 @model_option
 @device_option
@@ -90,7 +91,7 @@ def bench(
         say(f"warning: {found['doubts']}")
 
 
-@click.command()
+@click.command(cls=Command)
 @json_option
 def doctor(as_json: bool) -> None:
     """Say what this machine can do and what is wrong with it."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from rtstyle.cli.flags import Command
 from rtstyle.cli.options import (
     Painting,
     needs_training,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from rtstyle.video.convert import Progress
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("paths", nargs=-1, required=True, metavar="IN OUT")
 @option(
     "--out-dir",
@@ -196,7 +197,7 @@ def _note(p: Progress) -> str:
     return note
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("source", metavar="IN")
 @click.argument("out", metavar="OUT")
 @painting_options

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rtstyle.cli.flags import Command
 from rtstyle.cli.options import needs_training, option, output_options, progress_option, vgg_options
 from rtstyle.cli.progress import progress_bar, say
 
@@ -18,11 +19,11 @@ gatys_preset_option = option(
     "--preset", metavar="NAME", help="Settings of a source document: ucsd, upes, ntu, icfp or mloa."
 )
 network_option = option(
-    "--network", "vgg", type=click.Choice(["vgg19", "vgg16"]), help="[default: vgg19; lab train-ratio: vgg16]"
+    "--network", type=click.Choice(["vgg19", "vgg16"]), help="[default: vgg19; lab train-ratio: vgg16]"
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("content")
 @click.argument("pictures", metavar="STYLE...", nargs=-1, required=True)
 @click.argument("out")
@@ -55,7 +56,7 @@ network_option = option(
 @option("--timelapse", type=click.Path(), help="Film the picture coming into being (MP4).")
 @option("--every", type=int, metavar="N", help="Also write the picture after every N iterations, beside OUT.")
 @option("--grid", type=click.Path(), help="Draw content, style and result on one page (PNG).")
-@vgg_options("weights")
+@vgg_options
 @progress_option("step")
 @output_options
 def gatys(
@@ -70,6 +71,8 @@ def gatys(
     timelapse: str | None,
     every: int | None,
     grid: str | None,
+    network: str | None,
+    vgg: str | None,
     vgg_convention: str | None,
     progress_kind: str,
     force: bool,
@@ -82,7 +85,7 @@ def gatys(
     """
     from rtstyle.gatys import settings as gatys_settings
 
-    changes = gatys_settings.changes_from_words(preset, convention=vgg_convention, **words)
+    changes = gatys_settings.changes_from_words(preset, vgg=network, weights=vgg, convention=vgg_convention, **words)
     settings = gatys_settings.preset(preset, **changes)
     needs_training("gatys")
     from rtstyle.gatys import files as gatys_files

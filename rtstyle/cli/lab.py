@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from rtstyle.cli.flags import Group
 from rtstyle.cli.gatys import gatys_preset_option, network_option
 from rtstyle.cli.options import (
     model_option,
@@ -98,12 +99,12 @@ shared_options = with_options(
     network_option,
     option("--seed", type=int, help="Of noise and trainings [default: 0]."),
     torch_device_option,
-    vgg_options("weights"),
+    vgg_options,
     output_options,
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def lab() -> None:
     """Run an experiment of the source documents and write a report (HTML, CSV, PNG) into a folder."""
 
@@ -112,10 +113,18 @@ def _add(name: str, text: str, own: tuple[Callable[[Any], Any], ...]) -> None:
     @lab.command(name, help=text)
     @with_options(*own)
     @shared_options
-    def run(out: str | None, vgg_convention: str | None, force: bool, quiet: bool, **words: Any) -> None:
+    def run(
+        out: str | None,
+        network: str | None,
+        vgg: str | None,
+        vgg_convention: str | None,
+        force: bool,
+        quiet: bool,
+        **words: Any,
+    ) -> None:
         from rtstyle.export.lab import plan as experiments
 
-        options = experiments.Options(convention=vgg_convention, **words)
+        options = experiments.Options(vgg=network, weights=vgg, convention=vgg_convention, **words)
         experiments.make_plan(name, options)
         needs_training("lab", "jinja2")
         with progress_bar(f"lab {name}", unit="steps", quiet=quiet) as update:

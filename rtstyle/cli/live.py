@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtstyle.cli.files import paint_video
+from rtstyle.cli.flags import Command
 from rtstyle.cli.options import (
     Painting,
     json_option,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from rtstyle.paint.painter import Painter
 
 
-@click.command()
+@click.command(cls=Command)
 @option(
     "--out",
     "-o",
@@ -68,7 +69,7 @@ def demo(out: str, painting: Painting, force: bool, quiet: bool) -> None:
     click.echo(f"No camera here, so a bundled clip was painted: open {Path(out).resolve()}")
 
 
-@click.command()
+@click.command(cls=Command)
 @option(
     "--source",
     default="0",

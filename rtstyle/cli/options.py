@@ -225,22 +225,19 @@ output_options = with_options(
 )
 
 
-def vgg_options(name: str = "vgg") -> Callable[[F], F]:
-    """--vgg FILE and --vgg-convention; the command receives the file as `name`."""
-    return with_options(
-        option(
-            "--vgg",
-            name,
-            type=click.Path(),
-            metavar="FILE",
-            help="VGG weights (.safetensors, .pth) [default: RTSTYLE_VGG16 or RTSTYLE_VGG19, else torchvision's].",
-        ),
-        option(
-            "--vgg-convention",
-            type=click.Choice(["torchvision", "oxford"]),
-            help="Only for weight files that do not say.",
-        ),
-    )
+vgg_options = with_options(
+    option(
+        "--vgg",
+        type=click.Path(),
+        metavar="FILE",
+        help="VGG weights (.safetensors, .pth) [default: RTSTYLE_VGG16 or RTSTYLE_VGG19, else torchvision's].",
+    ),
+    option(
+        "--vgg-convention",
+        type=click.Choice(["torchvision", "oxford"]),
+        help="Only for weight files that do not say.",
+    ),
+)
 
 
 def photos_option(old: Sequence[str] = ()) -> Callable[[F], F]:

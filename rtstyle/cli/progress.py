@@ -9,12 +9,14 @@ from typing import Protocol
 
 import click
 
+from rtstyle.cli.flags import in_flags
+
 LINE_SECONDS = 30.0  # between lines of progress where there is no terminal
 
 
 def say(text: str) -> None:
-    """A message for people: standard error, so that results can be piped."""
-    click.echo(text, err=True)
+    """A message for people: standard error, so that results can be piped. Arguments are named as flags."""
+    click.echo(in_flags(text), err=True)
 
 
 class Update(Protocol):

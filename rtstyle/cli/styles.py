@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rtstyle.cli.flags import Group
 from rtstyle.cli.options import complete_own_style, json_option, model_option, option, output_options
 from rtstyle.errors import UsageError
 
@@ -22,7 +23,7 @@ COLUMNS = ("name", "title", "artist", "year", "licence")
 HEADS = ("style", "picture", "artist", "year", "licence")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @model_option
 @json_option
 @option("--sheet", type=click.Path(), metavar="FILE", help="Draw them all on a photograph (PNG).")

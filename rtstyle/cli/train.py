@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rtstyle.cli.flags import Command
 from rtstyle.cli.options import (
     json_option,
     model_option,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from rtstyle.export.train import Progress
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("picture", required=False)
 @option("--recipe", type=click.Path(), help="Instead of PICTURE, a TOML file: body, styles, losses, schedule.")
 @photos_option(old=["--content"])
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 @option("--steps", type=click.IntRange(1), help="Instead of the usual number.")
 @torch_device_option
 @option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
-@vgg_options()
+@vgg_options
 @output_options
 def train(
     picture: str | None,
@@ -95,7 +96,7 @@ def train(
     click.echo(out)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("source", metavar="IN")
 @click.argument("out", metavar="OUT.onnx")
 @option("--style", "-s", metavar="NAME", help="Write a one-style model, without the code input.")
@@ -129,7 +130,7 @@ def export(
     click.echo(out)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("model", default="live")
 @option(
     "--photos",
@@ -154,7 +155,7 @@ def export(
 @option("--device", default="auto", show_default=True, help="For --yardstick: auto, cpu, cuda, cuda:1.")
 @option("--sheet", type=click.Path(), metavar="FILE", help="Also draw a contact sheet (PNG).")
 @json_option
-@vgg_options()
+@vgg_options
 @output_options
 def evaluate(
     model: str,

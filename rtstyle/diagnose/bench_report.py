@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtstyle.diagnose.bench import FORMAT, Row
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import InputError
 from rtstyle.files import written_beside
 
 if TYPE_CHECKING:
@@ -29,17 +29,17 @@ def load_report(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         report = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise RtstyleError(f"{path} cannot be read ({error.strerror})") from None
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError):
-        raise RtstyleError(f"{path} is not a run of rtstyle bench: it is not JSON") from None
+        raise InputError(f"{path} is not a run of rtstyle bench: it is not JSON") from None
     if not isinstance(report, dict) or report.get("format") != FORMAT:
-        raise RtstyleError(f"{path} is not a run of rtstyle bench, or of another version: expected {FORMAT!r}")
+        raise InputError(f"{path} is not a run of rtstyle bench, or of another version: expected {FORMAT!r}")
     try:
         good = all(0 < row.median_ms < math.inf for row in rows_of(report)) and isinstance(report["machine"], dict)
     except (KeyError, TypeError):
         good = False
     if not good:
-        raise RtstyleError(f"{path} holds no rows to compare: save a run with --json, without --scaling")
+        raise InputError(f"{path} holds no rows to compare: save a run with `out`, without `scaling`")
     return report
 
 
@@ -139,7 +139,7 @@ def print_comparison(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
     """The ratios as a table on standard output. Returns what else differs. Raises RtstyleError if no row is in both."""
     ratios = compare(now, then)
     if not ratios:
-        raise RtstyleError("the two runs have no measurement in common: choose the same --sizes")
+        raise InputError("the two runs have no measurement in common: choose the same `sizes`")
     table = _table("size", "what", "now ms", "then ms", "now / then")
     for row in ratios:
         size = f"{row['width']}x{row['height']}"

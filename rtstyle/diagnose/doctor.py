@@ -10,7 +10,7 @@ import time
 from importlib import metadata
 from typing import Any
 
-from rtstyle.errors import INSTALL_TRAINING
+from rtstyle.errors import INSTALL_TRAINING, RtstyleError
 
 PACKAGES = ("numpy", "opencv-python", "av", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "onnx")
 
@@ -50,7 +50,6 @@ def _devices(problems: list[str]) -> dict[str, Any]:
     import numpy as np
     import onnxruntime as ort
 
-    from rtstyle.errors import RtstyleError
     from rtstyle.paint.stylizer import Stylizer
     from rtstyle.runtime import devices
 
@@ -87,7 +86,6 @@ def _devices(problems: list[str]) -> dict[str, Any]:
 
 
 def _models(problems: list[str]) -> dict[str, Any]:
-    from rtstyle.errors import RtstyleError
     from rtstyle.gallery import catalog
 
     result = {}

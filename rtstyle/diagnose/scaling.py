@@ -13,7 +13,7 @@ from rtstyle.diagnose.bench import Progress, Row, Settings, doubts, header
 from rtstyle.diagnose.machine import load_a_core
 from rtstyle.diagnose.scenes import Scene
 from rtstyle.diagnose.timing import Step, in_turns, summary, timed
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import OutputError, RtstyleError
 from rtstyle.files import written_beside
 from rtstyle.paint.stylizer import Stylizer
 from rtstyle.runtime.session import Frames
@@ -102,7 +102,7 @@ def check_plot() -> None:
     import importlib.util
 
     if importlib.util.find_spec("matplotlib") is None:
-        raise RtstyleError("--plot needs matplotlib: pip install matplotlib, or leave it out: the tables say the same")
+        raise RtstyleError("`plot` needs matplotlib: pip install matplotlib, or leave it out: the tables say the same")
 
 
 def plot(report: dict[str, Any], out: str | os.PathLike[str]) -> None:
@@ -129,4 +129,4 @@ def plot(report: dict[str, Any], out: str | os.PathLike[str]) -> None:
         with written_beside(out) as part:
             figure.savefig(part)
     except ValueError as error:
-        raise RtstyleError(f"{out} cannot be drawn ({str(error).splitlines()[0]})") from None
+        raise OutputError(f"{out} cannot be drawn ({str(error).splitlines()[0]})") from None

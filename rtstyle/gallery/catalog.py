@@ -27,7 +27,7 @@ import onnxruntime as ort
 import platformdirs
 from numpy.typing import NDArray
 
-from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.errors import ModelError, OutputError, RtstyleError, UsageError
 from rtstyle.files import written_beside
 from rtstyle.runtime import classic, devices
 
@@ -85,13 +85,13 @@ def model_path(name: str) -> Path:
     if name in BUNDLED:
         path = Path(str(importlib.resources.files("rtstyle.pretrained") / f"{name}.onnx"))
         if not path.is_file():
-            raise RtstyleError(f"this installation carries no pretrained {name} model: use --model live")
+            raise ModelError(f"this installation carries no pretrained {name} model: use `model='live'`")
         return path
     path = Path(name)
     if path.suffix.lower() != ".onnx":
         raise UsageError(f"unknown model {name!r}: choose {', '.join(BUNDLED)} or a path to an .onnx file")
     if not path.is_file():
-        raise RtstyleError(f"the model file {path} does not exist")
+        raise ModelError(f"the model file {path} does not exist")
     return path
 
 
@@ -109,7 +109,7 @@ def _load(path: Path, _changed: int) -> Model:
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
-        raise RtstyleError(f"{path} is not an ONNX model ({devices.first_sentence(error)})") from None
+        raise ModelError(f"{path} is not an ONNX model ({devices.first_sentence(error)})") from None
     return read_model(session, path)
 
 
@@ -123,13 +123,13 @@ def read_model(session: ort.InferenceSession, path: Path) -> Model:
         if classic.looks_classic(session):
             return _classic_model(classic.examine(session, path), path)
         found = ", ".join(f"{item.name} {item.type} {item.shape}" for item in session.get_inputs())
-        raise RtstyleError(
+        raise ModelError(
             f"{path} is not a style model of rtstyle: {CONTRACT}, or a classic net, {classic.EXPECTED}; found {found}"
         )
     props = session.get_modelmeta().custom_metadata_map
     try:
         if props["rtstyle.format"] != "1":
-            raise RtstyleError(f"{path} has format {props['rtstyle.format']}: this rtstyle reads format 1, update it")
+            raise ModelError(f"{path} has format {props['rtstyle.format']}: this rtstyle reads format 1, update it")
         cards = json.loads(props["rtstyle.styles"])
         codes = np.frombuffer(base64.b64decode(props["rtstyle.codes"]), "<f4").reshape(len(cards), -1)
         styles = tuple(
@@ -149,7 +149,7 @@ def read_model(session: ort.InferenceSession, path: Path) -> Model:
             takes_code,
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise RtstyleError(f"{path} has incomplete rtstyle metadata ({error!r}): export it again") from None
+        raise ModelError(f"{path} has incomplete rtstyle metadata ({error!r}): export it again") from None
 
 
 def _classic_model(form: classic.Form, path: Path) -> Model:
@@ -169,13 +169,13 @@ def add(file: str | os.PathLike[str]) -> list[Style]:
     taken = {style.name: style.model for style in styles()}
     for style in model.styles:
         if style.name in taken:
-            raise RtstyleError(
+            raise OutputError(
                 f"there is a style {style.name} already (in {taken[style.name]}): make this one under another name, or "
                 f"remove that one first"
             )
     target = user_folder() / f"{typeable(model.path.stem)}.onnx"
     if target.exists():
-        raise RtstyleError(f"{target} exists already: rename {model.path.name} first")
+        raise OutputError(f"{target} exists already: rename {model.path.name} first")
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_beside(target) as part:
         shutil.copyfile(model.path, part)
@@ -192,7 +192,7 @@ def remove(name: str) -> Path:
     model = own[name.lower()]
     if len(model.styles) > 1:
         others = ", ".join(style.name for style in model.styles if style.name != name.lower())
-        raise RtstyleError(f"{model.path} holds other styles too ({others}): delete the file itself to lose them all")
+        raise ModelError(f"{model.path} holds other styles too ({others}): delete the file itself to lose them all")
     model.path.unlink()
     return model.path
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtstyle.errors import Interrupted, RtstyleError, UsageError
+from rtstyle.errors import InputError, Interrupted, OutputError, RtstyleError, UsageError
 from rtstyle.files import check_output, partial_name, written_beside
 from rtstyle.gatys.objective import cut
 from rtstyle.gatys.optimize import Progress, Result, Settings, StylePicture, check_pictures, expected, render, resize
@@ -114,18 +114,18 @@ def in_short(progress: Progress, width: int = 120) -> str:
 def _check_outputs(out: Path, extras: Extras, settings: Settings, force: bool, inputs) -> None:
     """Every file that will be written may be, before the work begins."""
     check_suffix(out)
-    names = {"": out, "--plot": extras.plot, "--log": extras.log, "--timelapse": extras.timelapse}
-    given = {option: Path(path) for option, path in (names | {"--grid": extras.grid}).items() if path}
-    endings = {"--plot": ".png", "--log": ".csv", "--timelapse": ".mp4", "--grid": ".png"}
+    names = {"": out, "plot": extras.plot, "log": extras.log, "timelapse": extras.timelapse}
+    given = {option: Path(path) for option, path in (names | {"grid": extras.grid}).items() if path}
+    endings = {"plot": ".png", "log": ".csv", "timelapse": ".mp4", "grid": ".png"}
     for option, path in given.items():
         if option and path.suffix.lower() != endings[option]:
-            raise UsageError(f"{option} writes a {endings[option]} file: {path.name} does not end like one")
+            raise UsageError(f"`{option}` writes a {endings[option]} file: {path.name} does not end like one")
         if option and any(path.absolute() == other.absolute() for key, other in given.items() if key != option):
             raise UsageError(f"{path} is asked for twice: give each result a name of its own")
         check_output(path, force=force, inputs=[source for source in inputs if Path(source).exists()])
     if extras.every is not None:
         if extras.every < 1:
-            raise UsageError("--every needs a number of iterations from 1 on")
+            raise UsageError("`every` needs a number of iterations from 1 on")
         for step in range(extras.every, settings.steps + 1, extras.every):
             check_output(snapshot_name(out, step), force=force, inputs=inputs)
 
@@ -150,10 +150,10 @@ def split_weight(text: str | os.PathLike) -> tuple[str, float]:
 
 
 def _read_styles(weighted, masks: Sequence[str], style_masks: Sequence[str]) -> list[StylePicture]:
-    for option, given in (("--mask", masks), ("--style-mask", style_masks)):
+    for option, given in (("masks", masks), ("style_masks", style_masks)):
         if given and len(given) != len(weighted):
             raise UsageError(
-                f"{len(given)} {option} for {len(weighted)} style pictures: give one for each, in their order "
+                f"{len(given)} `{option}` for {len(weighted)} style pictures: give one for each, in their order "
                 f"({NONE} for none)"
             )
     pictures = []
@@ -162,7 +162,7 @@ def _read_styles(weighted, masks: Sequence[str], style_masks: Sequence[str]) -> 
         own = read_mask(style_masks[number]) if style_masks else None
         if style.alpha is not None and (style.alpha < 255).any():
             if not style.alpha.any():
-                raise RtstyleError(f"{path} is all transparent: there is no style in it")
+                raise InputError(f"{path} is all transparent: there is no style in it")
             visible = style.alpha
             own = visible if own is None else np.minimum(resize(own, visible.shape), visible)
         pictures.append(StylePicture(style.rgb, weight, read_mask(masks[number]) if masks else None, own))
@@ -178,7 +178,7 @@ def read_mask(path: str) -> np.ndarray | None:
     if picture.alpha is not None:
         mask = mask * (picture.alpha / 255)
     if mask.max() < 1:
-        raise RtstyleError(f"the mask {path} is all black: white is what counts")
+        raise InputError(f"the mask {path} is all black: white is what counts")
     return np.rint(mask).astype(np.uint8)
 
 
@@ -194,7 +194,7 @@ def _mind_the_end(result: Result, settings: Settings, say: Callable[[str], None]
     """A word about descents that went up."""
     last = [p for p in result.log if (p.width, p.height) == (result.log[-1].width, result.log[-1].height)]
     if len(last) > 1 and result.losses.total > last[0].total:
-        say(f"note: the total loss rose: try a --learning-rate below {settings.rate:g}")
+        say(f"note: the total loss rose: try a `learning_rate` below {settings.rate:g}")
 
 
 def _ended_early(result: Result, settings: Settings, out: Path, picture: Picture) -> RtstyleError:
@@ -206,11 +206,11 @@ def _ended_early(result: Result, settings: Settings, out: Path, picture: Picture
         kept = f"the picture so far is {name}"
     if result.ended == "interrupted":
         return Interrupted(f"interrupted after {result.steps} iterations: {kept}")
-    advice = f"lower the --learning-rate ({settings.rate:g} now)"
+    advice = f"lower the `learning_rate` ({settings.rate:g} now)"
     if settings.optimiser == "lbfgs":
-        advice = "lower the --learning-rate or leave --no-line-search out"
+        advice = "lower the `learning_rate` or leave `line_search=False` out"
         if settings.line_search:
-            advice = "lower --alpha and --beta (their proportion is what matters)"
+            advice = "lower `content_weight` and `style_weight` (their proportion is what matters)"
     return RtstyleError(f"the losses are no numbers any more after {result.steps} iterations: {advice}; {kept}")
 
 
@@ -295,4 +295,4 @@ def time_lapse(out: str | os.PathLike | None, shape: tuple[int, int]) -> Iterato
                 yield add
                 container.mux(stream.encode(None))
         except av.FFmpegError as error:
-            raise RtstyleError(f"could not write {out}: {error.strerror or error}") from None
+            raise OutputError(f"could not write {out}: {error.strerror or error}") from None

@@ -393,5 +393,5 @@ def plan(height: int, width: int, settings: Settings, limit: float | None, steps
                 return Plan(side, history, found)
     raise RtstyleError(
         f"{width} x {height} pixels need at least {needed(SMALLEST, least) / 1e9:.1f} GB of memory, and "
-        f"{limit / 1e9:.1f} GB are allowed: raise --max-memory, or ask for a smaller --size"
+        f"{limit / 1e9:.1f} GB are allowed: raise `max_memory`, or ask for a smaller `size`"
     )

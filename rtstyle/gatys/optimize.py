@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.errors import InputError, UsageError
 from rtstyle.gatys.objective import Losses, Objective, Past, Plan, StyleTensor, plan
 from rtstyle.gatys.recolor import colors_of, mixture, recolor, transport
 from rtstyle.gatys.settings import MIN_SIDE, PRESETS, UNITS, Settings, preset
@@ -124,9 +124,9 @@ def sizes(height: int, width: int, settings: Settings) -> list[tuple[int, int]]:
         if min(shape) >= MIN_SIDE:
             found.append(shape)
     if not found:
-        raise RtstyleError(
-            f"at --size {settings.size} the picture would be {shape[1]} x {shape[0]} pixels, and {MIN_SIDE} are the "
-            "least: ask for a larger --size, or crop it"
+        raise InputError(
+            f"at `size` {settings.size} the picture would be {shape[1]} x {shape[0]} pixels, and {MIN_SIDE} are the "
+            "least: ask for a larger `size`, or crop it"
         )
     return found
 
@@ -203,7 +203,7 @@ def check_pictures(content: np.ndarray, styles: Sequence[StylePicture]) -> None:
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise UsageError(f"the {name} must be uint8 [H, W, 3], not {rgb.dtype} {list(rgb.shape)}")
         if min(rgb.shape[:2]) < MIN_SIDE:
-            raise RtstyleError(
+            raise InputError(
                 f"the {name} has {rgb.shape[1]} x {rgb.shape[0]} pixels: {MIN_SIDE} x {MIN_SIDE} are the least"
             )
     for style in styles:
@@ -211,7 +211,7 @@ def check_pictures(content: np.ndarray, styles: Sequence[StylePicture]) -> None:
             raise UsageError(f"the weight of a style picture must be above 0, not {style.weight}")
         for name, mask in (("mask", style.mask), ("style mask", style.own_mask)):
             if mask is not None and not mask.any():
-                raise RtstyleError(f"the {name} is all black: white is what counts")
+                raise InputError(f"the {name} is all black: white is what counts")
 
 
 class _Rendering:

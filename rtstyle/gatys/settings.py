@@ -262,10 +262,10 @@ def changes_from_words(name: str | None, **given) -> dict:
     given = {key: value for key, value in given.items() if value is not None}
     if "ratio" in given:
         if "style_weight" in given:
-            raise UsageError("give --beta or --ratio, not both")
+            raise UsageError("give `style_weight` or `ratio`, not both")
         ratio = given.pop("ratio")
         if not (math.isfinite(ratio) and ratio > 0):
-            raise UsageError(f"--ratio must be above 0, not {ratio:g}")
+            raise UsageError(f"`ratio` must be above 0, not {ratio:g}")
         given["style_weight"] = given.get("content_weight", preset(name).content_weight) / ratio
     if "start" in given:
         start = given.pop("start")
@@ -276,7 +276,7 @@ def changes_from_words(name: str | None, **given) -> dict:
                 given["noise"] = 1.0 if start == "noise" else float(start)
             except ValueError:
                 raise UsageError(
-                    f"--start is palette, content, noise or a share of noise such as 0.3, not {start!r}"
+                    f"`start` is palette, content, noise or a share of noise such as 0.3, not {start!r}"
                 ) from None
     if "content_layers" in given:
         given["content_layers"] = parse_layers(given["content_layers"], lambda layer: 1.0)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import InputError, RtstyleError
 from rtstyle.files import partial_name
 from rtstyle.media.images import SUFFIXES, Picture, write_image
 
@@ -47,7 +47,7 @@ class Stills:
     ):
         self.pictures = Path(pictures) if pictures is not None else None
         if self.pictures and not self.pictures.exists():
-            raise RtstyleError(f"{self.pictures} does not exist: --gatys-style takes a picture or a folder of them")
+            raise InputError(f"{self.pictures} does not exist: `gatys_style` takes a picture or a folder of them")
         self._options = ["--size", str(size), "--steps", str(steps), "--progress", "json", *map(str, options)]
         self.process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -102,7 +102,7 @@ class Stills:
         """The pictures of styles (name, weight) as the command line takes them. Raises RtstyleError if one is
         missing."""
         if self.pictures is None:
-            raise RtstyleError("Gatys mode needs the style's picture: start with --gatys-style FILE or FOLDER")
+            raise InputError("Gatys mode needs the style's picture: start rtstyle cam --gatys-style FILE or FOLDER")
         if self.pictures.is_file():
             return [str(self.pictures)]
         return [f"{style_picture(self.pictures, name)}:{weight:g}" for name, weight in styles]
@@ -169,4 +169,4 @@ def style_picture(folder: Path, name: str) -> Path:
     for path in sorted(folder.iterdir()):
         if path.stem.lower() in names and path.is_file() and path.suffix.lower() in SUFFIXES:
             return path
-    raise RtstyleError(f"{folder} holds no picture of {name}: call it {name}.jpg")
+    raise InputError(f"{folder} holds no picture of {name}: call it {name}.jpg")

@@ -22,7 +22,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import DeviceError, InputError, RtstyleError
 from rtstyle.media.images import SUFFIXES, read_image
 from rtstyle.media.reader import VideoReader
 
@@ -81,7 +81,7 @@ def open_source(
     try:
         return _open_path(text, size, fps, loop)
     except OSError as error:  # a folder on the way or at the end of it that may not be read
-        raise RtstyleError(f"the source {text} cannot be opened ({error.strerror})") from None
+        raise InputError(f"the source {text} cannot be opened ({error.strerror})") from None
 
 
 def _open_path(text: str, size: tuple[int, int] | None, fps: float | None, loop: bool) -> Source:
@@ -92,7 +92,7 @@ def _open_path(text: str, size: tuple[int, int] | None, fps: float | None, loop:
         return PictureFolder(path, loop=loop)
     if path.is_file():
         return VideoFile(path, loop=loop)
-    raise RtstyleError(
+    raise InputError(
         f"the source {text} does not exist: give a camera's number (rtstyle cam --list-cameras), an address such as "
         "rtsp://... or http://..., a video file or a folder of pictures"
     )
@@ -112,9 +112,7 @@ def open_camera(camera: int | str = 0, size: tuple[int, int] | None = None, fps:
         if not capture.isOpened():  # a driver that refuses what was asked for may still give what it has
             capture = cv2.VideoCapture(camera)
     if not capture.isOpened():
-        raise RtstyleError(
-            f"camera {camera} cannot be opened: is it plugged in, and free? (rtstyle cam --list-cameras)"
-        )
+        raise DeviceError(f"camera {camera} cannot be opened: is it plugged in, and free? (rtstyle cam --list-cameras)")
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     return CvSource(capture)
 
@@ -132,7 +130,7 @@ def open_stream(address: str) -> CvSource:
     with _quiet_opencv():
         capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, options)
     if not capture.isOpened():
-        raise RtstyleError(f"the stream {address} cannot be opened: is it running, and the address right?")
+        raise InputError(f"the stream {address} cannot be opened: is it running, and the address right?")
     return CvSource(capture)
 
 
@@ -193,7 +191,7 @@ class VideoFile:
                 yield begin + at, np.ascontiguousarray(np.rot90(item.rgb, round(item.rotation / 90)))
             self._reader.close()
             if first is None:
-                raise RtstyleError(f"{self._path} holds no frame that can be decoded")
+                raise InputError(f"{self._path} holds no frame that can be decoded")
             if not self._loop:
                 return
             begin += at + step
@@ -230,7 +228,7 @@ class PictureFolder:
         loop = loop or path.is_file()
         files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
         if not files:
-            raise RtstyleError(f"the folder {path} holds no pictures ({', '.join(SUFFIXES)})")
+            raise InputError(f"the folder {path} holds no pictures ({', '.join(SUFFIXES)})")
         self._path, self._files, self._loop, self._seconds = path, files, loop, seconds
         self._pending: collections.deque[Path] = collections.deque(files)
         self._until = 0.0
@@ -253,7 +251,7 @@ class PictureFolder:
         except RtstyleError:
             self._files = [file for file in self._files if file != path]
             if not self._files:
-                raise RtstyleError(f"{self._path} holds no picture that can be read") from None
+                raise InputError(f"{self._path} holds no picture that can be read") from None
             return None
         return rgb
 
@@ -333,7 +331,7 @@ class Capture:
         except RtstyleError as error:
             self.error = error
         except Exception as error:  # a source's own kinds: the frame loop has to hear of it, not this thread
-            self.error = RtstyleError(f"reading the source failed ({type(error).__name__}: {error})")
+            self.error = InputError(f"reading the source failed ({type(error).__name__}: {error})")
         finally:
             self._source.close()
             with self.changed:

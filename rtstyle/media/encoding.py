@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.errors import OutputError, UsageError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +131,7 @@ def container_of(out: Path, encoding: Encoding) -> tuple[str, tuple[str, ...]]:
     suffix = f".{encoding.container.lower()}" if encoding.container else out.suffix.lower()
     if suffix not in CONTAINERS:
         kind = suffix or "no ending"
-        raise RtstyleError(f"cannot write a video with {kind}: use {', '.join(CONTAINERS)}, or --container")
+        raise OutputError(f"cannot write a video with {kind}: use {', '.join(CONTAINERS)}, or `container`")
     return CONTAINERS[suffix]
 
 
@@ -147,7 +147,7 @@ def plan(out: Path, encoding: Encoding, *, width: int, height: int, bits: int, h
     if name not in codecs:
         fitting = [ending for ending, (_, names) in CONTAINERS.items() if name in names]
         raise UsageError(
-            f"{out.name} cannot hold {name}: choose --codec {' or '.join(codecs)}, "
+            f"{out.name} cannot hold {name}: choose `codec={' or '.join(codecs)}`, "
             f"or end the name with {' or '.join(fitting)}"
         )
     crf = _constant_quality(name, encoding)
@@ -159,7 +159,7 @@ def plan(out: Path, encoding: Encoding, *, width: int, height: int, bits: int, h
         if problem is None:
             return dataclasses.replace(chosen, notes=(f"encoding on {encoder}", *_depth_notes(chosen.bits, hdr)))
         if wish != "auto":
-            raise RtstyleError(f"{wish} does not work here ({problem}): use --codec {name}")
+            raise OutputError(f"{wish} does not work here ({problem}): use `codec={name}`")
         tried.append(encoder)
     notes = []
     if wish == "auto":
@@ -181,15 +181,15 @@ def _constant_quality(name: str, encoding: Encoding) -> int:
     if encoding.crf is None and encoding.quality is None:
         return codec.usual
     if encoding.crf is not None and encoding.quality is not None:
-        raise UsageError("--crf and --quality say the same thing: give one of them")
+        raise UsageError("`crf` and `quality` say the same thing: give one of them")
     if not codec.quality:
-        raise UsageError(f"{name} has no {'--crf' if encoding.quality is None else '--quality'}")
+        raise UsageError(f"{name} has no {'`crf`' if encoding.quality is None else '`quality`'}")
     if encoding.quality is not None:
         if not 1 <= encoding.quality <= 100:
-            raise UsageError(f"--quality must be between 1 and 100 (best), not {encoding.quality}")
+            raise UsageError(f"`quality` must be between 1 and 100 (best), not {encoding.quality}")
         return round(codec.worst * (100 - encoding.quality) / 100)
     if not 0 <= encoding.crf <= codec.worst:
-        raise UsageError(f"--crf must be between 0 (best) and {codec.worst} for {name}, not {encoding.crf}")
+        raise UsageError(f"`crf` must be between 0 (best) and {codec.worst} for {name}, not {encoding.crf}")
     return encoding.crf
 
 
@@ -218,13 +218,13 @@ def _software_plan(format, name, crf, preset, width, height, bits, hdr, notes: l
     pix_fmt = (codec.odd10 if deep else codec.odd8) if odd else (codec.bits10 if deep else codec.bits8)
     if pix_fmt is None and deep and codec.bits8:
         if hdr:
-            raise RtstyleError(f"{name} is written in 8 bits here, too few for HDR: use --codec hevc")
+            raise OutputError(f"{name} is written in 8 bits here, too few for HDR: use `codec='hevc'`")
         notes.append(f"{name} is written in 8 bits, the source has {bits}")
         deep, pix_fmt = False, codec.odd8 if odd else codec.bits8
     elif pix_fmt is None and not deep and codec.bits10:
         deep, pix_fmt = True, codec.odd10 if odd else codec.bits10
     if pix_fmt is None:
-        raise RtstyleError(f"{name} cannot hold a picture of {width}x{height}: use --codec h264 or ffv1")
+        raise OutputError(f"{name} cannot hold a picture of {width}x{height}: use `codec='h264'` or ffv1")
     if odd and pix_fmt.startswith("yuv444"):
         notes.append(f"{width}x{height} is odd: written as 4:4:4 {name}, which some players refuse")
     depth = 10 if deep else 8
@@ -233,7 +233,7 @@ def _software_plan(format, name, crf, preset, width, height, bits, hdr, notes: l
         options[codec.quality] = str(crf)
     if preset is not None:
         if codec.preset is None:
-            raise UsageError(f"{name} has no --preset")
+            raise UsageError(f"{name} has no `preset`")
         options[codec.preset] = preset
     return Plan(format, codec.encoder, options, pix_fmt, depth, (*notes, *_depth_notes(depth, hdr)))
 
@@ -257,7 +257,7 @@ def check_audio(encoding: Encoding, format: str) -> str:
         )
     with av.open(os.devnull, "w", format=format) as probe:
         if codec.canonical_name not in probe.supported_codecs:
-            raise UsageError(f"{format} cannot hold {encoding.audio_codec} sound: choose another --audio-codec")
+            raise UsageError(f"{format} cannot hold {encoding.audio_codec} sound: choose another `audio_codec`")
     return name
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import InputError, OutputError
 from rtstyle.files import written_beside
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -35,11 +35,11 @@ def read_image(path: str | os.PathLike) -> Picture:
             alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
             rgb = _to_srgb(image)
     except FileNotFoundError:
-        raise RtstyleError(f"{path} does not exist") from None
+        raise InputError(f"{path} does not exist") from None
     except IsADirectoryError:
-        raise RtstyleError(f"{path} is a folder") from None
+        raise InputError(f"{path} is a folder") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise RtstyleError(f"{path} is not a readable picture ({error})") from None
+        raise InputError(f"{path} is not a readable picture ({error})") from None
     return Picture(np.array(rgb), None if alpha is None else np.array(alpha), exif)
 
 
@@ -61,7 +61,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 def check_suffix(path: str | os.PathLike) -> None:
     """Raises RtstyleError if `path` does not end like a picture that can be written."""
     if Path(path).suffix.lower() not in SUFFIXES:
-        raise RtstyleError(f"cannot write a picture named {Path(path).name}: end it with {', '.join(SUFFIXES)}")
+        raise OutputError(f"cannot write a picture named {Path(path).name}: end it with {', '.join(SUFFIXES)}")
 
 
 def write_image(path: str | os.PathLike, picture: Picture, quality: int = 95) -> None:

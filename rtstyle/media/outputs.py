@@ -15,7 +15,7 @@ import av
 import cv2
 import numpy as np
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import DeviceError, OutputError, RtstyleError
 from rtstyle.files import part_name
 
 CLOCK = 90000  # ticks a second of a recording's time stamps
@@ -73,7 +73,7 @@ class Recorder:
         """Open the container now, so that an unknown ending or a missing folder is heard of at once."""
         suffix = self.path.suffix.lower()
         if suffix not in RECORDINGS:
-            raise RtstyleError(f"cannot record to {self.path}: end the name with {', '.join(RECORDINGS)}")
+            raise OutputError(f"cannot record to {self.path}: end the name with {', '.join(RECORDINGS)}")
         options = AT_ONCE if suffix == ".mkv" else FRAGMENTS
         try:
             self._part.touch()  # PyAV opens the file at the first frame only
@@ -83,7 +83,7 @@ class Recorder:
             with contextlib.suppress(OSError):
                 self._part.unlink(missing_ok=True)
             reason = getattr(error, "strerror", None) or error
-            raise RtstyleError(f"cannot record to {self.path} ({reason})") from None
+            raise OutputError(f"cannot record to {self.path} ({reason})") from None
 
     @property
     def seconds(self) -> float:
@@ -114,7 +114,7 @@ class Recorder:
             yield
         except Exception as error:  # a full disk, or whatever else: the frame loop has to hear of it
             reason = getattr(error, "strerror", None) or error
-            self.error = RtstyleError(f"recording to {self.path} stopped ({reason})")
+            self.error = OutputError(f"recording to {self.path} stopped ({reason})")
 
     def _take(self, held, seconds: float, rgb: np.ndarray):
         """A frame lasts until the next one comes, so one is held back."""
@@ -167,12 +167,12 @@ class Recorder:
         try:
             self._container.close()
         except (av.FFmpegError, OSError) as error:
-            self.error = self.error or RtstyleError(f"recording to {self.path} failed ({error.strerror or error})")
+            self.error = self.error or OutputError(f"recording to {self.path} failed ({error.strerror or error})")
         if self.frames:
             self._take_the_name()
         else:
             self._part.unlink(missing_ok=True)
-            self.error = self.error or RtstyleError(f"nothing was recorded to {self.path}: no frame came")
+            self.error = self.error or OutputError(f"nothing was recorded to {self.path}: no frame came")
         if self.error:
             raise self.error
 
@@ -181,7 +181,7 @@ class Recorder:
             os.replace(self._part, self.path)
         except OSError as error:  # as on Windows while a player holds the file
             reason = f"cannot be named {self.path} ({error.strerror})"
-            self.error = self.error or RtstyleError(f"the recording {reason}: it stays in {self._part}")
+            self.error = self.error or OutputError(f"the recording {reason}: it stays in {self._part}")
 
     def close(self) -> None:
         """Make sure that the recording has ended, whatever happened; after `finish` this does nothing."""
@@ -201,7 +201,7 @@ class VirtualCamera:
         try:
             import pyvirtualcam
         except ImportError:
-            raise RtstyleError("a virtual camera needs pyvirtualcam: pip install 'rtstyle[virtual-cam]'") from None
+            raise DeviceError("a virtual camera needs pyvirtualcam: pip install 'rtstyle[virtual-cam]'") from None
         self._open_camera = lambda width, height: pyvirtualcam.Camera(
             width, height, fps, device=device, backend=backend, fmt=pyvirtualcam.PixelFormat.RGB
         )
@@ -229,7 +229,7 @@ class VirtualCamera:
         except Exception as error:  # pyvirtualcam and its backends raise RuntimeError, KeyError and their own
             how = next((text for system, text in HOW_TO_GET.items() if sys.platform.startswith(system)), "")
             reason = " ".join(str(error).split()).rstrip(".")
-            raise RtstyleError(f"there is no virtual camera to be had here ({reason}): {how}") from None
+            raise DeviceError(f"there is no virtual camera to be had here ({reason}): {how}") from None
 
     def write(self, seconds: float, rgb: np.ndarray) -> None:
         """Show uint8 RGB [H, W, 3]. Never waits; `seconds` is not needed."""
@@ -247,7 +247,7 @@ class VirtualCamera:
             try:
                 self._send(rgb)
             except Exception as error:
-                self.error = RtstyleError(f"the virtual camera stopped ({error})")
+                self.error = DeviceError(f"the virtual camera stopped ({error})")
                 return
 
     def _send(self, rgb: np.ndarray) -> None:

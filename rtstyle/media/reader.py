@@ -14,7 +14,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import InputError
 from rtstyle.media.color import is_hdr, to_8_bits
 from rtstyle.media.segments import HOW, TAGS, Look, reason
 
@@ -74,13 +74,13 @@ class VideoReader:
         self._reformatter = VideoReformatter()
         self._deinterlacer: Deinterlacer | None = None
         if not Path(path).exists():
-            raise RtstyleError(f"{path} does not exist")
+            raise InputError(f"{path} does not exist")
         if Path(path).is_dir():
-            raise RtstyleError(f"{path} is a folder: give a video file")
+            raise InputError(f"{path} is a folder: give a video file")
         try:
             self.container = av.open(os.fspath(path), metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise RtstyleError(f"{path} is not a video that can be opened ({reason(error)})") from None
+            raise InputError(f"{path} is not a video that can be opened ({reason(error)})") from None
         try:
             self.stream = self._choose_stream()
         except BaseException:
@@ -94,11 +94,11 @@ class VideoReader:
         still = av.stream.Disposition.attached_pic
         moving = [s for s in self.container.streams.video if not s.disposition & still]
         if not moving:
-            raise RtstyleError(f"{self.path} has no video stream")
+            raise InputError(f"{self.path} has no video stream")
         best = self.container.streams.best("video")
         stream = best if best in moving else moving[0]
         if stream.codec_context is None or not stream.width or not stream.height:
-            raise RtstyleError(f"{self.path} has a video stream that cannot be decoded here")
+            raise InputError(f"{self.path} has a video stream that cannot be decoded here")
         if len(moving) > 1:
             self.notes.append(f"of {len(moving)} video streams number {stream.index} is painted, the others are copied")
         return stream

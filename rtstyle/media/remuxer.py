@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import av
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import OutputError
 from rtstyle.media.encoding import Plan
 from rtstyle.media.segments import Look, Segment, reason
 
@@ -72,7 +72,7 @@ class Joiner:
                     return
                 except _Refused as refused:
                     problem = str(refused)
-        raise RtstyleError(f"{self.plan.format} takes no such video ({problem}): choose another --container")
+        raise OutputError(f"{self.plan.format} takes no such video ({problem}): choose another `container`")
 
     def _join_with(self, source, segments: list[Segment], given_up: tuple[str, ...]) -> None:
         """Raises _Refused if the container does not even begin with these streams."""
@@ -94,7 +94,7 @@ class Joiner:
                     out.mux(packet)
                 except av.error.ArgumentError as error:  # stamps that no muxer takes
                     if packet.stream is video:
-                        raise RtstyleError(f"{self.plan.format} refuses the video's stamps ({reason(error)})") from None
+                        raise OutputError(f"{self.plan.format} refuses the video's stamps ({reason(error)})") from None
                     lost += 1
             if lost:
                 self.notes.append(f"{lost} damaged packets of other streams than the picture are left out")
@@ -152,7 +152,7 @@ class Joiner:
         try:
             stream = out.add_stream_from_template(template, opaque=True)  # by the codec alone, not by an encoder's name
         except (av.FFmpegError, ValueError) as error:
-            raise RtstyleError(f"{self.plan.format} takes no {self.plan.encoder} video ({reason(error)})") from None
+            raise OutputError(f"{self.plan.format} takes no {self.plan.encoder} video ({reason(error)})") from None
         stream.time_base = self.look.time_base
         if original is not None:
             stream.metadata.update(_kept(original.metadata))
@@ -181,7 +181,7 @@ class Joiner:
                     copies[stream.index] = self._add_copy(out, stream)
             except (av.FFmpegError, OSError, ValueError, NotImplementedError, AttributeError) as error:
                 kind = getattr(getattr(stream.codec_context, "codec", None), "canonical_name", "")
-                help_ = "--audio-codec opus converts it, " if stream.type == "audio" else ""
+                help_ = "`audio_codec='opus'` converts it, " if stream.type == "audio" else ""
                 self.notes.append(
                     f"stream {stream.index} ({' '.join(filter(None, (stream.type, kind)))}) does not fit into "
                     f"{self.plan.format} and is left out ({help_}{reason(error)})"
@@ -278,7 +278,7 @@ class _Refused(Exception):
 
 
 def _elsewhere(plan: Plan) -> str:
-    return "not even Matroska holds it" if plan.format == "matroska" else "--container mkv holds it"
+    return "not even Matroska holds it" if plan.format == "matroska" else "`container='mkv'` holds it"
 
 
 def _decoded(segments: list[Segment]) -> Iterator[av.VideoFrame]:

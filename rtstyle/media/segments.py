@@ -19,7 +19,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import OutputError
 from rtstyle.media.color import deepen
 from rtstyle.media.encoding import Plan
 
@@ -86,7 +86,7 @@ class SegmentWriter:
             self._set_up()
             self._container.start_encoding()
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise RtstyleError(f"{plan.encoder} cannot encode this video ({reason(error)})") from None
+            raise OutputError(f"{plan.encoder} cannot encode this video ({reason(error)})") from None
 
     def _set_up(self) -> None:
         plan, look, codec = self._plan, self._look, self._stream.codec_context
@@ -137,7 +137,7 @@ class SegmentWriter:
         self._mux(self._stream.encode(None))
         self._container.close()
         if self._order != len(self._stamps):
-            raise RtstyleError(f"{self._plan.encoder} gave {self._order} packets for {len(self._stamps)} frames")
+            raise OutputError(f"{self._plan.encoder} gave {self._order} packets for {len(self._stamps)} frames")
         if complete:
             part = self.path.with_suffix(".json.part")
             part.write_text(json.dumps({"stamps": self._stamps, "delay": self._delay}))

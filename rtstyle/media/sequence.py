@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import InputError
 from rtstyle.media.images import SUFFIXES, Picture, read_image, write_image
 from rtstyle.media.reader import Frame
 from rtstyle.media.segments import Look
@@ -33,7 +33,7 @@ class PictureSequence:
         self.damaged, self.notes = 0, []
         self._files = sorted((p for p in self.path.iterdir() if p.suffix.lower() in SUFFIXES), key=_by_number)
         if not self._files:
-            raise RtstyleError(f"the folder {folder} holds no pictures ({', '.join(SUFFIXES)})")
+            raise InputError(f"the folder {folder} holds no pictures ({', '.join(SUFFIXES)})")
         self._size = read_image(self._files[0]).rgb.shape[1::-1]
         tag = 1 if self._size[1] >= 720 else 6
         self.look = Look(
@@ -73,7 +73,7 @@ class PictureSequence:
                 rgb = read_image(file).rgb
                 if rgb.shape[1::-1] != self._size:
                     found, wanted = ("x".join(map(str, size)) for size in (rgb.shape[1::-1], self._size))
-                    raise RtstyleError(f"{file} is {found}, the first picture {wanted}: all must have one size")
+                    raise InputError(f"{file} is {found}, the first picture {wanted}: all must have one size")
             yield Frame(number, rgb, at)
             number += 1
 

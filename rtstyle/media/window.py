@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import DeviceError
 
 LARGEST = 1280, 720  # width and height of a new window; larger pictures are shown smaller, or it might not fit
 # Esc, and z for the one key that OpenCV's Qt windows cannot tell from another: to them X is x.
@@ -66,7 +66,7 @@ class Window:
 
     def __init__(self, title: str = "rtstyle"):
         if av_came_first():
-            raise RtstyleError(
+            raise DeviceError(
                 "the window cannot open because this program imported av before cv2, which makes OpenCV hang on "
                 "Linux: import cv2 before av"
             )

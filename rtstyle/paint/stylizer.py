@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.errors import DeviceError, UsageError
 from rtstyle.gallery import catalog
 from rtstyle.paint.painter import Painter
 from rtstyle.runtime import devices
@@ -158,7 +158,7 @@ class Stylizer:
         try:
             return run(np.ascontiguousarray(frames), code)
         except Exception as error:  # ONNX Runtime's own kinds: out of memory, a lost device
-            raise RtstyleError(
+            raise DeviceError(
                 f"painting a frame of {frames.shape[2]}x{frames.shape[1]} on {self.device.name} failed "
-                f"({devices.first_sentence(error)}): try a smaller --work-height or another --device"
+                f"({devices.first_sentence(error)}): try a smaller `work_height` or another `device`"
             ) from None

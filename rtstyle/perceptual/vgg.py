@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import DeviceError, ModelError
 
 # Convolutions per stage; the layers of torchvision's `features` follow from it.
 STAGES = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -50,9 +50,9 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
-        raise RtstyleError(f"unknown device {name!r}: choose auto, cpu, cuda or cuda:1")
+        raise DeviceError(f"unknown device {name!r}: choose auto, cpu, cuda or cuda:1")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise RtstyleError(f"torch finds no device {name}: check the driver (nvidia-smi), or use --device cpu")
+        raise DeviceError(f"torch finds no device {name}: check the driver (nvidia-smi), or use `device='cpu'`")
     return device
 
 
@@ -65,7 +65,7 @@ def layer_index(arch: str, layer: str) -> int:
         if kind not in ("conv", "relu") or not (1 <= stage <= 5 and 1 <= number <= stages[stage - 1]):
             raise ValueError
     except ValueError:
-        raise RtstyleError(
+        raise ModelError(
             f"{arch} has no layer {layer!r}: layers are conv1_1, relu1_1, ... to relu5_{stages[4]}"
         ) from None
     before = sum(2 * n + 1 for n in stages[: stage - 1])  # each stage: conv + relu, then one pooling
@@ -92,7 +92,7 @@ class VGG:
         dtype: torch.dtype = torch.float32,
     ):
         if arch not in STAGES:
-            raise RtstyleError(f"unknown network {arch!r}: choose {' or '.join(STAGES)}")
+            raise ModelError(f"unknown network {arch!r}: choose {' or '.join(STAGES)}")
         path = find_weights(arch, weights)
         state, self.convention, self.sha256 = read_weights(path, arch, convention)
         self.arch, self.path, self.pooling, self.dtype = arch, path, pooling, dtype
@@ -109,9 +109,9 @@ class VGG:
                 if weight is None or bias is None:
                     return  # cut here
                 if weight.shape != (width, channels, 3, 3) or bias.shape != (width,):
-                    raise RtstyleError(f"{path} is not {arch}: conv{stage}_{number} has shape {tuple(weight.shape)}")
+                    raise ModelError(f"{path} is not {arch}: conv{stage}_{number} has shape {tuple(weight.shape)}")
                 if not (torch.isfinite(weight).all() and torch.isfinite(bias).all()):
-                    raise RtstyleError(f"{path} is damaged: conv{stage}_{number} holds numbers that are not finite")
+                    raise ModelError(f"{path} is damaged: conv{stage}_{number} holds numbers that are not finite")
                 weight = weight.to(device, dtype).contiguous(memory_format=torch.channels_last)
                 self._convs[i] = (weight, bias.to(device, dtype))
                 channels = width
@@ -131,7 +131,7 @@ class VGG:
         for count in STAGES[self.arch]:
             for _ in range(count):
                 if at not in self._convs:
-                    raise RtstyleError(
+                    raise ModelError(
                         f"{self.path} ends before {wanted[last]}: choose an earlier layer or a complete file"
                     )
                 x = F.conv2d(x, *self._convs[at], padding=1)
@@ -160,7 +160,7 @@ def find_weights(arch: str, weights: str | os.PathLike | None) -> Path:
         path = Path(given)
         if not path.is_file():
             where = "" if weights else f" (from {variable})"
-            raise RtstyleError(f"the {arch} weights {path}{where} do not exist")
+            raise ModelError(f"the {arch} weights {path}{where} do not exist")
         return path
     return _download(arch, variable)
 
@@ -169,8 +169,8 @@ def _download(arch: str, variable: str) -> Path:
     try:
         from torchvision.models import get_model_weights
     except ImportError:
-        raise RtstyleError(
-            f"the {arch} weights are needed: give a file with --vgg or {variable}, or install torchvision to fetch them"
+        raise ModelError(
+            f"the {arch} weights are needed: give a file with `vgg` or {variable}, or install torchvision to fetch them"
         ) from None
     entry = get_model_weights(arch).IMAGENET1K_V1
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
@@ -180,8 +180,8 @@ def _download(arch: str, variable: str) -> Path:
         try:
             entry.get_state_dict(progress=True, check_hash=True)
         except Exception as error:  # no network, no disk, wrong digest: urllib and torch raise many kinds
-            raise RtstyleError(
-                f"the {arch} weights could not be fetched ({error}): give a file with --vgg or {variable}"
+            raise ModelError(
+                f"the {arch} weights could not be fetched ({error}): give a file with `vgg` or {variable}"
             ) from None
     return cached
 
@@ -189,7 +189,7 @@ def _download(arch: str, variable: str) -> Path:
 def read_weights(path: Path, arch: str, convention: str | None = None) -> tuple[dict, str, str]:
     """(state dict, convention, SHA-256) of a weight file; the convention is never guessed."""
     if convention is not None and convention not in CONVENTIONS:
-        raise RtstyleError(f"unknown convention {convention!r}: choose {' or '.join(CONVENTIONS)}")
+        raise ModelError(f"unknown convention {convention!r}: choose {' or '.join(CONVENTIONS)}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     metadata: dict[str, str] = {}
     try:
@@ -203,21 +203,21 @@ def read_weights(path: Path, arch: str, convention: str | None = None) -> tuple[
             state = torch.load(path, map_location="cpu", weights_only=True)
             state = {k: v.float() for k, v in state.items() if k.startswith("features.")}
     except Exception as error:
-        raise RtstyleError(f"{path} is not a readable weight file ({_first_line(error)}): fetch it again") from None
+        raise ModelError(f"{path} is not a readable weight file ({_first_line(error)}): fetch it again") from None
     if "features.0.weight" not in state:
-        raise RtstyleError(f"{path} holds no VGG features: expected torchvision's key names, such as features.0.weight")
+        raise ModelError(f"{path} holds no VGG features: expected torchvision's key names, such as features.0.weight")
     known_arch, known = KNOWN.get(digest) or KNOWN.get(digest[:8]) or (arch, None)
     if known_arch != arch:
-        raise RtstyleError(f"{path} is {known_arch}, but {arch} is wanted")
+        raise ModelError(f"{path} is {known_arch}, but {arch} is wanted")
     convs = {layer_index(arch, f"conv{s}_{n}") for s, count in enumerate(STAGES[arch], 1) for n in range(1, count + 1)}
     if any(int(name.split(".")[1]) not in convs for name in state if name.startswith("features.")):
-        raise RtstyleError(f"{path} is not {arch}: it has weights where {arch} has none")
+        raise ModelError(f"{path} is not {arch}: it has weights where {arch} has none")
     found = known or _convention_of(metadata)
     if found and convention and found != convention:
-        raise RtstyleError(f"{path} follows the {found} convention, not {convention}: leave --vgg-convention out")
+        raise ModelError(f"{path} follows the {found} convention, not {convention}: leave `vgg_convention` out")
     if not (found or convention):
-        raise RtstyleError(
-            f"{path} does not say what input it was trained on: give --vgg-convention torchvision "
+        raise ModelError(
+            f"{path} does not say what input it was trained on: give `vgg_convention='torchvision'` "
             "(RGB, ImageNet mean and deviation) or oxford (BGR, 0-255, mean subtracted)"
         )
     return state, found or convention, digest

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import ModelError
 from rtstyle.runtime import devices
 from rtstyle.runtime.session import Code, Frames, Run, share_out
 
@@ -92,7 +92,7 @@ def examine(session: ort.InferenceSession, path: object) -> Form:
     tall, wide = (side if isinstance(side, int) and side > 0 else None for side in sides)
     pixels, nominal = props.get("image.bitmappixelformat", "rgb8"), props.get("image.nominalpixelrange")
     if pixels not in ("rgb8", "bgr8") or (nominal is not None and nominal not in NOMINAL):
-        raise RtstyleError(
+        raise ModelError(
             f"{path} cannot be adapted: expected pixels Rgb8 or Bgr8 and a range of {', '.join(NOMINAL)}; "
             f"found {pixels} and {nominal or 'no range'}"
         )
@@ -121,7 +121,7 @@ def _try(session: ort.InferenceSession, form: Form, path: object) -> tuple[Form,
             if all(output.shape == shape for output in outputs):
                 return dataclasses.replace(tried, planar_out=planar_out), outputs
         result = f"{list(outputs[0].shape)} for a picture of {width}x{height}"
-    raise RtstyleError(f"{path} cannot be adapted: expected a painted picture of the size given; found {result}")
+    raise ModelError(f"{path} cannot be adapted: expected a painted picture of the size given; found {result}")
 
 
 def _range(outputs: list[Image]) -> tuple[float, float]:

@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import DeviceError
 from rtstyle.runtime import devices, tensorrt
 from rtstyle.runtime.session import Code, Frames, OrtSession, Run
 
@@ -233,7 +233,7 @@ class SlotPool:
             if number:
                 self._opener.reject(errors[0], number)
             return slots
-        raise RtstyleError(errors[0])
+        raise DeviceError(errors[0])
 
     def _slots_in(self, mode: ExecutionMode, shape: Shape) -> queue.LifoQueue[SessionSlot]:
         slots: queue.LifoQueue[SessionSlot] = queue.LifoQueue()
@@ -314,5 +314,5 @@ class GpuSession:
                 return
             if len(self._opener.modes) == 1:
                 name = self._opener.device.name
-                raise RtstyleError(f"{name} paints {distance:.1f} grey levels from what the CPU paints")
+                raise DeviceError(f"{name} paints {distance:.1f} grey levels from what the CPU paints")
             self._opener.reject(f"it paints {distance:.1f} grey levels from the CPU")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.errors import DeviceError, ModelError, UsageError
 
 NAMES = {
     "cpu": "CPUExecutionProvider",
@@ -82,9 +82,9 @@ def choose(name: str = "auto") -> Device:
     if kind == "cpu":
         return Device("cpu", _providers("cpu", 0), "asked for")
     if problem := problem_with(kind):
-        raise RtstyleError(f"{name} is not available: {problem}, or use --device cpu")
+        raise DeviceError(f"{name} is not available: {problem}, or use `device='cpu'`")
     if kind in NVIDIA and index >= len(gpus := gpu_names()):
-        raise RtstyleError(f"{name} does not exist; available GPUs: {', '.join(map('{}: {}'.format, range(9), gpus))}")
+        raise DeviceError(f"{name} does not exist; available GPUs: {', '.join(map('{}: {}'.format, range(9), gpus))}")
     label = f"{kind}:{index}" if kind in NVIDIA else kind
     return Device(label, _providers(kind, index), "asked for")
 
@@ -260,10 +260,10 @@ def open_session(
         session = ort.InferenceSession(model, options, providers=device.providers, enable_fallback=0)
     except Exception as error:  # pybind's exception classes have no common base below Exception
         where = model if isinstance(model, str) else "the model"
-        raise RtstyleError(f"{where} cannot be loaded on {device.name}: {first_sentence(error)}") from None
+        raise ModelError(f"{where} cannot be loaded on {device.name}: {first_sentence(error)}") from None
     started = session.get_providers()[0]
     if started != NAMES[device.kind]:
-        raise RtstyleError(f"{device.name} did not start{_load_error(device.kind)}: use --device cpu meanwhile")
+        raise DeviceError(f"{device.name} did not start{_load_error(device.kind)}: use `device='cpu'` meanwhile")
     return session
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtstyle.errors import Interrupted, RtstyleError, UsageError
+from rtstyle.errors import InputError, Interrupted, OutputError, UsageError
 from rtstyle.files import check_output, partial_name
 from rtstyle.media.encoding import Encoding, Plan, check_audio, container_of, plan
 from rtstyle.media.reader import Frame, VideoReader
@@ -102,7 +102,7 @@ def stylize_video(
         out = check_output(out, force=force, inputs=[source])
     with open_reader(source, fps) as reader:
         if min(reader.size) < MIN_SIDE:
-            raise RtstyleError(f"{source} is smaller than {MIN_SIDE} pixels: too small to paint")
+            raise InputError(f"{source} is smaller than {MIN_SIDE} pixels: too small to paint")
         try:
             if folder:
                 check_folder(out, source, force=force or resume)
@@ -112,9 +112,7 @@ def stylize_video(
             with Job(out, _identity(source, painter, schedule, encoding, time_range, fps), resume=resume) as job:
                 return _FileRun(job, out, reader, painter, schedule, encoding, time_range, progress).run()
         except OSError as error:  # av's errors are OSErrors too
-            raise RtstyleError(
-                f"{out} could not be written ({error.strerror or error}): nothing was changed"
-            ) from error
+            raise OutputError(f"{out} could not be written ({error.strerror or error}): nothing was changed") from error
 
 
 def open_reader(source: str | os.PathLike, fps: float | None = None) -> VideoReader | PictureSequence:
@@ -122,7 +120,7 @@ def open_reader(source: str | os.PathLike, fps: float | None = None) -> VideoRea
     if Path(source).is_dir():
         return PictureSequence(source, Fraction(fps or 25).limit_denominator(1001))
     if fps is not None:
-        raise UsageError("--fps is for a folder of pictures: a video keeps its own time stamps")
+        raise UsageError("`fps` is for a folder of pictures: a video keeps its own time stamps")
     return VideoReader(source)
 
 
@@ -130,20 +128,20 @@ def check_folder(folder: str | os.PathLike, source: str | os.PathLike, *, force:
     """Make the folder that numbered pictures go to. Raises RtstyleError if it holds some and `force` is not set."""
     folder = Path(folder)
     if Path(source).is_dir() and folder.exists() and os.path.samefile(folder, source):
-        raise RtstyleError(f"the output folder {folder} is the input: choose another")
+        raise OutputError(f"the output folder {folder} is the input: choose another")
     if not folder.parent.is_dir():
-        raise RtstyleError(f"the folder {folder.parent} does not exist: create it first")
+        raise OutputError(f"the folder {folder.parent} does not exist: create it first")
     if folder.exists() and not folder.is_dir():
-        raise RtstyleError(f"{folder} is a file: leave the slash out, or give a folder")
+        raise OutputError(f"{folder} is a file: leave the slash out, or give a folder")
     if folder.is_dir() and any(folder.glob("*.png")) and not force:
-        raise RtstyleError(f"{folder} holds pictures already: add --force to replace them")
+        raise OutputError(f"{folder} holds pictures already: add `force=True` to replace them")
     folder.mkdir(exist_ok=True)
 
 
 def _through_pipes(source, out, painter, schedule, encoding, time_range, resume, force, fps, progress) -> Result:
     """Standard input or output: a pipe cannot be read twice or written out of order, so a temporary file stands in."""
     if resume:
-        raise UsageError("a job through a pipe cannot be resumed: leave --resume out")
+        raise UsageError("a job through a pipe cannot be resumed: leave `resume` out")
     with tempfile.TemporaryDirectory(prefix="rtstyle-") as folder:
         given, result = source, out
         if str(source) == "-":
@@ -292,7 +290,7 @@ class _Run:
             if interrupted:
                 raise Interrupted("interrupted before the first frame: nothing was written")
             where = "" if self.time_range == TimeRange() else " in this range"
-            raise RtstyleError(f"{self.reader.path} holds no frame that can be decoded{where}")
+            raise InputError(f"{self.reader.path} holds no frame that can be decoded{where}")
         return self._end(interrupted)
 
     def _total(self) -> int | None:
@@ -419,7 +417,7 @@ class _FileRun(_Run):
                 resumable = finished and self.painter.stylizer.resumable
                 if not resumable:
                     self.job.discard()
-                again = "; --resume goes on from there" if resumable else ""
+                again = "; `resume=True` goes on from there" if resumable else ""
                 raise Interrupted(f"interrupted: the first {self.done} frames are in {kept}{again}")
             os.replace(joined, self.out)
         finally:
@@ -451,7 +449,7 @@ class _FolderRun(_Run):
 
     def _end(self, interrupted: bool) -> Result:
         if interrupted:
-            again = "; --resume goes on" if self.painter.stylizer.resumable else ""
+            again = "; `resume=True` goes on" if self.painter.stylizer.resumable else ""
             raise Interrupted(f"interrupted: the first {self.done} frames are in {self.writer.folder}{again}")
         sound = (
             []

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.errors import InputError, OutputError, UsageError
 
 VIDEOS = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".flv", ".ogv"),
@@ -23,24 +23,24 @@ def pair_up(paths: Sequence[str], out_dir: str | None = None, container: str | N
     """
     if out_dir is None:
         if len(paths) != 2:
-            raise UsageError("give IN and OUT, or any number of IN with --out-dir DIR")
+            raise UsageError("give IN and OUT, or any number of IN with `out_dir` DIR")
         return [(paths[0], paths[1])]
     folder = Path(out_dir)
     if folder.exists() and not folder.is_dir():
-        raise RtstyleError(f"{out_dir} is a file: --out-dir needs a folder")
+        raise OutputError(f"{out_dir} is a file: `out_dir` needs a folder")
     pairs: dict[Path, str] = {}
     for source in _files(paths):
         suffix = f".{container}" if container else source.suffix if source.suffix.lower() in WRITTEN else ".mp4"
         out = folder / f"{source.stem}{suffix}"
         if out in pairs:
-            raise RtstyleError(f"{pairs[out]} and {source} would both become {out}: paint them one by one")
+            raise OutputError(f"{pairs[out]} and {source} would both become {out}: paint them one by one")
         if out.exists() and os.path.samefile(out, source):
-            raise RtstyleError(f"the output {out} is the input: choose another folder")
+            raise OutputError(f"the output {out} is the input: choose another folder")
         pairs[out] = str(source)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RtstyleError(f"the folder {out_dir} cannot be made: {error.strerror}") from None
+        raise OutputError(f"the folder {out_dir} cannot be made: {error.strerror}") from None
     return [(source, str(out)) for out, source in pairs.items()]
 
 
@@ -50,7 +50,7 @@ def _files(paths: Sequence[str]) -> list[Path]:
         if path.is_dir():
             videos = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEOS)
             if not videos:
-                raise RtstyleError(f"the folder {path} holds no videos")
+                raise InputError(f"the folder {path} holds no videos")
             found += videos
         else:
             found.append(path)

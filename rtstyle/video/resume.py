@@ -10,7 +10,7 @@ from pathlib import Path
 
 import filelock
 
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import OutputError
 from rtstyle.media.segments import Segment
 
 SEGMENT_FRAMES = 300
@@ -37,9 +37,9 @@ class Job:
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise RtstyleError(f"another rtstyle is writing {self._out}: wait for it, or give another OUT") from None
+            raise OutputError(f"another rtstyle is writing {self._out}: wait for it, or give another OUT") from None
         except OSError as error:
-            raise RtstyleError(f"{self._out} could not be written ({error.strerror}): nothing was changed") from None
+            raise OutputError(f"{self._out} could not be written ({error.strerror}): nothing was changed") from None
         fresh = not self.folder.exists()
         try:
             self._prepare()
@@ -59,9 +59,9 @@ class Job:
                 before = {}
             if before.get("identity") != self._identity:
                 changed = _differences(before.get("facts", {}), self._identity_facts)
-                raise RtstyleError(
+                raise OutputError(
                     f"the interrupted job for {self._out} was another one ({changed}): "
-                    "give the same options again, or leave --resume out to start afresh"
+                    "give the same options again, or leave `resume` out to start afresh"
                 )
             return
         self.discard()

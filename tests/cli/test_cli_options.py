@@ -1,9 +1,18 @@
 """Options: one meaning everywhere, old spellings that go on working, and what the shell completes."""
 
+import ast
+import logging
+import re
+from pathlib import Path
+
 import click
 import pytest
 
+import rtstyle
+from rtstyle import errors
 from rtstyle.cli import cli
+from rtstyle.cli.flags import in_flags
+from rtstyle.errors import OutputError
 from rtstyle.gallery import catalog
 
 pytest_plugins = ["support.runtime_fixtures"]
@@ -164,3 +173,68 @@ def test_commands_options_models_and_devices_are_completed(complete, tmp_path, m
     assert complete("rtstyle cam --device cu") == [("plain", "cuda"), ("plain", "cuda:1")]
     monkeypatch.setattr(catalog, "user_folder", lambda: tmp_path)
     assert complete("rtstyle styles remove ") == []
+
+
+# -- the library speaks of arguments, the command line of flags
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence", "shown"),
+    [
+        ("image", "add `force=True` to replace it", "add --force to replace it"),
+        ("image", "`work_height` must be at least 16", "--work-height must be at least 16"),
+        ("image", "or use `device='cpu'`", "or use --device cpu"),
+        ("video", "ffv1 has no `preset`", "ffv1 has no --encoder-preset"),
+        ("video", "try `steady=False`", "try --no-steady"),
+        ("gatys", "raise `style_weight`", "raise --beta"),
+        ("lab ratio", "leave `vgg_convention` out", "leave --vgg-convention out"),
+        ("image", "leave `resume` out", "leave resume out"),  # no such option there
+    ],
+)
+def test_arguments_become_flags_of_the_running_command(words, sentence, shown):
+    with click.Context(cli) as outer, click.Context(COMMANDS[tuple(words.split())], parent=outer):
+        assert in_flags(sentence) == shown
+
+
+def test_errors_and_warnings_name_flags(call, monkeypatch):
+    def fail(*_, **__):
+        logging.getLogger("rtstyle").warning("`strength` is low")
+        raise OutputError("add `force=True`")
+
+    monkeypatch.setattr("rtstyle.image.stylize_image", fail)
+    monkeypatch.setattr("rtstyle.cli.options.Painting.stylizer", lambda painting: None)
+    code, out, err = call("image", "a.png", "b.png")
+    assert (code, out, err) == (1, "", "warning: --strength is low\nrtstyle: add --force\n")
+
+
+def library():
+    """(file, text) of every string of the library that is no docstring."""
+    root = Path(rtstyle.__file__).parent
+    for path in (*root.rglob("*.py"), *(root / "export").rglob("*.py")):  # in a checkout, that is a link
+        if path.is_relative_to(root / "cli"):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+                yield path.relative_to(root), node.value
+
+
+def test_the_library_speaks_of_arguments():
+    flags = {flag for command in COMMANDS.values() for parameter in command.params for flag in parameter.opts}
+    named = [
+        (str(path), text)
+        for path, text in library()
+        for found in re.finditer(r"--[a-z][a-z-]+", text)
+        if text != found.group()  # a word of a command line
+        and found.group() in flags
+        and not re.search(r"rtstyle [a-z]+ $", text[: found.start()])
+    ]
+    assert named == []
+
+
+def test_every_error_has_its_kind():
+    kinds = {"InputError": 1, "OutputError": 1, "DeviceError": 1, "ModelError": 1, "UsageError": 2, "Interrupted": 130}
+    for name, code in kinds.items():
+        kind = getattr(errors, name)
+        assert issubclass(kind, errors.RtstyleError) and kind.exit_code == code

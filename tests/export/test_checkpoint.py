@@ -63,7 +63,7 @@ def test_existing_run_is_not_overwritten(trainer_in, short_recipe):
     with pytest.raises(KeyboardInterrupt):
         trainer.run(interrupt_after(1))
     before = trainer.checkpoint.read_bytes()
-    with pytest.raises(RtstyleError, match="add --resume"):
+    with pytest.raises(RtstyleError, match="add `resume=True`"):
         trainer_in("run", short_recipe)
     assert trainer.checkpoint.read_bytes() == before
 

@@ -191,7 +191,7 @@ def test_steps_count_for_recipes_that_say_passes(photos_folder, paintings_folder
 def test_without_photographs_it_learns_from_bundled_ones(teach, monkeypatch):
     monkeypatch.setattr(data, "default_pictures", lambda size: data_pictures(size))
     _, told = teach(content=None, steps=1)
-    assert told[0].startswith("no --content: learning from the few photographs that come with rtstyle")
+    assert told[0].startswith("no photographs given: learning from the few that come with rtstyle")
 
 
 def data_pictures(size):

@@ -39,7 +39,7 @@ def test_both_bundled_models_have_the_whole_gallery():
 
 def test_an_installation_without_a_model_says_so(monkeypatch):
     monkeypatch.setattr(catalog, "BUNDLED", ("live", "huge"))
-    with pytest.raises(RtstyleError, match="no pretrained huge model: use --model live"):
+    with pytest.raises(RtstyleError, match="no pretrained huge model: use `model='live'`"):
         catalog.model_path("huge")
 
 

@@ -401,7 +401,7 @@ def test_ctrl_c_from_outside(fake_vgg, photo, painting, tmp_path):
 def test_losses_that_are_no_numbers_are_told_with_advice(small, photo, painting, tmp_path):
     settings = small(optimiser="adam", learning_rate=1e30, clamp="none", steps=9, start="content")
     with pytest.raises(
-        RtstyleError, match=r"no numbers any more after 1 iterations: lower the --learning-rate"
+        RtstyleError, match=r"no numbers any more after 1 iterations: lower the `learning_rate`"
     ) as told:
         paint_file(photo, [str(painting)], tmp_path / "out.png", settings)
     assert told.value.exit_code == 1 and "the picture so far is" in str(told.value)
@@ -413,7 +413,7 @@ def test_a_loss_that_rose_is_mentioned(small, photo, painting, tmp_path):
     said = []
     settings = small(optimiser="adam", learning_rate=5.0, steps=6)
     paint_file(photo, [str(painting)], tmp_path / "out.png", settings, say=said.append)
-    assert said[-1] == "note: the total loss rose: try a --learning-rate below 5"
+    assert said[-1] == "note: the total loss rose: try a `learning_rate` below 5"
 
 
 def test_weights_that_do_not_say_their_convention(write_vgg, call, photo, painting, tmp_path):

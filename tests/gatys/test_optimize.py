@@ -267,7 +267,7 @@ def test_memory_is_planned(small):
     assert shorter.side is None and shorter.history < 100 and shorter.needed <= free.needed * 0.75
     tiled = plan(1536, 2048, settings, 3e9)
     assert tiled.side and tiled.side % CELL == 0 and tiled.needed <= 3e9
-    with pytest.raises(RtstyleError, match=r"need at least .* GB of memory.*--max-memory.*--size"):
+    with pytest.raises(RtstyleError, match=r"need at least .* GB of memory.*`max_memory`.*`size`"):
         plan(1536, 2048, settings, 0.5e9)
 
 

@@ -353,7 +353,7 @@ def test_convention_is_read_from_the_metadata(fake_vgg, write_vgg):
 )
 def test_unknown_convention_is_never_guessed(write_vgg, metadata):
     path = write_vgg("unknown.safetensors", metadata)
-    with pytest.raises(RtstyleError, match="--vgg-convention torchvision"):
+    with pytest.raises(RtstyleError, match="`vgg_convention='torchvision'`"):
         perceptual.VGG("vgg16", path)
     assert perceptual.VGG("vgg16", path, convention="torchvision").convention == "torchvision"
 
@@ -457,7 +457,7 @@ def test_environment_variable_finds_the_weights(fake_vgg, tmp_path, monkeypatch)
 def test_without_weights_and_torchvision_the_remedy_is_told(monkeypatch):
     monkeypatch.delenv("RTSTYLE_VGG16", raising=False)
     monkeypatch.setitem(sys.modules, "torchvision.models", None)  # as if it were not installed
-    with pytest.raises(RtstyleError, match="--vgg or RTSTYLE_VGG16"):
+    with pytest.raises(RtstyleError, match="`vgg` or RTSTYLE_VGG16"):
         perceptual.VGG("vgg16")
 
 
@@ -479,7 +479,7 @@ def test_real_weights(arch, last, request, tmp_path):
         perceptual.VGG(other, path)
     vgg = perceptual.VGG(arch, path)
     if vgg.convention == "oxford":
-        with pytest.raises(RtstyleError, match="leave --vgg-convention out"):
+        with pytest.raises(RtstyleError, match="leave `vgg_convention` out"):
             perceptual.VGG(arch, path, convention="torchvision")
         x = grey_levels(1, 3, 32, 40)
         state, _, _ = perceptual.read_weights(path, arch)

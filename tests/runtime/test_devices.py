@@ -44,7 +44,7 @@ def test_a_device_asked_for_by_name_is_never_replaced(name):
     kind = name.partition(":")[0]
     if devices.NAMES[kind] in devices.ort.get_available_providers() and kind != "cuda":
         pytest.skip(f"{kind} is there")
-    with pytest.raises(RtstyleError, match=rf"^{name} is not available: .*; .*--device cpu") as told:
+    with pytest.raises(RtstyleError, match=rf"^{name} is not available: .*; .*`device='cpu'`") as told:
         devices.choose(name)
     assert told.value.exit_code == 1
 
@@ -119,7 +119,7 @@ def test_without_a_driver_no_package_is_recommended(machine):
     for name in ("cuda", "tensorrt"):
         with pytest.raises(RtstyleError, match="no NVIDIA driver was found; install a recent one from") as told:
             devices.choose(name)
-        assert "pip" not in str(told.value) and str(told.value).endswith(", or use --device cpu")
+        assert "pip" not in str(told.value) and str(told.value).endswith(", or use `device='cpu'`")
     assert devices.choose("auto").why == "auto: no NVIDIA driver was found"
 
 
@@ -132,7 +132,9 @@ def test_a_wheel_without_cuda_is_named(machine):
 
 def test_conflicting_packages_are_the_reason_and_have_their_own_remedy(machine, monkeypatch):
     monkeypatch.setattr(devices, "conflicting_packages", lambda: "a and b: pip uninstall a, then pip install b")
-    with pytest.raises(RtstyleError, match=r"^cuda is not available: a and b: .* pip install b, or use --device cpu$"):
+    with pytest.raises(
+        RtstyleError, match=r"^cuda is not available: a and b: .* pip install b, or use `device='cpu'`$"
+    ):
         devices.choose("cuda")
 
 

@@ -303,14 +303,14 @@ def test_crf_and_preset_reach_the_encoder(tmp_path, stylizer, clip):
 @pytest.mark.parametrize(
     ("name", "encoding", "words"),
     [
-        ("out.mp4", Encoding("prores"), r"cannot hold prores: choose --codec h264 or hevc.*end the name with \.mov"),
+        ("out.mp4", Encoding("prores"), r"cannot hold prores: choose `codec=[^`]*h264[^`]*`.*end the name with \.mov"),
         ("out.mp4", Encoding("mpeg7"), "unknown codec 'mpeg7'"),
-        ("out.mp4", Encoding(crf=99), "crf must be between 0"),
-        ("out.mp4", Encoding(quality=0), "quality must be between 1 and 100"),
+        ("out.mp4", Encoding(crf=99), "`crf` must be between 0"),
+        ("out.mp4", Encoding(quality=0), "`quality` must be between 1 and 100"),
         ("out.mp4", Encoding(quality=50, crf=20), "say the same thing"),
-        ("out.mkv", Encoding("ffv1", quality=50), "ffv1 has no --quality"),
-        ("out.mkv", Encoding("ffv1", crf=3), "ffv1 has no --crf"),
-        ("out.mkv", Encoding("ffv1", preset="slow"), "ffv1 has no --preset"),
+        ("out.mkv", Encoding("ffv1", quality=50), "ffv1 has no `quality`"),
+        ("out.mkv", Encoding("ffv1", crf=3), "ffv1 has no `crf`"),
+        ("out.mkv", Encoding("ffv1", preset="slow"), "ffv1 has no `preset`"),
         ("out.mp4", Encoding(preset="warp9"), "cannot encode this video"),
         ("out.mp4", Encoding("h264_nvenc"), "h264_nvenc does not work here"),
         ("out.xyz", Encoding(), "cannot write a video with .xyz"),
@@ -356,7 +356,7 @@ def test_what_hardware_encoders_are_asked_for(tmp_path, monkeypatch, encoder, si
 
 def test_a_hardware_encoder_that_takes_no_such_picture_is_passed_over(tmp_path, monkeypatch):
     monkeypatch.setattr(encoding_module, "problem_of", lambda plan: None)
-    with pytest.raises(RtstyleError, match=r"h264_qsv does not work here \(it takes no odd sizes\): use --codec h264"):
+    with pytest.raises(RtstyleError, match=r"h264_qsv does not work here \(it takes no odd sizes\): use `codec=h264`"):
         plan(tmp_path / "out.mp4", Encoding("h264_qsv"), width=65, height=64, bits=8, hdr=False)
     chosen = plan(tmp_path / "out.mp4", Encoding("auto"), width=65, height=64, bits=8, hdr=False)
     assert chosen.encoder == "h264_nvenc"  # the only family that takes them
@@ -518,7 +518,7 @@ def test_numbered_pictures_in_and_out(tmp_path, stylizer, clip):
     assert result.frames == 12
     assert stamps(tmp_path / "back.mp4") == [Fraction(i, 12) for i in range(12)]
     assert psnr(rgb_frames(tmp_path / "back.mp4"), rgb_frames(clip)) > 30
-    with pytest.raises(RtstyleError, match="holds pictures already: add --force"):
+    with pytest.raises(RtstyleError, match="holds pictures already: add `force=True`"):
         stylize_video(clip, f"{frames}/", stylizer)
     Image.new("RGB", (20, 20)).save(frames / "000007.png")
     with pytest.raises(RtstyleError, match=r"000007\.png is 20x20, the first picture 160x96"):

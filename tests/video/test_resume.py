@@ -161,7 +161,7 @@ def test_resume_with_other_options_is_refused(tmp_path, source, stylizer, short_
     with pytest.raises(RtstyleError, match="interrupted"):
         stylize_video(source, out, stylizer, progress=interrupt)
     before = tree(tmp_path)
-    with pytest.raises(RtstyleError, match=r"another one \(other strength\).*leave --resume out"):
+    with pytest.raises(RtstyleError, match=r"another one \(other strength\).*leave `resume` out"):
         stylize_video(source, out, stylizer, resume=True, strength=0.5)
     with pytest.raises(RtstyleError, match="other encoding"):
         stylize_video(source, out, stylizer, resume=True, encoding=Encoding(crf=30))

@@ -373,7 +373,7 @@ def test_a_style_that_the_recipe_lacks_is_refused(
     make_body, tmp_path, photos_folder, paintings_folder, toy_recipe_path
 ):
     model = write_model(make_body, tmp_path / "other.onnx", ["waves", "clouds"])
-    with pytest.raises(RtstyleError, match=r"toy\.toml does not list clouds of other\.onnx.*--recipe"):
+    with pytest.raises(RtstyleError, match=r"toy\.toml does not list clouds of other\.onnx.*`recipe`"):
         evaluate.evaluate_model(model, photos_folder, paintings_folder, recipe=toy_recipe_path, size=SIZE)
 
 

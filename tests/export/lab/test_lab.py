@@ -432,7 +432,7 @@ def test_a_report_is_not_replaced_unasked(options, tmp_path):
     given, out = options(style=None, layers="relu1_1"), tmp_path / "out"
     lab.run("features", given, out)
     before = tree(out)
-    with pytest.raises(RtstyleError, match="already holds a report: add --force"):
+    with pytest.raises(RtstyleError, match="already holds a report: add `force=True`"):
         lab.run("features", dataclasses.replace(given, layers="relu1_2"), out)
     assert tree(out) == before
     lab.run("features", dataclasses.replace(given, layers="relu1_2"), out, force=True)
@@ -457,26 +457,26 @@ def test_folders_that_cannot_take_a_report(options, painting, tmp_path):
     ("name", "changes", "sentence"),
     [
         ("ratios", {}, "unknown experiment 'ratios': choose ratio, train-ratio, optimizers"),
-        ("ratio", {"ratios": "1,zero"}, "--ratios takes numbers above 0, such as 100,1,0.01: 'zero' is none"),
+        ("ratio", {"ratios": "1,zero"}, "`ratios` takes numbers above 0, such as 100,1,0.01: 'zero' is none"),
         ("ratio", {"ratios": "1,,2"}, "'' is none"),
         ("ratio", {"ratios": "-1"}, "'-1' is none"),
         ("ratio", {"ratios": "1:0"}, "'1:0' is none"),
         ("ratio", {"ratios": "nan"}, "'nan' is none"),
-        ("ratio", {"steps": "2,3"}, "lab ratio takes one number of --steps, not 2"),
-        ("ratio", {"steps": "2.5"}, "--steps takes whole numbers"),
+        ("ratio", {"steps": "2,3"}, "lab ratio takes one number of `steps`, not 2"),
+        ("ratio", {"steps": "2.5"}, "`steps` takes whole numbers"),
         ("ratio", {"style": None}, "lab ratio needs a STYLE"),
         ("ratio", {"preset": "ucla"}, "unknown preset 'ucla'"),
         ("ratio", {"size": 8}, "size must be at least 32"),
-        ("ratio", {"layers": "relu1_1"}, "--layers goes with lab features or reconstruct, not with lab ratio"),
+        ("ratio", {"layers": "relu1_1"}, "`layers` goes with lab features or reconstruct, not with lab ratio"),
         ("features", {}, "a STYLE goes with lab ratio or train-ratio or"),
         ("features", {"style": None, "layers": "pool1"}, "'pool1' is no layer"),
-        ("features", {"style": None, "maps": 0}, "--maps needs a number from 1 on"),
-        ("augment", {"photos": "x"}, "--photos goes with lab train-ratio"),
+        ("features", {"style": None, "maps": 0}, "`maps` needs a number from 1 on"),
+        ("augment", {"photos": "x"}, "`photos` goes with lab train-ratio"),
         ("optimizers", {"optimizers": "adan"}, "unknown optimizer 'adan': choose lbfgs, adam"),
         ("optimizers", {"optimizers": "adam:fast"}, "the learning rate of adam takes numbers above 0"),
-        ("compare", {"style": None}, "needs pairs of --style NAME and --picture FILE"),
+        ("compare", {"style": None}, "needs pairs of `names` and `pictures`"),
         ("compare", {"style": None, "names": ("a", "b"), "pictures": ("c",)}, "needs pairs"),
-        ("train-ratio", {"style_weights": "0", "style_layers": None}, "--style-weights takes numbers above 0"),
+        ("train-ratio", {"style_weights": "0", "style_layers": None}, "`style_weights` takes numbers above 0"),
         ("train-ratio", {}, "have no weights of their own"),
     ],
 )

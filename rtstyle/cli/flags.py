@@ -1,0 +1,57 @@
+"""The library's sentences in the words of the command line: arguments become flags."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+
+from rtstyle.errors import RtstyleError
+
+ARGUMENT = re.compile(r"`(\w+)(?:=([^`]*))?`")  # `work_height`, `force=True`, `device='cpu'`
+
+
+def in_flags(text: str) -> str:
+    """`work_height` to --work-height, `force=True` to --force, where the running command has such an option."""
+    options: dict[str | None, click.Option] = {}
+    context = click.get_current_context(silent=True)
+    while context:
+        options = {p.name: p for p in context.command.params if isinstance(p, click.Option)} | options
+        context = context.parent
+
+    def flag(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if name not in options:
+            return match.group().strip("`")
+        option = options[name]
+        if value == "False":
+            return option.secondary_opts[-1]
+        words = max(option.opts, key=len)
+        return words if value in (None, "True") else f"{words} {value.strip(chr(39))}"
+
+    return ARGUMENT.sub(flag, text)
+
+
+class Command(click.Command):
+    """A command whose errors name its flags."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except RtstyleError as error:
+            error.args = (in_flags(str(error)),)
+            raise
+
+
+class Group(click.Group):
+    """Such commands."""
+
+    command_class = Command
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except RtstyleError as error:
+            error.args = (in_flags(str(error)),)
+            raise

@@ -1,0 +1,20 @@
+"""What the library logs, as lines on standard error."""
+
+from __future__ import annotations
+
+import logging
+
+from rtstyle.cli.progress import say
+
+
+class Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        say(f"warning: {text}" if record.levelno >= logging.WARNING else text)
+
+
+def show() -> None:
+    """From now on."""
+    log = logging.getLogger("rtstyle")
+    log.setLevel(logging.INFO)
+    log.handlers = [Lines()]
