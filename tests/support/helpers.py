@@ -5,6 +5,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -22,6 +23,19 @@ def run_python(*arguments, **options):
         env=environment,
         **options,
     )
+
+
+def wait_until(condition, seconds=10.0):
+    """Wait for another thread or process to bring something about."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.002)
+
+
+def open_files():
+    """How many files this process has open (on Linux)."""
+    return len(os.listdir("/proc/self/fd"))
 
 
 def tree(folder):

@@ -128,15 +128,15 @@ class Sink:
     """A virtual camera or a recorder that keeps what is written to it."""
 
     def __init__(self):
-        self.times, self.frames, self.finished, self.error = [], [], 0, None
+        self.times, self.frames, self.closed, self.error = [], [], 0, None
 
     def write(self, seconds, rgb):
-        assert not self.finished
+        assert not self.closed
         self.times.append(seconds)
         self.frames.append(rgb)
 
-    def finish(self, seconds=0.0):
-        self.finished += 1
+    def close(self, seconds=None):
+        self.closed += 1
 
 
 class Session:
