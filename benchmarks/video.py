@@ -234,7 +234,7 @@ from rtstyle.media.encoding import Encoding, plan
 from rtstyle.media.reader import VideoReader
 from rtstyle.media.segments import SegmentWriter
 from rtstyle.paint.painter import Painter
-from rtstyle.video.pipeline import Spread, run_stages
+from rtstyle.video.pipeline import each, run_stages
 from pathlib import Path
 from rtstyle.runtime import devices as providers
 providers.SPIN_MICROSECONDS = "0"  # the processor time that counts is that of work
@@ -246,7 +246,7 @@ if stage != "decode":
         frames.append(frame)
         if len(frames) == 120:
             break
-    look = reader.look
+    format = reader.format
     painter = Painter(Stylizer("starry-night", device="cpu"), steady=steady)
     run, workers = painter.stylizer.for_throughput()
     run(frames[0].rgb[None])
@@ -257,16 +257,17 @@ if stage == "decode":
     for frame in reader:
         count += 1
 elif stage == "paint":
-    steps = painter.prepare, Spread(lambda x: (x, painter.run([x], run=run)[0]), workers), lambda x: painter.finish(*x)
-    for painting in run_stages((frame.rgb for frame in frames), *steps, depth=2):
+    paint = each(lambda x: (x, painter.run([x], run=run)[0]), workers)
+    stages = each(painter.prepare), paint, each(lambda x: painter.finish(*x))
+    for painting in run_stages((frame.rgb for frame in frames), *stages, depth=2):
         count += 1
 else:
-    chosen = plan(folder / "x.mp4", Encoding(), width=look.width, height=look.height, bits=8, hdr=False)
-    writer = SegmentWriter(folder / "stage.mkv", chosen, look)
+    chosen = plan(folder / "x.mp4", Encoding(), width=format.width, height=format.height, bits=8, hdr=False)
+    writer = SegmentWriter(folder / "stage.mkv", chosen, format)
     for frame, rgb in zip(frames, painted):
-        writer.write(rgb, frame.pts)
+        writer.write(frame.pts, rgb)
         count += 1
-    writer.finish()
+    writer.close()
 print((time.perf_counter() - started) / count * 1e3, (usage() - before) / count * 1e3)
 """
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 import rtstyle
 from rtstyle.media.images import Picture, write_image
-from rtstyle.media.reader import Frame, VideoReader
+from rtstyle.media.reader import VideoReader
 
 HERE = Path(__file__).parent
 COLUMNS, TILE = 6, (320, 180)
@@ -54,7 +54,7 @@ def switching(frames: list[np.ndarray], stylizer: rtstyle.Stylizer) -> list[Imag
 
 def main() -> None:
     with VideoReader(HERE / "sample.mp4") as reader:
-        frames = [item.rgb for item in reader if isinstance(item, Frame) and item.rgb is not None]
+        frames = [frame.rgb for frame in reader]
     stylizer = rtstyle.Stylizer(device="cpu")
     painted = {}
     for style in rtstyle.styles():

@@ -11,6 +11,7 @@ from rtstyle.files import check_output
 from rtstyle.media.images import SUFFIXES, Picture, check_suffix, read_image, write_image
 from rtstyle.paint.painter import FramePainter, Painter
 from rtstyle.paint.stylizer import MIN_SIDE
+from rtstyle.paint.work_height import EnlargementWarning
 
 
 def stylize_image(
@@ -27,13 +28,25 @@ def stylize_image(
     Raises RtstyleError if the input cannot be read or the output may not be written.
     """
     painter = Painter(stylizer, strength=strength, keep_color=keep_color)
+    _paint_file(source, out, painter, EnlargementWarning(stylizer), force=force)
+
+
+def _paint_file(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    painter: Painter,
+    enlargement: EnlargementWarning,
+    *,
+    force: bool,
+) -> None:
     if Path(source).exists():  # a missing source is the reader's to report
         check_output(out, force=force, inputs=[source])
     check_suffix(out)
     picture = read_image(source)
     if min(picture.rgb.shape[:2]) < MIN_SIDE:
         raise InputError(f"{source} is smaller than {MIN_SIDE} pixels: too small to paint")
-    write_image(out, Picture(painter(picture.rgb), picture.alpha, picture.exif))
+    enlargement.check(*picture.rgb.shape[1::-1])
+    write_image(out, Picture(painter(picture.rgb), picture.alpha, picture.exif), force=force)
 
 
 def stylize_folder(
@@ -62,10 +75,11 @@ def stylize_folder(
         raise OutputError(f"the folder {out.parent} does not exist: create it first")
     made = not out.exists()
     out.mkdir(exist_ok=True)
+    painter, enlargement = Painter(stylizer, strength=strength, keep_color=keep_color), EnlargementWarning(stylizer)
     skipped = []
     for done, path in enumerate(files, start=1):
         try:
-            stylize_image(path, out / path.name, stylizer, strength=strength, keep_color=keep_color, force=force)
+            _paint_file(path, out / path.name, painter, enlargement, force=force)
         except RtstyleError as error:
             skipped.append(str(error))
         if progress:

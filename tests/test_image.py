@@ -6,7 +6,7 @@ from PIL import Image, ImageCms
 from support.helpers import tree
 from support.media_files import picture, psnr
 
-from rtstyle import RtstyleError, stylize_image
+from rtstyle import RtstyleError, Stylizer, stylize_image
 from rtstyle.image import stylize_folder
 from rtstyle.media.images import SUFFIXES, read_image
 
@@ -164,3 +164,33 @@ def test_an_error_while_writing_leaves_out_alone(tmp_path, stylizer, photo, earl
     with pytest.raises(RtstyleError, match=r"out\.png: No space left on device"):
         stylize_image(photo, out, stylizer, force=True)
     assert tree(tmp_path) == before
+
+
+def test_a_work_height_far_above_the_pictures_is_remarked_upon_once(tmp_path, stylizer, caplog, monkeypatch):
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(picture(0, 40, 56)).save(source / name)
+    monkeypatch.setattr(stylizer, "work_height", 79)
+    stylize_folder(source, tmp_path / "fine", stylizer)
+    assert caplog.messages == []
+    monkeypatch.setattr(stylizer, "work_height", 160)
+    stylize_folder(source, tmp_path / "out", stylizer)
+    (message,) = caplog.messages
+    assert message.startswith("the net runs at 4.0 times the frame's height, 160 pixels instead of 40")
+    assert "about 16 times the time" in message
+
+
+def test_a_picture_that_somebody_writes_meanwhile_stays(tmp_path, photo):
+    out = tmp_path / "out.png"
+
+    class Slow(Stylizer):
+        def run(self, batch, code=None):
+            out.write_bytes(b"theirs")
+            return super().run(batch, code)
+
+    with pytest.raises(
+        RtstyleError, match=r"out\.png was written by somebody else .*the result is .*out\.partial\.png"
+    ):
+        stylize_image(photo, out, Slow(device="cpu", threads=1))
+    assert out.read_bytes() == b"theirs" and pixels(tmp_path / "out.partial.png").shape == (61, 97, 3)

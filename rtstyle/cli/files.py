@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from rtstyle.cli.progress import progress_bar, say
 from rtstyle.errors import Interrupted, RtstyleError, UsageError
 
 if TYPE_CHECKING:
+    from rtstyle.media.encoding import Encoding
     from rtstyle.paint.painter import FramePainter
     from rtstyle.video.convert import Progress
 
@@ -95,9 +97,15 @@ def video(
     """
     from rtstyle.media.encoding import Encoding
     from rtstyle.media.remuxer import TimeRange
-    from rtstyle.video.inputs import pair_up
+    from rtstyle.video.inputs import pair_up, spooled_stdin
 
     pairs = pair_up(paths, out_dir, container)
+    if resume and any("-" in pair for pair in pairs):
+        raise UsageError("a job through a pipe cannot be resumed: leave `resume` out")
+    if gatys:
+        _check_gatys(len(pairs))
+    elif gatys_size or gatys_steps:
+        raise UsageError("--gatys-size and --gatys-steps are for --gatys PICTURE")
     options: dict[str, Any] = {
         "strength": painting.strength,
         "keep_color": painting.keep_color,
@@ -108,23 +116,20 @@ def video(
         "fps": fps,
         "resume": resume,
     }
-    stylizer: FramePainter
-    if gatys:
-        _check_gatys(len(pairs))
-        stylizer = _open_gatys(gatys, gatys_size, gatys_steps, painting.device)
-    elif gatys_size or gatys_steps:
-        raise UsageError("--gatys-size and --gatys-steps are for --gatys PICTURE")
-    else:
-        stylizer = painting.stylizer()
+    how: dict[str, Any] = {"force": force, "quiet": quiet, "as_json": progress_kind == "json"}
     failed = 0
-    for source, out in pairs:
-        try:
-            paint_video(source, out, stylizer, force=force, quiet=quiet, as_json=progress_kind == "json", **options)
-        except RtstyleError as error:
-            if len(pairs) == 1 or error.exit_code == Interrupted.exit_code:
-                raise
-            failed += 1
-            say(f"{source}: {error}")
+    with ExitStack() as stack:
+        piped = any(source == "-" for source, _ in pairs)
+        spooled = stack.enter_context(spooled_stdin((lambda _: None) if quiet else say)) if piped else None
+        stylizer = _open_gatys(gatys, gatys_size, gatys_steps, painting.device) if gatys else painting.stylizer()
+        for source, out in pairs:
+            try:
+                paint_video(source, out, stylizer, spooled=spooled if source == "-" else None, **how, **options)
+            except RtstyleError as error:
+                if len(pairs) == 1 or error.exit_code == Interrupted.exit_code:
+                    raise
+                failed += 1
+                say(f"{source}: {error}")
     if failed:
         raise RtstyleError(f"{failed} of {len(pairs)} videos could not be painted")
 
@@ -156,10 +161,14 @@ def paint_video(
     *,
     quiet: bool,
     as_json: bool = False,
+    spooled: Path | None = None,
+    encoding: Encoding | None = None,
     **options: Any,
 ) -> None:
-    """Paint one video with a progress bar and say what came of it. `options` are those of `stylize_video`."""
+    """Paint one video with a progress bar and say what came of it. `spooled` is the file that has what a pipe gave,
+    `options` are those of `stylize_video`."""
     from rtstyle.video.convert import stylize_video
+    from rtstyle.video.inputs import sent_to_stdout
 
     started = False
 
@@ -173,8 +182,11 @@ def paint_video(
         else:
             update(p.done, p.total, _note(p))
 
-    with progress_bar(Path(source).name, unit="frames", quiet=quiet or as_json) as update:
-        result = stylize_video(source, out, stylizer, progress=show, **options)
+    with ExitStack() as stack:
+        update = stack.enter_context(progress_bar(Path(source).name, unit="frames", quiet=quiet or as_json))
+        container = (encoding and encoding.container) or "mkv"
+        target = stack.enter_context(sent_to_stdout(container)) if out == "-" else out
+        result = stylize_video(spooled or source, target, stylizer, encoding=encoding, progress=show, **options)
     if result.damaged:
         say(f"warning: {result.damaged} frames of {source} are damaged: they were left out or patched up")
     if quiet:

@@ -153,7 +153,7 @@ def cam(
     with (
         _virtual_camera(target_fps, virtual_cam_device, wanted=virtual_cam) as virtual_camera,
         closing(camera.Capture(lambda: camera.open_source(source, size=size, fps=fps, loop=loop))) as capture,
-        _recorder(record) as recorder,
+        _recorder(record, force=force) as recorder,
     ):
         summary = paint_live(
             capture,
@@ -195,18 +195,21 @@ def _virtual_camera(fps: float, device: str | None, *, wanted: bool) -> Iterator
     try:
         yield camera
     finally:
-        camera.finish()
+        camera.close()
 
 
 @contextmanager
-def _recorder(path: str | None) -> Iterator[Recorder | None]:
+def _recorder(path: str | None, *, force: bool) -> Iterator[Recorder | None]:
     if not path:
         yield None
         return
     from rtstyle.media.outputs import Recorder
 
-    with closing(Recorder(path)) as recorder:
+    recorder = Recorder(path, force=force)
+    try:
         yield recorder
+    finally:
+        recorder.abandon()
 
 
 def paint_live(

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,9 @@ def draw_sheet(model: str, sheet: str, photo: str | None, *, force: bool) -> Non
     check_output(sheet, force=force, inputs=[photo] if photo else [])
     if Path(sheet).suffix.lower() != ".png":
         raise UsageError(f"the sheet is a PNG: name it .png, not {Path(sheet).name}")
-    style_sheet(Stylizer(model=model), catalog.mixable(catalog.load(model)), sheet, photo)
+    stylizer = Stylizer(model=model)
+    codes = ((s.name, s.code if stylizer.model.takes_code else None) for s in catalog.mixable(catalog.load(model)))
+    style_sheet(((name, partial(stylizer, code=code)) for name, code in codes), sheet, photo)
     click.echo(sheet)
 
 

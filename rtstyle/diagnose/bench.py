@@ -39,7 +39,7 @@ from rtstyle.paint.painter import Painter
 from rtstyle.paint.stylizer import MIN_SIDE, Stylizer
 from rtstyle.runtime.opening import open_model
 from rtstyle.runtime.session import Frames, cores
-from rtstyle.video.convert import MOST_BATCH_PIXELS, stylize_video
+from rtstyle.video.convert import MAX_BATCH_PIXELS, stylize_video
 
 FORMAT = "rtstyle-bench-1"
 SIZES = "360p,540p,720p,1080p,2160p"
@@ -225,11 +225,11 @@ def _stages_at(
     yield timed(lambda i: steady(picture(i)), seconds), 1
     writer = _writer(folder, clip)
     try:
-        yield timed(lambda i: writer.write(painter(picture(i)), i), seconds), 1
+        yield timed(lambda i: writer.write(i, painter(picture(i))), seconds), 1
     finally:
         writer.abandon()
     yield _whole(stylizer, clip, folder), 1
-    if settings.batch * frames[0].size > 3 * MOST_BATCH_PIXELS:
+    if settings.batch * frames[0].size > 3 * MAX_BATCH_PIXELS:
         yield [], settings.batch
     batch = np.stack([picture(i) for i in range(settings.batch)])
     yield timed(lambda i: stylizer(np.roll(batch, i, 0)), settings.seconds), settings.batch
@@ -239,9 +239,9 @@ def _writer(folder: Path, clip: Path) -> SegmentWriter:
     """An encoder as `rtstyle video` sets it up for this clip; time stamps count frames."""
     with VideoReader(clip) as reader:
         next(iter(reader))
-        look = dataclasses.replace(reader.look, time_base=Fraction(1, 30))
-    chosen = plan(folder / "out.mp4", Encoding(), width=look.width, height=look.height, bits=8, hdr=False)
-    return SegmentWriter(folder / "segment.mkv", chosen, look)
+        format = dataclasses.replace(reader.format, time_base=Fraction(1, 30))
+    chosen = plan(folder / "out.mp4", Encoding(), width=format.width, height=format.height, bits=8, hdr=False)
+    return SegmentWriter(folder / "segment.mkv", chosen, format)
 
 
 def _whole(stylizer: Stylizer, clip: Path, folder: Path) -> list[float]:

@@ -17,7 +17,7 @@ from rtstyle.errors import OutputError, RtstyleError
 from rtstyle.files import written_beside
 from rtstyle.paint.stylizer import Stylizer
 from rtstyle.runtime.session import Frames
-from rtstyle.video.convert import MOST_BATCH_PIXELS
+from rtstyle.video.convert import MAX_BATCH_PIXELS
 
 GALLERIES = (1, 4, 16, 64)
 BATCHES = (1, 2, 4, 8)
@@ -91,7 +91,7 @@ def _set_style(stylizer: Stylizer, seconds: float) -> float | None:
 
 def _by_batch(stylizer: Stylizer, frames: list[Frames], seconds: float) -> list[dict[str, Any]]:
     area = frames[0].shape[0] * frames[0].shape[1]
-    sizes = [size for size in BATCHES if size == 1 or size * area <= MOST_BATCH_PIXELS]
+    sizes = [size for size in BATCHES if size == 1 or size * area <= MAX_BATCH_PIXELS]
     stacks = {str(size): np.stack([frames[i % len(frames)] for i in range(size)]) for size in sizes}
     steps = {name: _painting(stylizer, [stack]) for name, stack in stacks.items()}
     return [summary(times, int(name)) for name, times in in_turns(steps, seconds / 2).items()]

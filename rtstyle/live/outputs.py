@@ -15,35 +15,26 @@ from rtstyle.live.overlay import Messages
 from rtstyle.live.statistics import Painted
 from rtstyle.media.images import Picture, write_image
 from rtstyle.media.outputs import Recorder
+from rtstyle.media.stream import Sink
 from rtstyle.runtime.session import Frames
 
 
-class LiveSink(Protocol):
+class LiveSink(Sink[float], Protocol):
     """Takes pictures as they are painted, without waiting: a virtual camera."""
 
     error: RtstyleError | None  # what ended it early
 
-    def write(self, seconds: float, rgb: Frames) -> None:
-        """Take uint8 RGB [H, W, 3] of a time."""
 
-    def finish(self) -> None:
-        """End it."""
-
-
-class LiveRecording(Protocol):
+class LiveRecording(LiveSink, Protocol):
     """Takes pictures as they are painted, without waiting, into a file: a `Recorder`."""
 
     path: Path
-    error: RtstyleError | None
 
     @property
     def seconds(self) -> float:
         """How much has been encoded."""
 
-    def write(self, seconds: float, rgb: Frames) -> None:
-        """Take uint8 RGB [H, W, 3] of a time."""
-
-    def finish(self, seconds: float) -> None:
+    def close(self, seconds: float | None = None) -> None:
         """End it at a time; the file is complete when this returns. Raises RtstyleError if it failed."""
 
 
@@ -96,7 +87,7 @@ class Outputs:
         try:
             if self.recorder:
                 self.files.append(str(self.recorder.path))
-                self.recorder.finish(now)
+                self.recorder.close(now)
         except RtstyleError as error:
             self.failure = self.failure or error
         self._close_virtual_camera()
@@ -106,7 +97,7 @@ class Outputs:
 
     def _close_virtual_camera(self) -> None:
         if self.virtual_camera:
-            self.virtual_camera.finish()
+            self.virtual_camera.close()
             self.virtual_camera = None
 
     def take_snapshot(self, picture: Frames) -> None:
@@ -164,7 +155,7 @@ class Outputs:
             return
         self.failure = self.failure or recorder.error  # said now, and raised in the end
         try:
-            recorder.finish(now)
+            recorder.close(now)
             self._messages.say(f"saved {recorder.path}")
         except RtstyleError as error:
             self._messages.say(str(error), 10)

@@ -78,4 +78,5 @@ def deepen(rgb: np.ndarray, transfer: int) -> np.ndarray:
     step = np.diff(table).astype(np.float32)
     pattern = np.tile(_bayer(), (-(-height // 8), -(-width // 8)))[:height, :width, None].astype(np.float32)
     deep = table[:256].astype(np.float32)[rgb] + pattern * step[rgb]
-    return np.clip(np.rint(deep), 0, 65535).astype(np.uint16)
+    deep_16: np.ndarray = np.clip(np.rint(deep), 0, 65535).astype(np.uint16)
+    return deep_16

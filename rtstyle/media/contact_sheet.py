@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ def bundled_photograph(name: str = "astronaut") -> Path:
     return Path(str(importlib.resources.files("rtstyle.pretrained") / "photographs" / f"{name}.jpg"))
 
 
-def draw_grid(rows: list[list[np.ndarray]], titles: list[str], out: str | os.PathLike, height: int = 200) -> None:
+def draw_grid(rows: list[list[np.ndarray]], titles: list[str], out: str | os.PathLike[str], height: int = 200) -> None:
     """A labelled grid of uint8 pictures [H, W, 3] as a PNG; pictures of a column share its width."""
     pictures = [[_to_height(cell, height) for cell in row] for row in rows]
     widths = [max(row[c].width for row in pictures) for c in range(len(titles))]
@@ -38,7 +38,7 @@ def draw_grid(rows: list[list[np.ndarray]], titles: list[str], out: str | os.Pat
 
 
 def draw_gallery(
-    cells: Iterable[tuple[str, np.ndarray]], out: str | os.PathLike, height: int = 240, columns: int = 6
+    cells: Iterable[tuple[str, np.ndarray]], out: str | os.PathLike[str], height: int = 240, columns: int = 6
 ) -> None:
     """Pictures uint8 [H, W, 3] of one size, each with its name above it, `columns` in a row, as a PNG."""
     pictures = [(name, _to_height(cell, height)) for name, cell in cells]
@@ -55,14 +55,17 @@ def draw_gallery(
 
 
 def style_sheet(
-    stylizer, styles, out: str | os.PathLike, photograph: str | os.PathLike | None = None, height: int = 320
+    painters: Iterable[tuple[str, Callable[[np.ndarray], np.ndarray]]],
+    out: str | os.PathLike[str],
+    photograph: str | os.PathLike[str] | None = None,
+    height: int = 320,
 ) -> None:
-    """A photograph (default: a bundled one), then the same in every style that `stylizer` takes. Raises RtstyleError
-    if the photograph cannot be read."""
+    """A photograph (default: a bundled one), then what each painter, with its style's name, makes of it (uint8 RGB
+    [H, W, 3] to the same). Raises RtstyleError if the photograph cannot be read."""
     frame = read_image(photograph or bundled_photograph()).rgb
     if frame.shape[0] > 2 * height:
         frame = np.asarray(_to_height(frame, 2 * height))
-    painted = ((style.name, stylizer(frame, None if stylizer.code is None else style.code)) for style in styles)
+    painted = ((name, paint(frame)) for name, paint in painters)
     draw_gallery([("photograph", frame), *painted], out, height)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,13 +16,13 @@ from rtstyle.errors import OutputError, UsageError
 
 @dataclasses.dataclass(frozen=True)
 class Codec:
-    """One way of encoding: FFmpeg's encoder, its settings, its constant-quality option with the usual value and
-    the worst one, and the pixel formats for 8 and 10 bits (None: not to be had)."""
+    """One way of encoding: FFmpeg's encoder, its settings, its constant-quality option with its default and its
+    worst value, and the pixel formats for 8 and 10 bits (None: not to be had)."""
 
     encoder: str
     options: dict[str, str]
     quality: str | None
-    usual: int
+    default: int
     worst: int
     bits8: str | None = "yuv420p"
     bits10: str | None = "yuv420p10le"
@@ -88,7 +89,7 @@ HARDWARE_CODECS = ("h264", "hevc", "av1")
 HARDWARE_FORMATS = {8: ("nv12", "yuv420p"), 10: ("p010le",)}  # the first that the encoder takes
 HARDWARE_ODD = {8: ("yuv444p",), 10: ("yuv444p16le",)}
 
-CONTAINERS = {  # by ending: FFmpeg's name and the codecs that players expect in it, the usual one first
+CONTAINERS = {  # by ending: FFmpeg's name and the codecs that players expect in it, the default first
     ".mp4": ("mp4", ("h264", "hevc", "av1", "vp9")),
     ".m4v": ("mp4", ("h264", "hevc", "av1")),
     ".mov": ("mov", ("h264", "hevc", "prores")),
@@ -101,7 +102,7 @@ CONTAINERS = {  # by ending: FFmpeg's name and the codecs that players expect in
 @dataclasses.dataclass(frozen=True)
 class Encoding:
     """How the user wants it encoded. `codec` is a name of CODECS, `auto` (hardware if it works), or one of FFmpeg's
-    hardware encoders such as `h264_nvenc`; None is the usual one of the container. `crf` is the encoder's own
+    hardware encoders such as `h264_nvenc`; None is the container's default. `crf` is the encoder's own
     constant-quality number (lower is better), `quality` one that means the same for every codec instead, 1 to 100
     (best); `preset` is the encoder's own speed, `container` one of CONTAINERS without the dot instead of OUT's
     ending; `audio_codec` is `copy` or an encoder such as `aac`, `libopus` or `flac`."""
@@ -135,13 +136,41 @@ def container_of(out: Path, encoding: Encoding) -> tuple[str, tuple[str, ...]]:
     return CONTAINERS[suffix]
 
 
-def plan(out: Path, encoding: Encoding, *, width: int, height: int, bits: int, hdr: bool) -> Plan:
-    """Choose for a source of this size and depth. Raises RtstyleError (UsageError for impossible choices)."""
+def problem_of(plan: Plan) -> str | None:
+    """Why an encoder cannot be used here like this, found out by using it; None if it can."""
+    if plan.encoder not in av.codecs_available:
+        return "this PyAV does not have it"
+    try:
+        codec = av.CodecContext.create(plan.encoder, "w")
+        assert isinstance(codec, av.VideoCodecContext)
+        codec.width, codec.height, codec.pix_fmt, codec.time_base = 256, 256, plan.pix_fmt, Fraction(1, 30)
+        codec.options = plan.options
+        frame = av.VideoFrame.from_ndarray(np.zeros((256, 256, 3), np.uint8), format="rgb24")
+        frame = frame.reformat(format=plan.pix_fmt)
+        frame.pts = 0
+        packets = [*codec.encode(frame), *codec.encode(None)]
+    except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None if packets else "it gives no packets"
+
+
+def plan(
+    out: Path,
+    encoding: Encoding,
+    *,
+    width: int,
+    height: int,
+    bits: int,
+    hdr: bool,
+    probe: Callable[[Plan], str | None] = problem_of,
+) -> Plan:
+    """Choose for a source of this size and depth. Hardware encoders are asked by `probe` what keeps them from working.
+    Raises RtstyleError (UsageError for impossible choices)."""
     format, codecs = container_of(out, encoding)
-    usual = codecs[0] if bits <= 8 or "hevc" not in codecs else "hevc"
-    wish = (encoding.codec or usual).lower()
-    hardware = _hardware_wish(wish, usual)
-    name = hardware[0].partition("_")[0] if hardware else usual if wish == "auto" else wish
+    default = codecs[0] if bits <= 8 or "hevc" not in codecs else "hevc"
+    wish = (encoding.codec or default).lower()
+    hardware = _hardware_wish(wish, default)
+    name = hardware[0].partition("_")[0] if hardware else default if wish == "auto" else wish
     if name not in CODECS:
         raise UsageError(f"unknown codec {wish!r}: choose {', '.join(CODECS)}, auto, or such as h264_nvenc")
     if name not in codecs:
@@ -155,8 +184,8 @@ def plan(out: Path, encoding: Encoding, *, width: int, height: int, bits: int, h
     tried = []
     for encoder in hardware:
         chosen = _hardware_plan(format, encoder, crf, encoding.preset, odd=odd, deep=bits > 8)
-        problem = problem_of(chosen) if chosen else f"it takes no {'odd sizes' if odd else f'{bits} bits'}"
-        if problem is None:
+        problem = probe(chosen) if chosen else f"it takes no {'odd sizes' if odd else f'{bits} bits'}"
+        if chosen and problem is None:
             return dataclasses.replace(chosen, notes=(f"encoding on {encoder}", *_depth_notes(chosen.bits, hdr)))
         if wish != "auto":
             raise OutputError(f"{wish} does not work here ({problem}): use `codec={name}`")
@@ -167,10 +196,10 @@ def plan(out: Path, encoding: Encoding, *, width: int, height: int, bits: int, h
     return _software_plan(format, name, crf, encoding.preset, width, height, bits, hdr, notes)
 
 
-def _hardware_wish(wish: str, usual: str) -> list[str]:
+def _hardware_wish(wish: str, default: str) -> list[str]:
     """The hardware encoders to try."""
     if wish == "auto":
-        return [f"{usual}_{family}" for family in HARDWARE if f"{usual}_{family}" in av.codecs_available]
+        return [f"{default}_{family}" for family in HARDWARE if f"{default}_{family}" in av.codecs_available]
     codec, _, family = wish.partition("_")
     return [wish] if codec in HARDWARE_CODECS and family in HARDWARE else []
 
@@ -178,19 +207,21 @@ def _hardware_wish(wish: str, usual: str) -> list[str]:
 def _constant_quality(name: str, encoding: Encoding) -> int:
     """The codec's own number for constant quality (0 is best)."""
     codec = CODECS[name]
-    if encoding.crf is None and encoding.quality is None:
-        return codec.usual
-    if encoding.crf is not None and encoding.quality is not None:
+    crf, quality = encoding.crf, encoding.quality
+    if crf is None and quality is None:
+        return codec.default
+    if crf is not None and quality is not None:
         raise UsageError("`crf` and `quality` say the same thing: give one of them")
     if not codec.quality:
-        raise UsageError(f"{name} has no {'`crf`' if encoding.quality is None else '`quality`'}")
-    if encoding.quality is not None:
-        if not 1 <= encoding.quality <= 100:
-            raise UsageError(f"`quality` must be between 1 and 100 (best), not {encoding.quality}")
-        return round(codec.worst * (100 - encoding.quality) / 100)
-    if not 0 <= encoding.crf <= codec.worst:
-        raise UsageError(f"`crf` must be between 0 (best) and {codec.worst} for {name}, not {encoding.crf}")
-    return encoding.crf
+        raise UsageError(f"{name} has no {'`crf`' if quality is None else '`quality`'}")
+    if crf is not None:
+        if not 0 <= crf <= codec.worst:
+            raise UsageError(f"`crf` must be between 0 (best) and {codec.worst} for {name}, not {crf}")
+        return crf
+    assert quality is not None
+    if not 1 <= quality <= 100:
+        raise UsageError(f"`quality` must be between 1 and 100 (best), not {quality}")
+    return round(codec.worst * (100 - quality) / 100)
 
 
 def _depth_notes(bits: int, hdr: bool) -> list[str]:
@@ -212,7 +243,17 @@ def _hardware_plan(format: str, encoder: str, crf: int, preset: str | None, *, o
     return Plan(format, encoder, options, pix_fmt, bits)
 
 
-def _software_plan(format, name, crf, preset, width, height, bits, hdr, notes: list[str]) -> Plan:
+def _software_plan(
+    format: str,
+    name: str,
+    crf: int,
+    preset: str | None,
+    width: int,
+    height: int,
+    bits: int,
+    hdr: bool,
+    notes: list[str],
+) -> Plan:
     codec = CODECS[name]
     odd, deep = bool(width % 2 or height % 2), bits > 8
     pix_fmt = (codec.odd10 if deep else codec.odd8) if odd else (codec.bits10 if deep else codec.bits8)
@@ -259,20 +300,3 @@ def check_audio(encoding: Encoding, format: str) -> str:
         if codec.canonical_name not in probe.supported_codecs:
             raise UsageError(f"{format} cannot hold {encoding.audio_codec} sound: choose another `audio_codec`")
     return name
-
-
-def problem_of(plan: Plan) -> str | None:
-    """Why an encoder cannot be used here like this, found out by using it; None if it can."""
-    if plan.encoder not in av.codecs_available:
-        return "this PyAV does not have it"
-    try:
-        codec = av.CodecContext.create(plan.encoder, "w")
-        codec.width, codec.height, codec.pix_fmt, codec.time_base = 256, 256, plan.pix_fmt, Fraction(1, 30)
-        codec.options = plan.options
-        frame = av.VideoFrame.from_ndarray(np.zeros((256, 256, 3), np.uint8), format="rgb24")
-        frame = frame.reformat(format=plan.pix_fmt)
-        frame.pts = 0
-        packets = [*codec.encode(frame), *codec.encode(None)]
-    except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
-        return getattr(error, "strerror", None) or str(error)
-    return None if packets else "it gives no packets"

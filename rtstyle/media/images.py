@@ -6,6 +6,7 @@ import dataclasses
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
@@ -25,12 +26,12 @@ class Picture:
     exif: bytes = b""
 
 
-def read_image(path: str | os.PathLike) -> Picture:
+def read_image(path: str | os.PathLike[str]) -> Picture:
     """Read a picture: turned upright, in sRGB, 8 bits. Raises RtstyleError if it cannot be read."""
     try:
-        with Image.open(path) as image:
-            image.load()
-            image = ImageOps.exif_transpose(image)
+        with Image.open(path) as file:
+            file.load()
+            image: Image.Image = ImageOps.exif_transpose(file)
             exif = image.getexif().tobytes() if image.getexif() else b""
             alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
             rgb = _to_srgb(image)
@@ -52,29 +53,31 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     if profile and image.mode in ("RGB", "CMYK", "L"):
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            return converted or image
         except (ImageCms.PyCMSError, OSError):
             pass  # a broken or mismatched profile: the plain conversion is the best guess left
     return image.convert("RGB")
 
 
-def check_suffix(path: str | os.PathLike) -> None:
+def check_suffix(path: str | os.PathLike[str]) -> None:
     """Raises RtstyleError if `path` does not end like a picture that can be written."""
     if Path(path).suffix.lower() not in SUFFIXES:
         raise OutputError(f"cannot write a picture named {Path(path).name}: end it with {', '.join(SUFFIXES)}")
 
 
-def write_image(path: str | os.PathLike, picture: Picture, quality: int = 95) -> None:
-    """Write a picture in the format its suffix names; it appears under that name only when complete."""
+def write_image(path: str | os.PathLike[str], picture: Picture, quality: int = 95, *, force: bool = True) -> None:
+    """Write a picture in the format its suffix names; it appears under that name only when complete, and without
+    `force` it replaces nothing. Raises RtstyleError."""
     check_suffix(path)
     image = Image.fromarray(picture.rgb)
     suffix = Path(path).suffix.lower()
     if picture.alpha is not None and suffix in (".png", ".webp", ".tif", ".tiff"):
         image.putalpha(Image.fromarray(picture.alpha))
-    options = {"quality": quality} if suffix in (".jpg", ".jpeg", ".webp") else {}
+    options: dict[str, Any] = {"quality": quality} if suffix in (".jpg", ".jpeg", ".webp") else {}
     if picture.exif and suffix not in (".bmp",):
         options["exif"] = picture.exif
     if suffix in (".jpg", ".jpeg"):
         options["subsampling"] = 0
-    with written_beside(path) as part:
+    with written_beside(path, force=force) as part:
         image.save(part, **options)

@@ -7,25 +7,28 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
+from av.container import OutputContainer
 
 from rtstyle.errors import DeviceError, OutputError, RtstyleError
-from rtstyle.files import part_name
+from rtstyle.files import part_name, take_name
+from rtstyle.media.segments import reason
 
 CLOCK = 90000  # ticks a second of a recording's time stamps
 RECORDINGS = (".mp4", ".m4v", ".mov", ".mkv")
-QUEUE = 8  # frames that may wait for the encoder; more are dropped, so that painting never waits
+QUEUE_LENGTH = 8  # frames that may wait for the encoder; more are dropped, so that painting never waits
 # What is encoded is in the file within a second: Matroska's clusters by themselves, the others as fragments.
-AT_ONCE = {"flush_packets": "1"}
-FRAGMENTS = {"movflags": "hybrid_fragmented", "frag_duration": "1000000", **AT_ONCE}
+FLUSH_OPTIONS = {"flush_packets": "1"}
+FRAGMENT_OPTIONS = {"movflags": "hybrid_fragmented", "frag_duration": "1000000", **FLUSH_OPTIONS}
 
-HOW_TO_GET = {
+INSTALL_HINTS = {
     "linux": "install v4l2loopback (Debian, Ubuntu: sudo apt install v4l2loopback-dkms), then load it (sudo modprobe "
     "v4l2loopback exclusive_caps=1 card_label=rtstyle)",
     "darwin": "install OBS (https://obsproject.com), start it once and press Start Virtual Camera",
@@ -48,49 +51,47 @@ def fit(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 class Recorder:
-    """Records frames as H.264 (.mp4, .mov, .mkv), each at the time it was captured, in a thread of its own.
+    """A sink that records frames as H.264 (.mp4, .mov, .mkv), each at the time it was captured, in a thread of its own.
 
-    The file takes its name when `finish` returns. Until then it is a hidden part file beside it, written so
+    The file takes its name when `close` returns. Until then it is a hidden part file beside it, written so
     that even after a crash or a power cut what was recorded can be played. `dropped` counts frames that came
-    faster than they could be encoded; `error` is what ended the recording early.
+    faster than they could be encoded; `error` is what ended the recording early. Without `force` no file is replaced.
     """
 
-    def __init__(self, out: str | os.PathLike):
-        self.path = Path(out)
+    def __init__(self, out: str | os.PathLike[str], *, force: bool = False):
+        self.path, self._force = Path(out), force
         self._part = part_name(self.path)
-        self._queue: queue.Queue[tuple[float, np.ndarray] | float] = queue.Queue(QUEUE)
+        self._queue: queue.Queue[tuple[float, np.ndarray] | float] = queue.Queue(QUEUE_LENGTH)
         self.frames = self.dropped = 0
         self.error: RtstyleError | None = None
-        self._container = self._stream = None
         self._origin = 0.0
         self._ticks = -1
-        self._finished = False
-        self._open()
+        self._closed = False
+        self._container, self._stream = self._open()
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
-    def _open(self) -> None:
+    def _open(self) -> tuple[OutputContainer, av.VideoStream]:
         """Open the container now, so that an unknown ending or a missing folder is heard of at once."""
         suffix = self.path.suffix.lower()
         if suffix not in RECORDINGS:
             raise OutputError(f"cannot record to {self.path}: end the name with {', '.join(RECORDINGS)}")
-        options = AT_ONCE if suffix == ".mkv" else FRAGMENTS
+        options = FLUSH_OPTIONS if suffix == ".mkv" else FRAGMENT_OPTIONS
         try:
             self._part.touch()  # PyAV opens the file at the first frame only
-            self._container = av.open(os.fspath(self._part), "w", container_options=options)
-            self._stream = self._container.add_stream("libx264", rate=30)
+            container = av.open(os.fspath(self._part), "w", container_options=options)
+            return container, container.add_stream("libx264", rate=30)
         except (av.FFmpegError, OSError, ValueError) as error:
             with contextlib.suppress(OSError):
                 self._part.unlink(missing_ok=True)
-            reason = getattr(error, "strerror", None) or error
-            raise OutputError(f"cannot record to {self.path} ({reason})") from None
+            raise OutputError(f"cannot record to {self.path} ({reason(error)})") from None
 
     @property
     def seconds(self) -> float:
         """How much has been encoded."""
         return max(0, self._ticks) / CLOCK
 
-    def write(self, seconds: float, rgb: np.ndarray) -> None:
+    def write(self, seconds: float, rgb: np.ndarray, /) -> None:
         """Take uint8 RGB [H, W, 3] captured at `seconds` (any clock, rising). Never waits."""
         try:
             self._queue.put_nowait((seconds, rgb))
@@ -98,14 +99,15 @@ class Recorder:
             self.dropped += 1
 
     def _work(self) -> None:
-        held = None
+        """A frame lasts until the next one comes, so one is held back."""
+        pending: tuple[float, np.ndarray] | None = None
         while not isinstance(item := self._queue.get(), float):
-            if self.error is None:  # else the queue is only emptied, or `finish` would find no room in it
+            if self.error is None:  # else the queue is only emptied, or `close` would find no room in it
                 with self._keeping_the_error():
-                    held = self._take(held, *item)
-        if held is not None and self.error is None:
+                    pending = self._take(pending, item)
+        if pending is not None and self.error is None:
             with self._keeping_the_error():
-                self._encode(*held, item)
+                self._encode(*pending, until=item)
                 self._mux(self._stream.encode(None))
 
     @contextlib.contextmanager
@@ -113,19 +115,20 @@ class Recorder:
         try:
             yield
         except Exception as error:  # a full disk, or whatever else: the frame loop has to hear of it
-            reason = getattr(error, "strerror", None) or error
-            self.error = OutputError(f"recording to {self.path} stopped ({reason})")
+            self.error = OutputError(f"recording to {self.path} stopped ({reason(error)})")
 
-    def _take(self, held, seconds: float, rgb: np.ndarray):
-        """A frame lasts until the next one comes, so one is held back."""
-        if held is None:
-            self._origin = seconds
-            self._start(rgb)
-        elif seconds <= held[0]:
-            return held
+    def _take(
+        self, pending: tuple[float, np.ndarray] | None, item: tuple[float, np.ndarray]
+    ) -> tuple[float, np.ndarray]:
+        """Encode the frame that was held back; returns the next one."""
+        if pending is None:
+            self._origin = item[0]
+            self._start(item[1])
+        elif item[0] <= pending[0]:
+            return pending
         else:
-            self._encode(*held, seconds)
-        return seconds, rgb
+            self._encode(*pending, until=item[0])
+        return item
 
     def _start(self, rgb: np.ndarray) -> None:
         stream, codec = self._stream, self._stream.codec_context
@@ -139,7 +142,7 @@ class Recorder:
         codec.color_range, codec.colorspace = av.video.reformatter.ColorRange.MPEG, 6
         codec.color_primaries, codec.color_trc = 6, 6
 
-    def _encode(self, seconds: float, rgb: np.ndarray, until: float) -> None:
+    def _encode(self, seconds: float, rgb: np.ndarray, *, until: float) -> None:
         ticks = max(self._ticks + 1, round((seconds - self._origin) * CLOCK))
         self._ticks = ticks
         picture = av.VideoFrame.from_ndarray(
@@ -150,19 +153,22 @@ class Recorder:
         self._mux(self._stream.encode(picture), max(1, round((until - self._origin) * CLOCK) - ticks))
         self.frames += 1
 
-    def _mux(self, packets, duration: int | None = None) -> None:
+    def _mux(self, packets: Iterable[av.Packet[av.VideoStream]], duration: int | None = None) -> None:
         for packet in packets:
             if duration:
                 packet.duration = duration
             self._container.mux(packet)
 
-    def finish(self, seconds: float) -> None:
-        """End the recording at `seconds` on the frames' clock; the file is complete when this returns.
+    def close(self, seconds: float | None = None) -> None:
+        """End the recording at `seconds` on the frames' clock (with the last frame's beginning); the file is complete
+        when this returns. Once it is closed nothing happens.
 
         Raises RtstyleError if the recording failed; what could be saved then stays in the file.
         """
-        self._finished = True
-        self._queue.put(float(seconds))
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(self._origin + self.seconds if seconds is None else float(seconds))
         self._thread.join()
         try:
             self._container.close()
@@ -178,20 +184,21 @@ class Recorder:
 
     def _take_the_name(self) -> None:
         try:
-            os.replace(self._part, self.path)
+            take_name(self._part, self.path, force=self._force)
+        except RtstyleError as error:
+            self.error = self.error or error
         except OSError as error:  # as on Windows while a player holds the file
-            reason = f"cannot be named {self.path} ({error.strerror})"
-            self.error = self.error or OutputError(f"the recording {reason}: it stays in {self._part}")
+            text = f"the recording cannot be named {self.path} ({error.strerror}): it stays in {self._part}"
+            self.error = self.error or OutputError(text)
 
-    def close(self) -> None:
-        """Make sure that the recording has ended, whatever happened; after `finish` this does nothing."""
-        if not self._finished:
-            with contextlib.suppress(RtstyleError):
-                self.finish(self._origin + self.seconds)
+    def abandon(self) -> None:
+        """End the recording whatever happened, and keep what there is."""
+        with contextlib.suppress(RtstyleError):
+            self.close()
 
 
 class VirtualCamera:
-    """Shows frames as a camera that meeting programs can choose, in a thread of its own: the newest frame wins.
+    """A sink that shows frames as a camera which meeting programs can choose, in a thread of its own: the newest wins.
 
     `device` names one of several virtual cameras; `backend` one of pyvirtualcam's. Raises RtstyleError where
     there is no virtual camera, with what to install on this system. `frames` counts what was sent.
@@ -202,37 +209,29 @@ class VirtualCamera:
             import pyvirtualcam
         except ImportError:
             raise DeviceError("a virtual camera needs pyvirtualcam: pip install 'rtstyle[virtual-cam]'") from None
-        self._open_camera = lambda width, height: pyvirtualcam.Camera(
+        self._open_camera: Callable[[int, int], Any] = lambda width, height: pyvirtualcam.Camera(
             width, height, fps, device=device, backend=backend, fmt=pyvirtualcam.PixelFormat.RGB
         )
-        self._camera = None
+        self._camera = self._open(640, 480)  # small, so that a missing driver is heard of before the camera starts
+        self.device: str = self._camera.device
         self._sized = False
         self.frames = 0
         self.error: RtstyleError | None = None
         self._slot: np.ndarray | None = None
         self._changed, self._stop = threading.Condition(), False
-        self._check()
         self._thread = threading.Thread(target=self._work, name="virtual camera", daemon=True)
         self._thread.start()
 
-    def _check(self) -> None:
-        """Open it once, small, so that a missing driver is heard of before the camera starts."""
-        self._open(640, 480)
-        self.device = self._camera.device
-
-    def _open(self, width: int, height: int) -> None:
-        if self._camera:
-            self._camera.close()
-            self._camera = None
+    def _open(self, width: int, height: int) -> Any:
         try:
-            self._camera = self._open_camera(width, height)
+            return self._open_camera(width, height)
         except Exception as error:  # pyvirtualcam and its backends raise RuntimeError, KeyError and their own
-            how = next((text for system, text in HOW_TO_GET.items() if sys.platform.startswith(system)), "")
-            reason = " ".join(str(error).split()).rstrip(".")
-            raise DeviceError(f"there is no virtual camera to be had here ({reason}): {how}") from None
+            hint = next((text for system, text in INSTALL_HINTS.items() if sys.platform.startswith(system)), "")
+            problem = " ".join(str(error).split()).rstrip(".")
+            raise DeviceError(f"there is no virtual camera to be had here ({problem}): {hint}") from None
 
-    def write(self, seconds: float, rgb: np.ndarray) -> None:
-        """Show uint8 RGB [H, W, 3]. Never waits; `seconds` is not needed."""
+    def write(self, _seconds: float, rgb: np.ndarray, /) -> None:
+        """Show uint8 RGB [H, W, 3]. Never waits."""
         with self._changed:
             self._slot = rgb
             self._changed.notify()
@@ -254,12 +253,13 @@ class VirtualCamera:
         if not self._sized:  # the first frame's size stays: a program that watches cannot follow a change
             height, width = (side - side % 2 for side in rgb.shape[:2])  # drivers convert to 4:2:0
             if (self._camera.width, self._camera.height) != (width, height):
-                self._open(width, height)
+                self._camera.close()
+                self._camera = self._open(width, height)
             self._sized = True
         self._camera.send(np.ascontiguousarray(fit(rgb, self._camera.width, self._camera.height)))
         self.frames += 1
 
-    def finish(self, seconds: float = 0.0) -> None:
+    def close(self) -> None:
         """Take the virtual camera down."""
         with self._changed:
             self._stop = True
@@ -267,3 +267,7 @@ class VirtualCamera:
         self._thread.join(timeout=5)
         with contextlib.suppress(Exception):
             self._camera.close()
+
+    def abandon(self) -> None:
+        """As `close`."""
+        self.close()

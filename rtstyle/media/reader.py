@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import heapq
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
+from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from rtstyle.errors import InputError
+from rtstyle.files import file_state, what_happened
 from rtstyle.media.color import is_hdr, to_8_bits
-from rtstyle.media.segments import HOW, TAGS, Look, reason
+from rtstyle.media.segments import SWS_FLAGS, reason
+from rtstyle.media.stream import COLOR_TAGS, Frame, StreamFormat
 
+STATIC_HDR = SideDataType.MASTERING_DISPLAY_METADATA, SideDataType.CONTENT_LIGHT_LEVEL
 LOOK_AHEAD = 2  # frames among which time stamps may have been swapped
 
 # AVColorSpace of a frame to swscale's matrices; anything else is decided by the size, as players do.
@@ -30,17 +35,6 @@ MATRICES = {
     9: Colorspace.BT2020,
     10: Colorspace.BT2020,
 }
-
-
-@dataclasses.dataclass
-class Frame:
-    """One decoded frame: its number from 0, `rgb` uint8 [H, W, 3] as stored (None if it was skipped), its
-    presentation time stamp in the stream's time base, and its rotation in degrees, counterclockwise."""
-
-    number: int
-    rgb: np.ndarray | None
-    pts: int
-    rotation: int = 0
 
 
 def matrix_of(frame: av.VideoFrame) -> int:
@@ -56,33 +50,59 @@ def range_of(frame: av.VideoFrame) -> int:
     return ColorRange.JPEG if full else ColorRange.MPEG
 
 
+def with_rising_pts(frames: Iterable[av.VideoFrame], step: int) -> Iterator[tuple[av.VideoFrame, int]]:
+    """(frame, rising time stamp), `step` after the last where there is none.
+
+    The decoder's order is right; time stamps may be missing, or, in AVI files with B-frames, be those of a neighbor:
+    each frame gets the least of its own and those of the next few.
+    """
+    waiting: deque[av.VideoFrame] = deque()
+    pts: list[int] = []
+    arrived: int | None = None
+    last: int | None = None
+
+    def take() -> tuple[av.VideoFrame, int]:
+        nonlocal last
+        least = heapq.heappop(pts)
+        last = least if last is None or least > last else last + 1
+        return waiting.popleft(), last
+
+    for frame in frames:
+        arrived = frame.pts if frame.pts is not None else 0 if arrived is None else arrived + step
+        waiting.append(frame)
+        heapq.heappush(pts, arrived)
+        if len(waiting) > LOOK_AHEAD:
+            yield take()
+    while waiting:
+        yield take()
+
+
 class VideoReader:
-    """Reads the video stream that a player would choose as RGB.
+    """A Source that reads the video stream that a player would choose as RGB.
 
     Iterating yields `Frame`; `frames` can skip and cut. `damaged` counts packets that could not be decoded or lie
     beyond the end of a cut-off file, which are skipped, and frames that the decoder patched up; `notes` says what the
-    painting cannot keep. After the first frame `look`, `bits` and `hdr` describe the stream. Raises RtstyleError if
-    the file cannot be opened or has no video.
+    painting cannot keep. Raises RtstyleError if the file cannot be opened or has no video.
     """
 
-    def __init__(self, path: str | os.PathLike):
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
         self.damaged = 0
         self.notes: list[str] = []
-        self.look: Look | None = None
-        self.bits, self.hdr = 8, False
+        self._format: StreamFormat | None = None
         self._reformatter = VideoReformatter()
         self._deinterlacer: Deinterlacer | None = None
-        if not Path(path).exists():
+        if not self.path.exists():
             raise InputError(f"{path} does not exist")
-        if Path(path).is_dir():
+        if self.path.is_dir():
             raise InputError(f"{path} is a folder: give a video file")
+        self._state = file_state(path)
         try:
             self.container = av.open(os.fspath(path), metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
             raise InputError(f"{path} is not a video that can be opened ({reason(error)})") from None
         try:
-            self.stream = self._choose_stream()
+            self.stream, self.time_base = self._choose_stream()
         except BaseException:
             self.container.close()
             raise
@@ -90,18 +110,39 @@ class VideoReader:
         size = os.path.getsize(path)
         self.damaged += sum(entry.pos + entry.size > size for entry in self.stream.index_entries)
 
-    def _choose_stream(self):
+    def what_happened(self) -> str | None:
+        """What has become of the file since it was opened, as the predicate of a sentence; None: nothing."""
+        return what_happened(self.path, self._state)
+
+    def _choose_stream(self) -> tuple[av.VideoStream, Fraction]:
         still = av.stream.Disposition.attached_pic
         moving = [s for s in self.container.streams.video if not s.disposition & still]
         if not moving:
             raise InputError(f"{self.path} has no video stream")
         best = self.container.streams.best("video")
-        stream = best if best in moving else moving[0]
-        if stream.codec_context is None or not stream.width or not stream.height:
+        stream = next((stream for stream in moving if stream is best), moving[0])
+        if stream.codec_context is None or not (stream.width and stream.height and stream.time_base):
             raise InputError(f"{self.path} has a video stream that cannot be decoded here")
         if len(moving) > 1:
             self.notes.append(f"of {len(moving)} video streams number {stream.index} is painted, the others are copied")
-        return stream
+        return stream, stream.time_base
+
+    @property
+    def format(self) -> StreamFormat:
+        """What is known of the stream from its first frame on."""
+        if self._format is None:
+            raise ValueError(f"no frame of {self.path} has been read yet")
+        return self._format
+
+    @property
+    def stream_index(self) -> int:
+        """The number of the painted stream."""
+        return self.stream.index
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether there is a sound track."""
+        return bool(self.container.streams.audio)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -124,54 +165,33 @@ class VideoReader:
     @property
     def seconds(self) -> float | None:
         """The duration, if the file says."""
-        if self.stream.duration and self.stream.time_base:
-            return float(self.stream.duration * self.stream.time_base)
+        if self.stream.duration:
+            return float(self.stream.duration * self.time_base)
         return self.container.duration / av.time_base if self.container.duration else None
 
     def __iter__(self) -> Iterator[Frame]:
         return self.frames()
 
     def frames(self, *, skip: int = 0, start: float | None = None, end: float | None = None) -> Iterator[Frame]:
-        """The frames with `start` <= time < `end` (seconds of the file's clock), numbered from 0; the first `skip`
-        of them come without a picture, which costs less."""
+        """The frames with `start` <= time < `end` (seconds of the file's clock), numbered from 0, without the first
+        `skip` of them, which are decoded but not converted."""
         number = 0
-        for frame, pts in self._stamped(self._decoded(start)):
-            seconds = float(pts * self.stream.time_base)
+        for frame, pts in with_rising_pts(self._decoded(start), self._step()):
+            seconds = float(pts * self.time_base)
             if end is not None and seconds >= end:
                 return
             if start is not None and seconds < start:
                 continue
             self.damaged += frame.is_corrupt
-            if self.look is None:
-                self._describe(frame)
-            yield Frame(number, self._to_rgb(frame) if number >= skip else None, pts, frame.rotation)
+            if self._format is None:
+                self._format = self._format_of(frame)
+            if number >= skip:
+                yield Frame(number, self._to_rgb(frame, self._format.hdr), pts, frame.rotation)
             number += 1
-
-    def _stamped(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[av.VideoFrame, int]]:
-        """(frame, rising time stamp). The decoder's order is right; stamps may be missing, or, in AVI files with
-        B-frames, be those of a neighbour: each frame gets the least stamp of itself and the next few."""
-        waiting: deque[av.VideoFrame] = deque()
-        stamps: list[int] = []
-        arrived = last = None
-
-        def take() -> tuple[av.VideoFrame, int]:
-            nonlocal last
-            pts = heapq.heappop(stamps)
-            last = pts if last is None or pts > last else last + 1
-            return waiting.popleft(), last
-
-        for frame in frames:
-            arrived = frame.pts if frame.pts is not None else 0 if arrived is None else arrived + self._step()
-            waiting.append(frame)
-            heapq.heappush(stamps, arrived)
-            if len(waiting) > LOOK_AHEAD:
-                yield take()
-        while waiting:
-            yield take()
 
     def _decoded(self, start: float | None) -> Iterator[av.VideoFrame]:
         if start:
-            target = int(start / self.stream.time_base)
+            target = int(start / self.time_base)
             try:
                 self.container.seek(max(0, target), stream=self.stream)
             except (av.FFmpegError, OSError):
@@ -179,20 +199,20 @@ class VideoReader:
         for packet in self._packets():
             for frame in self._decode(packet):
                 if frame.interlaced_frame and self._deinterlacer is None:
-                    self._deinterlacer = Deinterlacer(self.stream)
+                    self._deinterlacer = Deinterlacer(self.stream, self.time_base)
                     self.notes.append("the source is interlaced: it was deinterlaced")
                 yield from self._deinterlacer.feed(frame) if self._deinterlacer else [frame]
         if self._deinterlacer:
             yield from self._deinterlacer.feed(None)
 
-    def _decode(self, packet: av.Packet | None) -> list[av.VideoFrame]:
+    def _decode(self, packet: av.Packet[av.VideoStream] | None) -> list[av.VideoFrame]:
         try:
             return self.stream.decode(packet)
         except (av.FFmpegError, EOFError):
             self.damaged += 1
             return []
 
-    def _packets(self) -> Iterator[av.Packet | None]:
+    def _packets(self) -> Iterator[av.Packet[av.VideoStream] | None]:
         """Packets in file order; None last of all, to empty the decoder."""
         packets = self.container.demux(self.stream)
         while True:
@@ -208,69 +228,62 @@ class VideoReader:
         yield None
 
     def _step(self) -> int:
-        return max(1, round(1 / (self.rate * self.stream.time_base)))
+        return max(1, round(1 / (self.rate * self.time_base)))
 
-    def _describe(self, frame: av.VideoFrame) -> None:
-        """What only a decoded frame knows for sure."""
-        transfer = int(frame.color_trc)
-        self.hdr = is_hdr(transfer)
-        self.bits = max(component.bits for component in frame.format.components)
-        if self.hdr and any(kind.name in STATIC_HDR for kind in _side_data_types(frame)):
+    def _format_of(self, frame: av.VideoFrame) -> StreamFormat:
+        """What only a decoded frame knows for sure; what of it cannot be kept is noted."""
+        hdr = is_hdr(int(frame.color_trc))
+        side_data = cast(Iterable[SideData], frame.side_data)
+        if hdr and any(data.type in STATIC_HDR for data in side_data):
             self.notes.append("the static HDR metadata (mastering display, light levels) is not kept")
-        alpha = self.stream.metadata.get("alpha_mode") == "1" or len(frame.format.components) in (2, 4)
-        if alpha:
+        if self.stream.metadata.get("alpha_mode") == "1" or len(frame.format.components) in (2, 4):
             self.notes.append("transparency is not kept")
-        self.look = Look(
+        return StreamFormat(
             width=self.stream.width,
             height=self.stream.height,
-            time_base=self.stream.time_base,
+            time_base=self.time_base,
             rate=self.rate,
             sample_aspect=self.stream.sample_aspect_ratio or None,
             rotation=frame.rotation,
             matrix=int(matrix_of(frame)),
             range=int(range_of(frame)),
-            tags={name: int(getattr(frame, name)) for name in TAGS},
+            tags={name: int(getattr(frame, name)) for name in COLOR_TAGS},
+            bits=max(component.bits for component in frame.format.components),
+            hdr=hdr,
         )
 
-    def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
+    def _to_rgb(self, frame: av.VideoFrame, hdr: bool) -> np.ndarray:
         matrix, full = matrix_of(frame), range_of(frame)
         rgb = self._reformatter.reformat(
             frame,
             width=self.stream.width,
             height=self.stream.height,
-            format="rgb48le" if self.hdr else "rgb24",
+            format="rgb48le" if hdr else "rgb24",
             src_colorspace=matrix,
             dst_colorspace=matrix,
             src_color_range=full,
             dst_color_range=ColorRange.JPEG,
-            interpolation=HOW,
+            interpolation=SWS_FLAGS,
         ).to_ndarray()
-        return to_8_bits(int(frame.color_trc))[rgb] if self.hdr else rgb
+        return to_8_bits(int(frame.color_trc))[rgb] if hdr else rgb
 
     def close(self) -> None:
         self.container.close()
 
-    def __enter__(self):
+    def __enter__(self) -> VideoReader:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-
-STATIC_HDR = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL")
-
-
-def _side_data_types(frame: av.VideoFrame):
-    return [data.type for data in frame.side_data]
 
 
 class Deinterlacer:
     """One full frame from every interlaced one, at its own time stamp (FFmpeg's bwdif)."""
 
-    def __init__(self, stream):
-        self._stream = stream
+    def __init__(self, stream: av.VideoStream, time_base: Fraction):
+        self._time_base = time_base
         self._graph = av.filter.Graph()
-        source = self._graph.add_buffer(template=stream, time_base=stream.time_base)
+        source = self._graph.add_buffer(template=stream, time_base=time_base)
         filter = self._graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
         sink = self._graph.add("buffersink")
         source.link_to(filter)
@@ -285,6 +298,7 @@ class Deinterlacer:
                 done = self._graph.vpull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
-            done.pts = round(done.pts * done.time_base / self._stream.time_base)
-            done.time_base = self._stream.time_base
+            assert done.pts is not None and done.time_base is not None
+            done.pts = round(done.pts * done.time_base / self._time_base)
+            done.time_base = self._time_base
             yield done

@@ -5,18 +5,25 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from pathlib import Path
+from typing import TypeAlias, cast
 
 import av
+from av.container import InputContainer, OutputContainer
+from av.stream import AttachmentStream, Stream
 
 from rtstyle.errors import OutputError
 from rtstyle.media.encoding import Plan
-from rtstyle.media.segments import Look, Segment, reason
+from rtstyle.media.segments import Segment, reason
+from rtstyle.media.stream import StreamFormat
+
+Packet: TypeAlias = "av.Packet[Stream]"
 
 MOVIES = ("mp4", "mov")
 # Kinds of streams to do without, one set after another, until the container begins.
-GIVING_UP = (
+STREAM_FALLBACKS = (
     (),
     ("attachment", "data"),
     ("attachment", "data", "subtitle"),
@@ -42,47 +49,56 @@ class TimeRange:
         return (self.start is None or seconds >= self.start) and (self.end is None or seconds < self.end)
 
 
-class Joiner:
+class Remuxer:
     """Writes `out` from complete segments and from the streams of `source` that are copied along.
 
-    `notes` tells what could not be kept. The codes of the video stream (`chosen` in the source) say where
-    metadata, rotation and disposition come from.
+    The painted stream takes its metadata, rotation and disposition from number `stream_index` of the source; without a
+    source (None) the video is alone. `notes` says what could not be kept.
     """
 
     def __init__(
-        self, source, out, plan: Plan, look: Look, *, chosen: int, audio_codec: str = "copy", time_range: TimeRange
+        self,
+        source: Path | None,
+        out: Path,
+        plan: Plan,
+        format: StreamFormat,
+        *,
+        stream_index: int | None,
+        audio_codec: str = "copy",
+        time_range: TimeRange,
     ):
-        self.source, self.out, self.plan, self.look = source, out, plan, look
-        self._chosen, self._audio_codec, self._range = chosen, audio_codec, time_range
+        self.source, self.out, self.plan, self.format = source, out, plan, format
+        self._index, self._audio_codec, self._range = stream_index, audio_codec, time_range
         self.notes: list[str] = []
 
-    def join(self, segments: list[Segment]) -> None:
+    def write(self, segments: Sequence[Segment]) -> None:
         """Raises RtstyleError if the container refuses the video."""
         if self.plan.format == "gif":
-            self._join_gif(segments)
+            self._write_gif(segments)
             return
         if self.source is None:
-            self._join_alone(segments)
+            self._write_alone(segments)
             return
         with av.open(os.fspath(self.source), metadata_errors="replace") as source:
-            for given_up in GIVING_UP:
+            for left_out in STREAM_FALLBACKS:
                 self.notes.clear()
                 try:
-                    self._join_with(source, segments, given_up)
+                    self._write_with(source, segments, left_out)
                     return
                 except _Refused as refused:
                     problem = str(refused)
         raise OutputError(f"{self.plan.format} takes no such video ({problem}): choose another `container`")
 
-    def _join_with(self, source, segments: list[Segment], given_up: tuple[str, ...]) -> None:
+    def _write_with(self, source: InputContainer, segments: Sequence[Segment], left_out: tuple[str, ...]) -> None:
         """Raises _Refused if the container does not even begin with these streams."""
-        target = self.out if hasattr(self.out, "write") else os.fspath(self.out)
+        options = self._container_options(source)
         with (
-            av.open(target, "w", format=self.plan.format, container_options=self._container_options(source)) as out,
+            av.open(os.fspath(self.out), "w", format=self.plan.format, container_options=options) as out,
             av.open(os.fspath(segments[0].path)) as first,
         ):
-            video = self._add_video(out, first.streams.video[0], source.streams[self._chosen])
-            copies = self._add_others(out, source, given_up)
+            original = None if self._index is None else source.streams[self._index]
+            video = self._add_video(out, first.streams.video[0], original)
+            copies = self._add_others(out, source, left_out)
             self._copy_facts(source, out)
             try:
                 out.start_encoding()
@@ -92,31 +108,31 @@ class Joiner:
             for packet in heapq.merge(self._video_packets(segments, video), others, key=_due):
                 try:
                     out.mux(packet)
-                except av.error.ArgumentError as error:  # stamps that no muxer takes
+                except av.error.ArgumentError as error:  # time stamps that no muxer takes
                     if packet.stream is video:
-                        raise OutputError(f"{self.plan.format} refuses the video's stamps ({reason(error)})") from None
+                        text = f"{self.plan.format} refuses the video's time stamps ({reason(error)})"
+                        raise OutputError(text) from None
                     lost += 1
             if lost:
                 self.notes.append(f"{lost} damaged packets of other streams than the picture are left out")
 
-    def _join_alone(self, segments: list[Segment]) -> None:
+    def _write_alone(self, segments: Sequence[Segment]) -> None:
         """The video, and nothing else."""
-        options = {"movflags": "+faststart"} if self.plan.format in MOVIES and not hasattr(self.out, "write") else {}
-        target = self.out if hasattr(self.out, "write") else os.fspath(self.out)
+        options = {"movflags": "+faststart"} if self.plan.format in MOVIES else {}
         with (
-            av.open(target, "w", format=self.plan.format, container_options=options) as out,
+            av.open(os.fspath(self.out), "w", format=self.plan.format, container_options=options) as out,
             av.open(os.fspath(segments[0].path)) as first,
         ):
             for packet in self._video_packets(segments, self._add_video(out, first.streams.video[0], None)):
                 out.mux(packet)
 
-    def _join_gif(self, segments: list[Segment]) -> None:
+    def _write_gif(self, segments: Sequence[Segment]) -> None:
         """Every frame gets a palette of its own (FFmpeg's palettegen and paletteuse)."""
         self.notes.append("GIF counts hundredths of a second and has no sound")
-        look, stamps = self.look, [stamp for segment in segments for stamp in segment.stamps]
+        format, pts = self.format, [pts for segment in segments for pts in segment.pts]
         graph = av.filter.Graph()
         source = graph.add_buffer(
-            width=look.width, height=look.height, format=av.VideoFormat("bgr0"), time_base=look.time_base
+            width=format.width, height=format.height, format=av.VideoFormat("bgr0"), time_base=format.time_base
         )
         split, palette = graph.add("split"), graph.add("palettegen", "stats_mode=single")
         use, sink = graph.add("paletteuse", "new=1"), graph.add("buffersink")
@@ -127,55 +143,58 @@ class Joiner:
         use.link_to(sink)
         graph.configure()
         with av.open(os.fspath(self.out), "w", format="gif", container_options={"loop": "0"}) as out:
-            stream = out.add_stream("gif", rate=look.rate)
-            stream.width, stream.height, stream.pix_fmt = look.width, look.height, "pal8"
+            stream = out.add_stream("gif", rate=format.rate)
+            stream.width, stream.height, stream.pix_fmt = format.width, format.height, "pal8"
             stream.codec_context.time_base = Fraction(1, 100)
-            at = -1
-            for stamp, frame in zip(stamps, _decoded(segments), strict=True):
-                frame.pts, frame.time_base = stamp, look.time_base
+            hundredths = -1
+            for stamp, frame in zip(pts, _decoded(segments), strict=True):
+                frame.pts, frame.time_base = stamp, format.time_base
                 graph.vpush(frame)
                 done = graph.vpull()
-                at = max(at + 1, round((stamp - stamps[0]) * look.time_base * 100))
-                done.pts, done.time_base = at, Fraction(1, 100)
+                hundredths = max(hundredths + 1, round((stamp - pts[0]) * format.time_base * 100))
+                done.pts, done.time_base = hundredths, Fraction(1, 100)
                 out.mux(stream.encode(done))
             out.mux(stream.encode(None))
 
-    def _container_options(self, source) -> dict[str, str]:
-        if self.plan.format not in MOVIES or hasattr(self.out, "write"):
+    def _container_options(self, source: InputContainer) -> dict[str, str]:
+        if self.plan.format not in MOVIES:
             return {}
         # Streams that do not start at zero are delayed in units of the movie's time scale: milliseconds by
         # default, which moves the sound a little. With the sampling rate the delay is exact.
         rates = [s.codec_context.sample_rate for s in source.streams.audio if s.codec_context]
         return {"movflags": "+faststart", "movie_timescale": str(rates[0] if rates else 90000)}
 
-    def _add_video(self, out, template, original):
+    def _add_video(self, out: OutputContainer, template: av.VideoStream, original: Stream | None) -> av.VideoStream:
         try:
             stream = out.add_stream_from_template(template, opaque=True)  # by the codec alone, not by an encoder's name
         except (av.FFmpegError, ValueError) as error:
             raise OutputError(f"{self.plan.format} takes no {self.plan.encoder} video ({reason(error)})") from None
-        stream.time_base = self.look.time_base
+        stream.time_base = self.format.time_base
+        assert isinstance(stream, av.VideoStream)
         if original is not None:
             stream.metadata.update(_kept(original.metadata))
             stream.disposition = original.disposition
         if self.plan.format in MOVIES and stream.codec_context.name == "hevc":
             stream.codec_context.codec_tag = "hvc1"  # the only one that Apple's players take
-        if self.look.rotation:
-            stream.set_display_rotation(self.look.rotation)
+        if self.format.rotation:
+            stream.set_display_rotation(self.format.rotation)
         return stream
 
-    def _add_others(self, out, source, given_up: tuple[str, ...]) -> dict[int, object]:
-        """{stream of the source: what to do with its packets}, without the kinds that were given up."""
-        copies = {}
+    def _add_others(
+        self, out: OutputContainer, source: InputContainer, left_out: tuple[str, ...]
+    ) -> dict[int, Stream | Transcoder]:
+        """{stream of the source: what to do with its packets}, without the kinds to do without."""
+        copies: dict[int, Stream | Transcoder] = {}
         for stream in source.streams:
-            if stream.index == self._chosen:
+            if stream.index == self._index:
                 continue
             try:
-                if stream.type in given_up or (stream.type == "attachment" and self.plan.format != "matroska"):
+                if stream.type in left_out or (stream.type == "attachment" and self.plan.format != "matroska"):
                     raise ValueError(_elsewhere(self.plan))
-                if stream.type == "attachment":
+                if isinstance(stream, AttachmentStream):
                     name = stream.metadata.get("filename", f"attachment-{stream.index}")
                     out.add_attachment(name, stream.mimetype or "application/octet-stream", stream.data)
-                elif stream.type == "audio" and self._audio_codec != "copy":
+                elif isinstance(stream, av.AudioStream) and self._audio_codec != "copy":
                     copies[stream.index] = Transcoder(out, stream, self._audio_codec)
                 else:
                     copies[stream.index] = self._add_copy(out, stream)
@@ -188,7 +207,7 @@ class Joiner:
                 )
         return copies
 
-    def _add_copy(self, out, stream):
+    def _add_copy(self, out: OutputContainer, stream: Stream) -> Stream:
         codec = stream.codec_context
         name = codec.codec.canonical_name if codec is not None else None
         if name is not None and name not in out.supported_codecs:
@@ -198,46 +217,43 @@ class Joiner:
         copy.disposition = stream.disposition
         return copy
 
-    def _copy_facts(self, source, out) -> None:
+    def _copy_facts(self, source: InputContainer, out: OutputContainer) -> None:
         out.metadata.update(_kept(source.metadata))
+        begin, end = Fraction(self._range.origin).limit_denominator(10**6), self._range.end
         chapters = []
         for chapter in source.chapters():
-            base = chapter["time_base"]
-            start, end = (chapter[side] * base for side in ("start", "end"))
-            if (self._range.end is None or start < self._range.end) and end > self._range.origin:
-                shift = Fraction(self._range.origin).limit_denominator(10**6)
-                chapters.append(
-                    chapter
-                    | {
-                        "start": round(max(0, start - shift) / base),
-                        "end": round((min(end, Fraction(self._range.end)) if self._range.end else end) / base)
-                        - round(shift / base),
-                    }
-                )
+            if (base := chapter["time_base"]) is None:
+                continue
+            first, last = chapter["start"] * base, chapter["end"] * base
+            if (end is None or first < end) and last > begin:
+                kept = chapter.copy()
+                kept["start"] = round(max(Fraction(0), first - begin) / base)
+                kept["end"] = round((last if end is None else min(last, Fraction(end))) / base) - round(begin / base)
+                chapters.append(kept)
         if chapters:
             out.set_chapters(chapters)
 
-    def _video_packets(self, segments: list[Segment], stream) -> Iterator[av.Packet]:
-        """All segments' packets with real stamps. Decoding stamps are the presentation stamps, late by as many
-        frames as the encoder reorders: rising, and never after the packet is due."""
-        shift = round(self._range.origin / self.look.time_base)
-        stamps = [stamp - shift for segment in segments for stamp in segment.stamps]
+    def _video_packets(self, segments: Sequence[Segment], stream: av.VideoStream) -> Iterator[Packet]:
+        """All segments' packets with real time stamps. Decoding time stamps are the presentation time stamps, late by
+        as many frames as the encoder reorders: rising, and never after the packet is due."""
+        shift = round(self._range.origin / self.format.time_base)
+        pts = [pts - shift for segment in segments for pts in segment.pts]
         delay = max(segment.delay for segment in segments)
-        step = stamps[1] - stamps[0] if len(stamps) > 1 else max(1, round(1 / (self.look.rate * self.look.time_base)))
-        ends = [*stamps[1:], stamps[-1] + (stamps[-1] - stamps[-2] if len(stamps) > 1 else step)]
+        step = pts[1] - pts[0] if len(pts) > 1 else max(1, round(1 / (self.format.rate * self.format.time_base)))
+        ends = [*pts[1:], pts[-1] + (pts[-1] - pts[-2] if len(pts) > 1 else step)]
         base = order = 0
         for segment in segments:
             for number, packet in segment.packets():
                 place = base + number
-                packet.stream, packet.time_base = stream, self.look.time_base
-                packet.pts = stamps[place]
-                packet.dts = stamps[order - delay] if order >= delay else stamps[0] - (delay - order) * step
-                packet.duration = ends[place] - stamps[place]
+                packet.stream, packet.time_base = stream, self.format.time_base
+                packet.pts = pts[place]
+                packet.dts = pts[order - delay] if order >= delay else pts[0] - (delay - order) * step
+                packet.duration = ends[place] - pts[place]
                 order += 1
-                yield packet
-            base += len(segment.stamps)
+                yield cast("av.Packet[Stream]", packet)
+            base += len(segment.pts)
 
-    def _other_packets(self, source, copies: dict[int, object]) -> Iterator[av.Packet]:
+    def _other_packets(self, source: InputContainer, copies: dict[int, Stream | Transcoder]) -> Iterator[Packet]:
         streams = [source.streams[index] for index in copies]
         if not streams:
             return
@@ -258,7 +274,7 @@ class Joiner:
             if isinstance(copy, Transcoder):
                 yield from copy.flush()
 
-    def _pass_on(self, packet: av.Packet, copy) -> Iterator[av.Packet]:
+    def _pass_on(self, packet: Packet, copy: Stream | Transcoder) -> Iterator[Packet]:
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is not None and not self._range.holds(float(stamp * packet.time_base)):
             return
@@ -281,13 +297,13 @@ def _elsewhere(plan: Plan) -> str:
     return "not even Matroska holds it" if plan.format == "matroska" else "`container='mkv'` holds it"
 
 
-def _decoded(segments: list[Segment]) -> Iterator[av.VideoFrame]:
+def _decoded(segments: Sequence[Segment]) -> Iterator[av.VideoFrame]:
     for segment in segments:
         with av.open(os.fspath(segment.path)) as container:
             yield from container.decode(container.streams.video[0])
 
 
-def _due(packet: av.Packet) -> float:
+def _due(packet: Packet) -> float:
     stamp = packet.dts if packet.dts is not None else packet.pts
     return float("-inf") if stamp is None else float(stamp * packet.time_base)
 
@@ -304,28 +320,32 @@ def _kept(metadata: dict[str, str]) -> dict[str, str]:
 class Transcoder:
     """One audio stream, decoded and encoded again, because the container or the user wants another codec."""
 
-    def __init__(self, out, stream, codec: str):
+    def __init__(self, out: OutputContainer, stream: av.AudioStream, codec: str):
         rate = 48000 if codec == "libopus" else stream.codec_context.sample_rate
-        self._stream = out.add_stream(codec, rate=rate, layout=stream.codec_context.layout.name)
+        target = out.add_stream(codec, rate=rate, layout=stream.codec_context.layout.name)
+        assert isinstance(target, av.AudioStream)
+        self._stream = target
         self._stream.metadata.update(_kept(stream.metadata))
         self._stream.disposition = stream.disposition
         self._source = stream
         formats = self._stream.codec_context.codec.audio_formats
-        wanted = formats[0].name if formats else "fltp"
-        self._resampler = av.AudioResampler(wanted, self._stream.codec_context.layout.name, rate)
+        sample_format = formats[0].name if formats else "fltp"
+        self._resampler = av.AudioResampler(sample_format, target.codec_context.layout.name, rate)
 
-    def feed(self, packet: av.Packet, origin: float) -> Iterator[av.Packet]:
+    def feed(self, packet: Packet, origin: float) -> Iterator[Packet]:
+        """The packets that come of one of the source's."""
         try:
             frames = self._source.decode(packet)
         except av.FFmpegError:
             return  # a damaged packet of sound
         for frame in frames:
-            if origin and frame.pts is not None:
+            if origin and frame.pts is not None and frame.time_base:
                 frame.pts -= round(origin / frame.time_base)
             for part in self._resampler.resample(frame):
                 yield from self._stream.encode(part)
 
-    def flush(self) -> Iterator[av.Packet]:
+    def flush(self) -> Iterator[Packet]:
+        """The last packets."""
         for part in self._resampler.resample(None):
             yield from self._stream.encode(part)
         yield from self._stream.encode(None)

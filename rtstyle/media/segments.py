@@ -1,8 +1,8 @@
 """A piece of a painted video on its own: a fresh encoder, a closed group of pictures, a file that can be moved.
 
 A segment is two files. The Matroska one holds the packets, in the encoder's order, each stamped with the number of
-its frame in the segment (Matroska counts milliseconds, too coarse for real stamps). The JSON one holds the real time
-stamps in the source's time base; it is written last, so a segment that has one is complete.
+its frame in the segment (Matroska counts milliseconds, too coarse for real time stamps). The JSON one holds the real
+ones in the source's time base; it is written last, so a segment that has one is complete.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,26 +22,13 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from rtstyle.errors import OutputError
 from rtstyle.media.color import deepen
 from rtstyle.media.encoding import Plan
+from rtstyle.media.stream import StreamFormat
 
-LEAD = 64  # frame numbers start here in the Matroska file, so that no packet is stamped below its place in the order
+FIRST_NUMBER = 64  # of a frame in the Matroska file, so that no packet is stamped below its place in the order
 MATRIX_TAGS = {0: 2}  # YCbCr cannot be tagged as RGB: such a source becomes untagged
-TAGS = ("colorspace", "color_primaries", "color_trc")
-HOW = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-
-
-@dataclasses.dataclass
-class Look:
-    """What a video stream looks like: size, time base, rate, aspect, rotation, and how its frames say their colours."""
-
-    width: int
-    height: int
-    time_base: Fraction
-    rate: Fraction
-    sample_aspect: Fraction | None
-    rotation: int
-    matrix: int
-    range: int
-    tags: dict[str, int]
+SWS_FLAGS = (
+    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+)
 
 
 @dataclasses.dataclass
@@ -50,7 +37,7 @@ class Segment:
     encoder's order lags behind."""
 
     path: Path
-    stamps: list[int]
+    pts: list[int]
     delay: int
 
     @classmethod
@@ -62,87 +49,90 @@ class Segment:
         except (OSError, ValueError, KeyError):
             return None
 
-    def packets(self) -> Iterator[tuple[int, av.Packet]]:
+    def packets(self) -> Iterator[tuple[int, av.Packet[av.VideoStream]]]:
         """(number of the frame in the segment, packet) in the encoder's order."""
         with av.open(os.fspath(self.path)) as container:
-            stream = container.streams.video[0]
-            for packet in container.demux(stream):
-                if packet.size:
-                    yield round(packet.pts * packet.time_base * 1000) - LEAD, packet
+            for packet in container.demux(container.streams.video[0]):
+                if packet.size and packet.pts is not None:
+                    yield round(packet.pts * packet.time_base * 1000) - FIRST_NUMBER, packet
 
 
 class SegmentWriter:
-    """Encodes frames into one segment. Raises RtstyleError if the encoder refuses."""
+    """A sink that encodes frames into one segment. Raises RtstyleError if the encoder refuses."""
 
-    def __init__(self, path: Path, plan: Plan, look: Look):
-        self.path, self._plan, self._look = path, plan, look
-        self._stamps: list[int] = []
+    def __init__(self, path: Path, plan: Plan, format: StreamFormat):
+        self.path, self._plan, self._format = path, plan, format
+        self._pts: list[int] = []
         self._order = 0
         self._delay = 0
         self._reformatter = VideoReformatter()
         try:
             self._container = av.open(os.fspath(path), "w", format="matroska")
-            self._stream = self._container.add_stream(plan.encoder, rate=look.rate)
+            stream = self._container.add_stream(plan.encoder, rate=format.rate)
+            assert isinstance(stream, av.VideoStream)
+            self._stream = stream
             self._set_up()
             self._container.start_encoding()
         except (av.FFmpegError, OSError, ValueError) as error:
             raise OutputError(f"{plan.encoder} cannot encode this video ({reason(error)})") from None
 
     def _set_up(self) -> None:
-        plan, look, codec = self._plan, self._look, self._stream.codec_context
-        self._stream.width, self._stream.height = look.width, look.height
+        plan, format, codec = self._plan, self._format, self._stream.codec_context
+        self._stream.width, self._stream.height = format.width, format.height
         self._stream.pix_fmt = plan.pix_fmt
-        codec.time_base = look.time_base
+        codec.time_base = format.time_base
         codec.options = plan.options
-        if look.sample_aspect:
-            codec.sample_aspect_ratio = look.sample_aspect
-        for tag, value in look.tags.items():
+        if format.sample_aspect:
+            codec.sample_aspect_ratio = format.sample_aspect
+        for tag, value in format.tags.items():
             setattr(codec, tag, MATRIX_TAGS.get(value, value) if tag == "colorspace" else value)
-        codec.color_range = look.range
+        codec.color_range = format.range
 
-    def write(self, rgb: np.ndarray, pts: int) -> None:
+    def write(self, pts: int, rgb: np.ndarray, /) -> None:
         """Encode uint8 RGB [H, W, 3] at its time stamp."""
         if self._plan.bits > 8:
-            picture = av.VideoFrame.from_ndarray(deepen(rgb, self._look.tags["color_trc"]), format="rgb48le")
+            picture = av.VideoFrame.from_ndarray(deepen(rgb, self._format.tags["color_trc"]), format="rgb48le")
         else:
             picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
         picture = self._reformatter.reformat(
             picture,
             format=self._stream.pix_fmt,
-            src_colorspace=self._look.matrix,
-            dst_colorspace=self._look.matrix,
+            src_colorspace=self._format.matrix,
+            dst_colorspace=self._format.matrix,
             src_color_range=ColorRange.JPEG,
-            dst_color_range=self._look.range,
-            interpolation=HOW,
+            dst_color_range=self._format.range,
+            interpolation=SWS_FLAGS,
         )
-        picture.pts, picture.time_base, picture.pict_type = pts, self._look.time_base, 0
-        self._stamps.append(pts)
+        picture.pts, picture.time_base, picture.pict_type = pts, self._format.time_base, 0
+        self._pts.append(pts)
         self._mux(self._stream.encode(picture))
 
-    def _mux(self, packets) -> None:
+    def _mux(self, packets: Iterable[av.Packet[av.VideoStream]]) -> None:
         for packet in packets:
-            number = self._stamps.index(packet.pts, max(0, self._order - LEAD))
+            assert packet.pts is not None
+            number = self._pts.index(packet.pts, max(0, self._order - FIRST_NUMBER))
             self._delay = max(self._delay, self._order - number)
             packet.time_base = Fraction(1, 1000)
-            packet.pts, packet.dts, packet.duration = number + LEAD, self._order, 1
+            packet.pts, packet.dts, packet.duration = number + FIRST_NUMBER, self._order, 1
             self._order += 1
             self._container.mux(packet)
 
     @property
     def size(self) -> int:
+        """Bytes written so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def finish(self, *, complete: bool = True) -> Segment:
+    def close(self, *, complete: bool = True) -> Segment:
         """Flush the encoder. If `complete`, the segment counts as such from now on, also for a later run."""
         self._mux(self._stream.encode(None))
         self._container.close()
-        if self._order != len(self._stamps):
-            raise OutputError(f"{self._plan.encoder} gave {self._order} packets for {len(self._stamps)} frames")
+        if self._order != len(self._pts):
+            raise OutputError(f"{self._plan.encoder} gave {self._order} packets for {len(self._pts)} frames")
         if complete:
             part = self.path.with_suffix(".json.part")
-            part.write_text(json.dumps({"stamps": self._stamps, "delay": self._delay}))
+            part.write_text(json.dumps({"stamps": self._pts, "delay": self._delay}))
             os.replace(part, self.path.with_suffix(".json"))
-        return Segment(self.path, self._stamps, self._delay)
+        return Segment(self.path, self._pts, self._delay)
 
     def abandon(self) -> None:
         """Close without caring for what is in the file."""

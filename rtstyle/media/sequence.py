@@ -8,94 +8,83 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-
 from rtstyle.errors import InputError
-from rtstyle.media.images import SUFFIXES, Picture, read_image, write_image
-from rtstyle.media.reader import Frame
-from rtstyle.media.segments import Look
+from rtstyle.files import file_state, what_happened
+from rtstyle.media.images import SUFFIXES, read_image
+from rtstyle.media.stream import COLOR_TAGS, Frame, StreamFormat
 
 
-def _by_number(path: Path) -> list:
+def _by_number(path: Path) -> list[int | str]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
 
 
 class PictureSequence:
-    """Reads the pictures of a folder, in the order of their numbers, like a VideoReader at `rate` frames a second.
+    """A Source that reads the pictures of a folder, in the order of their numbers, at `rate` frames a second.
 
     Raises RtstyleError if there are none, or if one has another size than the first.
     """
 
-    bits, hdr = 8, False
+    stream_index = None
+    has_sound = False
 
-    def __init__(self, folder: str | os.PathLike, rate: Fraction):
+    def __init__(self, folder: str | os.PathLike[str], rate: Fraction):
         self.path, self.rate = Path(folder), rate
-        self.damaged, self.notes = 0, []
+        self.damaged = 0
+        self.notes: list[str] = []
         self._files = sorted((p for p in self.path.iterdir() if p.suffix.lower() in SUFFIXES), key=_by_number)
         if not self._files:
             raise InputError(f"the folder {folder} holds no pictures ({', '.join(SUFFIXES)})")
-        self._size = read_image(self._files[0]).rgb.shape[1::-1]
-        tag = 1 if self._size[1] >= 720 else 6
-        self.look = Look(
-            width=self._size[0],
-            height=self._size[1],
+        self._states = [file_state(file) for file in self._files]
+        height, width = read_image(self._files[0]).rgb.shape[:2]
+        tag = 1 if height >= 720 else 6
+        self.format = StreamFormat(
+            width=width,
+            height=height,
             time_base=1 / rate,
             rate=rate,
             sample_aspect=None,
             rotation=0,
             matrix=1 if tag == 1 else 5,
             range=1,
-            tags={"colorspace": tag, "color_primaries": tag, "color_trc": tag},
+            tags=dict.fromkeys(COLOR_TAGS, tag),
         )
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height)."""
-        return self._size
+        """(width, height) in pixels."""
+        return self.format.width, self.format.height
 
     @property
     def frame_count(self) -> int:
+        """How many pictures there are."""
         return len(self._files)
 
     @property
     def seconds(self) -> float:
+        """How long they last."""
         return float(len(self._files) / self.rate)
 
     def frames(self, *, skip: int = 0, start: float | None = None, end: float | None = None) -> Iterator[Frame]:
         """As VideoReader.frames."""
         number = 0
-        for at, file in enumerate(self._files):
-            seconds = float(at / self.rate)
+        for pts, file in enumerate(self._files):
+            seconds = float(pts / self.rate)
             if (start is not None and seconds < start) or (end is not None and seconds >= end):
                 continue
-            rgb = None
             if number >= skip:
                 rgb = read_image(file).rgb
-                if rgb.shape[1::-1] != self._size:
-                    found, wanted = ("x".join(map(str, size)) for size in (rgb.shape[1::-1], self._size))
-                    raise InputError(f"{file} is {found}, the first picture {wanted}: all must have one size")
-            yield Frame(number, rgb, at)
+                if rgb.shape[1::-1] != self.size:
+                    actual, expected = ("x".join(map(str, size)) for size in (rgb.shape[1::-1], self.size))
+                    raise InputError(f"{file} is {actual}, the first picture {expected}: all must have one size")
+                yield Frame(number, rgb, pts)
             number += 1
 
+    def what_happened(self) -> str | None:
+        """What has become of the pictures since they were listed, as the predicate of a sentence; None: nothing."""
+        for file, state in zip(self._files, self._states, strict=True):
+            if change := what_happened(file, state):
+                return f"changed: {file.name} {change}"
+        return None
+
     def close(self) -> None:
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-
-class PictureFolderWriter:
-    """Writes frames as numbered PNGs: 000001.png, 000002.png, ..."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-
-    def path(self, number: int) -> Path:
-        """Of the frame with this number from 0."""
-        return self.folder / f"{number + 1:06d}.png"
-
-    def write(self, number: int, rgb: np.ndarray) -> None:
-        write_image(self.path(number), Picture(rgb))
+        """Nothing is open."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from rtstyle.errors import DeviceError
 
-LARGEST = 1280, 720  # width and height of a new window; larger pictures are shown smaller, or it might not fit
+MAX_SIZE = 1280, 720  # width and height of a new window; larger pictures are shown smaller, or it might not fit
 # Esc, and z for the one key that OpenCV's Qt windows cannot tell from another: to them X is x.
 SAME_KEYS = {"\x1b": "q", "z": "X"}
 
@@ -39,6 +39,7 @@ def _x_answers(display: str) -> bool:
     number = number.partition(".")[0]
     if not number.isdecimal():
         return False
+    places: list[tuple[socket.AddressFamily, str | tuple[str, int]]]
     if host in ("", "unix"):
         places = [(socket.AF_UNIX, f"{start}/tmp/.X11-unix/X{number}") for start in ("\0", "")]
     else:
@@ -81,7 +82,7 @@ class Window:
         cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         cv2.setMouseCallback(title, self._mouse)
 
-    def _mouse(self, event: int, x: int, y: int, flags: int, _) -> None:
+    def _mouse(self, event: int, x: int, y: int, flags: int, _: object) -> None:
         if self._shape and flags & cv2.EVENT_FLAG_LBUTTON:
             self.dragged = min(1.0, max(0.0, x / self._shape[1]))
 
@@ -95,7 +96,7 @@ class Window:
     def _fit(self, height: int, width: int) -> None:
         now = cv2.getWindowImageRect(self._title)[2:]
         if self._fitted is None or max(abs(a - b) for a, b in zip(now, self._size, strict=True)) <= 2:  # rounding
-            scale = min(1.0, LARGEST[0] / width, LARGEST[1] / height)
+            scale = min(1.0, MAX_SIZE[0] / width, MAX_SIZE[1] / height)
             self._size = round(scale * width), round(scale * height)
             cv2.resizeWindow(self._title, *self._size)
         self._fitted = height, width

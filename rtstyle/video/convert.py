@@ -2,46 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-import itertools
 import os
-import shutil
-import sys
-import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from rtstyle.errors import InputError, Interrupted, OutputError, UsageError
-from rtstyle.files import check_output, partial_name
-from rtstyle.media.encoding import Encoding, Plan, check_audio, container_of, plan
-from rtstyle.media.reader import Frame, VideoReader
-from rtstyle.media.remuxer import Joiner, TimeRange
-from rtstyle.media.segments import Segment, SegmentWriter
-from rtstyle.media.sequence import PictureFolderWriter, PictureSequence
-from rtstyle.paint.crossfade import Crossfade
+from rtstyle.errors import InputError, Interrupted, OutputError
+from rtstyle.files import check_output
+from rtstyle.media.encoding import Encoding, check_audio, container_of
+from rtstyle.media.remuxer import TimeRange
+from rtstyle.media.stream import Frame, Source
 from rtstyle.paint.painter import FramePainter, Painter, PreparedFrame
-from rtstyle.paint.scene_cuts import CutDetector
 from rtstyle.paint.stylizer import MIN_SIDE
-from rtstyle.video.pipeline import Loads, Spread, Through, ahead, run_stages
+from rtstyle.paint.work_height import EnlargementWarning
+from rtstyle.video.inputs import open_source, prepare_folder
+from rtstyle.video.pipeline import Loads, Stage, each, run_stages
 from rtstyle.video.resume import SEGMENT_FRAMES, Job, file_identity
+from rtstyle.video.schedule import Schedule
+from rtstyle.video.sinks import PictureFolderSink, VideoFileSink, VideoSink
 
-FADE_SECONDS = 0.5  # of a change of style
 DEPTH = 2  # frames that may wait between two stages
-MOST_BATCH = 8  # frames in one run of the net, where it takes batches
-MOST_BATCH_PIXELS = 1 << 24
+MAX_BATCH = 8  # frames in one run of the net, where it takes batches
+MAX_BATCH_PIXELS = 1 << 24
 WARM_UP = 8  # frames painted before a segment begins, so that steadiness does not start from nothing
 
 
 @dataclasses.dataclass
 class Progress:
-    """How far a video is: frames encoded, frames expected (None if unknown), seconds since the start, bytes written so
-    far, and the share of the time that each stage (decode, prepare, paint, finish, encode) was busy."""
+    """How far a video is: frames encoded, frames expected (None if unknown; an estimate until the last one, and never
+    less than `done`), seconds since the start, bytes written so far, and the share of the time that each stage (decode,
+    prepare, paint, finish, encode) was busy."""
 
     done: int
     total: int | None
@@ -63,8 +60,8 @@ class Result:
 
 
 def stylize_video(
-    source: str | os.PathLike,
-    out: str | os.PathLike,
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     stylizer: FramePainter,
     *,
     strength: float = 1.0,
@@ -77,99 +74,57 @@ def stylize_video(
     resume: bool = False,
     force: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    segment_frames: int = SEGMENT_FRAMES,
 ) -> Result:
     """Paint every frame of `source` into `out`, at its own time stamp, with the other streams copied.
 
     `steady` keeps the painting from flickering (rtstyle.paint.stabilizer). `style_at` are changes of style, (seconds of
     the source's clock, style), each a crossfade of half a second that a cut of the scene ends at once. `encoding` is
     codec, quality and container (else by `out`'s ending); `time_range` keeps a part. `source` may be a folder of
-    numbered pictures (`fps` a second), `out` a folder for them (with a slash at its end); `-` is standard input or
-    output.
+    numbered pictures (`fps` a second), `out` a folder for them (with a slash at its end).
 
-    Decoding, painting and encoding overlap in threads of their own. The painted video grows in segments in a folder
-    beside `out`; a run that was interrupted or killed goes on from there with `resume`, to the same packets. `out`
-    appears only when it is complete; after Ctrl-C what is done so far is kept beside it under a name that says
-    `partial`, and Interrupted is raised. Raises RtstyleError for anything the user can put right; then `out` is as
-    it was.
+    Decoding, painting and encoding overlap in threads of their own. The painted video grows in segments of
+    `segment_frames` in a folder beside `out`; a run that was interrupted or killed goes on from there with `resume`, to
+    the same packets. `out` appears only when it is complete; after Ctrl-C what is done so far is kept beside it under a
+    name that says `partial`, and Interrupted is raised. Raises RtstyleError for anything the user can put right; then
+    `out` is as it was.
     """
     encoding, time_range = encoding or Encoding(), time_range or TimeRange()
     painter = Painter(stylizer, strength=strength, keep_color=keep_color, steady=steady)
     schedule = Schedule(stylizer, style_at)
-    if "-" in (str(source), str(out)):
-        return _through_pipes(source, out, painter, schedule, encoding, time_range, resume, force, fps, progress)
-    folder = str(out).endswith(("/", os.sep))
-    if Path(source).exists() and not folder:  # a missing source is the reader's to report
-        out = check_output(out, force=force, inputs=[source])
-    with open_reader(source, fps) as reader:
+    to_folder = str(out).endswith(("/", os.sep))
+    if Path(source).exists() and not to_folder:  # a missing source is the reader's to report
+        check_output(out, force=force, inputs=[source])
+    with contextlib.closing(open_source(source, fps)) as reader, contextlib.ExitStack() as stack:
         if min(reader.size) < MIN_SIDE:
             raise InputError(f"{source} is smaller than {MIN_SIDE} pixels: too small to paint")
+        EnlargementWarning(stylizer).check(*reader.size)
         try:
-            if folder:
-                check_folder(out, source, force=force or resume)
-                return _FolderRun(Path(out), resume, reader, painter, schedule, time_range, progress).run()
-            format, _ = container_of(out, encoding)
-            encoding = dataclasses.replace(encoding, audio_codec=check_audio(encoding, format))
-            with Job(out, _identity(source, painter, schedule, encoding, time_range, fps), resume=resume) as job:
-                return _FileRun(job, out, reader, painter, schedule, encoding, time_range, progress).run()
+            if to_folder:
+                folder = prepare_folder(out, source, force=force or resume)
+                sink: VideoSink = PictureFolderSink(
+                    folder, reader, resume=resume, force=force, segment_frames=segment_frames
+                )
+            else:
+                format, _ = container_of(Path(out), encoding)
+                encoding = dataclasses.replace(encoding, audio_codec=check_audio(encoding, format))
+                identity = _identity(source, painter, schedule, encoding, time_range, fps, segment_frames)
+                job = stack.enter_context(Job(Path(out), identity, resume=resume, segment_frames=segment_frames))
+                sink = VideoFileSink(Path(out), reader, job, encoding, time_range, force=force)
+            return _Conversion(reader, sink, painter, schedule, time_range, segment_frames, progress).run()
         except OSError as error:  # av's errors are OSErrors too
             raise OutputError(f"{out} could not be written ({error.strerror or error}): nothing was changed") from error
 
 
-def open_reader(source: str | os.PathLike, fps: float | None = None) -> VideoReader | PictureSequence:
-    """A video file, or a folder of numbered pictures at `fps` (25) frames a second."""
-    if Path(source).is_dir():
-        return PictureSequence(source, Fraction(fps or 25).limit_denominator(1001))
-    if fps is not None:
-        raise UsageError("`fps` is for a folder of pictures: a video keeps its own time stamps")
-    return VideoReader(source)
-
-
-def check_folder(folder: str | os.PathLike, source: str | os.PathLike, *, force: bool) -> None:
-    """Make the folder that numbered pictures go to. Raises RtstyleError if it holds some and `force` is not set."""
-    folder = Path(folder)
-    if Path(source).is_dir() and folder.exists() and os.path.samefile(folder, source):
-        raise OutputError(f"the output folder {folder} is the input: choose another")
-    if not folder.parent.is_dir():
-        raise OutputError(f"the folder {folder.parent} does not exist: create it first")
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file: leave the slash out, or give a folder")
-    if folder.is_dir() and any(folder.glob("*.png")) and not force:
-        raise OutputError(f"{folder} holds pictures already: add `force=True` to replace them")
-    folder.mkdir(exist_ok=True)
-
-
-def _through_pipes(source, out, painter, schedule, encoding, time_range, resume, force, fps, progress) -> Result:
-    """Standard input or output: a pipe cannot be read twice or written out of order, so a temporary file stands in."""
-    if resume:
-        raise UsageError("a job through a pipe cannot be resumed: leave `resume` out")
-    with tempfile.TemporaryDirectory(prefix="rtstyle-") as folder:
-        given, result = source, out
-        if str(source) == "-":
-            given = Path(folder) / "input"
-            with open(given, "wb") as file:
-                shutil.copyfileobj(sys.stdin.buffer, file)
-        if str(out) == "-":
-            encoding = dataclasses.replace(encoding, container=encoding.container or "mkv")
-            result = Path(folder) / f"output.{encoding.container}"
-        options = {"encoding": encoding, "time_range": time_range, "force": force, "fps": fps, "progress": progress}
-        told = stylize_video(
-            given,
-            result,
-            painter.stylizer,
-            strength=painter.strength,
-            keep_color=painter.keep_color,
-            steady=painter.steady,
-            style_at=schedule.asked,
-            **options,
-        )
-        if str(out) == "-":
-            with open(result, "rb") as file:
-                shutil.copyfileobj(file, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-        return told
-
-
-def _identity(source, painter: Painter, schedule: Schedule, encoding: Encoding, time_range: TimeRange, fps) -> dict:
+def _identity(
+    source: str | os.PathLike[str],
+    painter: Painter,
+    schedule: Schedule,
+    encoding: Encoding,
+    time_range: TimeRange,
+    fps: float | None,
+    segment_frames: int,
+) -> Mapping[str, Any]:
     """Everything that the packets depend on, as JSON."""
     stylizer = painter.stylizer
     code = b"" if stylizer.code is None else np.ascontiguousarray(stylizer.code, np.float32).tobytes()
@@ -186,36 +141,8 @@ def _identity(source, painter: Painter, schedule: Schedule, encoding: Encoding, 
         "encoding": dataclasses.asdict(encoding),
         "range": dataclasses.asdict(time_range),
         "frame rate": fps,
-        "segments": [SEGMENT_FRAMES, WARM_UP],
+        "segments": [segment_frames, WARM_UP],
     }
-
-
-class Schedule:
-    """Which style is painted when: the stylizer's, and changes at times of the source's clock."""
-
-    def __init__(self, stylizer: FramePainter, style_at: Sequence[tuple[float, str]]):
-        first, self.asked = stylizer.code, style_at
-        if style_at and first is None:
-            raise UsageError("this model has one style only: its style cannot change")
-        self.changes = [(seconds, stylizer.code_of(style)) for seconds, style in sorted(style_at)]
-        self._fades = [Crossfade(first)]
-        for seconds, code in self.changes:
-            self._fades.append(Crossfade(code, self._fades[-1].end, seconds, FADE_SECONDS, smooth=False))
-        self._cuts = CutDetector()
-        self._cut_at = float("-inf")
-
-    def forget(self) -> None:
-        """Begin anew: no cut was seen yet."""
-        self._cuts, self._cut_at = CutDetector(), float("-inf")
-
-    def at(self, seconds: float, frame: np.ndarray) -> tuple[np.ndarray | None, bool]:
-        """(the code for this frame, whether it is changing). Frames must come in order."""
-        if self.changes and self._cuts(frame):
-            self._cut_at = seconds
-        fade = next(fade for fade in reversed(self._fades) if fade.start <= seconds)
-        if self._cut_at > fade.start:
-            return fade.end, False
-        return fade.at(seconds), fade.active(seconds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,229 +158,159 @@ class _Work:
     painted: np.ndarray | None = None
 
 
-def most_at_once(stylizer: FramePainter, size: tuple[int, int]) -> int:
+def batch_size(stylizer: FramePainter, size: tuple[int, int]) -> int:
     """How many frames of this size (width, height) go through the net in one batch: a GPU has too little to do with
     one small frame, a CPU has not."""
     if stylizer.device.kind == "cpu":
         return 1
-    most = min(MOST_BATCH, max(1, MOST_BATCH_PIXELS // (size[0] * size[1])))
-    return 1 << most.bit_length() - 1  # a power of 2: cards have a session for each of those
+    most = min(MAX_BATCH, max(1, MAX_BATCH_PIXELS // (size[0] * size[1])))
+    return 1 << most.bit_length() - 1  # a power of 2: GPUs have a session for each of those
 
 
 def batches(works: Iterable[_Work], most: int) -> Iterator[list[_Work]]:
     """Neighbours that have the same code, up to `most` at a time."""
     batch: list[_Work] = []
     for work in works:
-        if batch and (len(batch) == most or work.code is not batch[0].code):
+        if batch and work.code is not batch[0].code:
             yield batch
             batch = []
         batch.append(work)
+        if len(batch) == most:
+            yield batch
+            batch = []
     if batch:
         yield batch
 
 
-class _Run:
-    """One run: decode, paint and write what is still missing; `_write` and `_end` say where to."""
-
-    done = resumed = 0
+class _Conversion:
+    """One run: read, paint and write what is still missing."""
 
     def __init__(
-        self, reader: VideoReader | PictureSequence, painter: Painter, schedule: Schedule, time_range, progress
+        self,
+        source: Source,
+        sink: VideoSink,
+        painter: Painter,
+        schedule: Schedule,
+        time_range: TimeRange,
+        segment_frames: int,
+        progress: Callable[[Progress], None] | None,
     ):
-        self.reader, self.painter, self.schedule = reader, painter, schedule
-        self.time_range, self._progress = time_range, progress
+        self.source, self.sink, self.painter, self.schedule = source, sink, painter, schedule
+        self.range, self._segment_frames, self._progress = time_range, segment_frames, progress
         self._recent: deque[Frame] = deque(maxlen=WARM_UP)
-        self.loads = Loads(("decode", "prepare", "paint", "finish", "encode"))
-        self.started = time.monotonic()
+        self._loads = Loads(("decode", "prepare", "paint", "finish", "encode"))
+        self._begin = self._loads.timed("prepare", self._prepared)
+        self._total = self._expected()
+        self._started = time.monotonic()
 
     def run(self) -> Result:
+        """Raises Interrupted after Ctrl-C, when what is done so far is kept."""
         interrupted = False
-        total = self._total()
-        stages = Through(self._begin_all), self._net(), self._finish, self._write_counted
-        items = run_stages(
-            self._frames(), *stages, depth=DEPTH, loads=self.loads, abandon=self.painter.stylizer.abandon
-        )
         try:
-            try:
-                for written in items:
-                    if self._progress and written:
-                        seconds = time.monotonic() - self.started
-                        self._progress(Progress(written, total, seconds, self.bytes(), self.loads.shares()))
-            finally:
-                items.close()  # the threads have ended when this returns: what was written is ours again
+            with contextlib.closing(self._frames_written()) as written:  # its threads have ended behind the block
+                for count in written:
+                    self._report(count)
         except KeyboardInterrupt:
             interrupted = True
         except BaseException:
-            self._abandon()
+            self.sink.abandon()
             raise
-        if self.done == 0:
-            if interrupted:
-                raise Interrupted("interrupted before the first frame: nothing was written")
-            where = "" if self.time_range == TimeRange() else " in this range"
-            raise InputError(f"{self.reader.path} holds no frame that can be decoded{where}")
-        return self._end(interrupted)
+        if interrupted:
+            raise Interrupted(self._interrupted())
+        if self.sink.frames == 0:
+            where = "" if self.range == TimeRange() else " in this range"
+            raise InputError(f"{self.source.path} holds no frame that can be decoded{where}")
+        if self._total not in (None, self.sink.frames):
+            self._total = self.sink.frames  # it was an estimate
+            self._report(self.sink.frames)
+        try:
+            self.sink.close()
+        except KeyboardInterrupt:
+            again = "; `resume=True` goes on" if self.painter.stylizer.resumable else ""
+            raise Interrupted(f"interrupted: all frames are painted, but the file is not complete{again}") from None
+        notes = [*self.source.notes, *self.sink.notes]
+        seconds = time.monotonic() - self._started
+        return Result(self.sink.frames, self.sink.resumed, self.source.damaged, seconds, notes)
 
-    def _total(self) -> int | None:
-        if self.time_range == TimeRange():
-            return self.reader.frame_count
-        seconds = self.reader.seconds if self.time_range.end is None else self.time_range.end
-        return None if seconds is None else max(1, round((seconds - self.time_range.origin) * self.reader.rate))
+    def _interrupted(self) -> str:
+        resumable = self.painter.stylizer.resumable
+        if self.sink.frames > self.sink.resumed:
+            return f"interrupted: {self.sink.keep_partial(resumable)}"
+        self.sink.abandon()
+        if self.sink.resumed:
+            return f"interrupted before a new frame; `resume=True` goes on from frame {self.sink.resumed}"
+        return "interrupted before the first frame: nothing was written"
 
-    def _frames(self) -> Iterator[Frame]:
-        skip = max(0, self.resumed - WARM_UP)
-        for frame in self.reader.frames(skip=skip, start=self.time_range.start, end=self.time_range.end):
-            if frame.rgb is not None:
-                yield frame
+    def _expected(self) -> int | None:
+        if self.range == TimeRange():
+            return self.source.frame_count
+        seconds = self.source.seconds if self.range.end is None else self.range.end
+        return None if seconds is None else max(1, round((seconds - self.range.origin) * self.source.rate))
 
-    def _begin_all(self, frames: Iterator[Frame]) -> Iterator[_Work]:
+    def _report(self, done: int) -> None:
+        if self._total is not None:
+            self._total = max(self._total, done)
+        if self._progress:
+            seconds = time.monotonic() - self._started
+            self._progress(Progress(done, self._total, seconds, self.sink.size, self._loads.shares()))
+
+    def _frames_written(self) -> Generator[int]:
+        """Everything, a stage a thread; gives the number of frames that are written."""
+        skip = max(0, self.sink.resumed - WARM_UP)
+        frames = self.source.frames(skip=skip, start=self.range.start, end=self.range.end)
+        decoded = self._loads.timed_items("decode", frames)
+        stages = self._prepare, self._paint(), self._finish(), self._write()
+        yield from run_stages(decoded, *stages, depth=DEPTH, abandon=self.painter.stylizer.abandon)
+
+    def _prepare(self, frames: Iterator[Frame]) -> Iterator[_Work]:
         """Frames before the point of resumption only warm up what remembers the past. So that a resumed run
         paints the same, every segment begins like that, resumed or not."""
         for frame in frames:
-            if frame.number and frame.number % SEGMENT_FRAMES == 0:
+            if frame.number and frame.number % self._segment_frames == 0:
                 self.painter.forget()
-                self.schedule.forget()
+                self.schedule.reset()
                 for earlier in self._recent:
-                    yield self._begin(earlier, kept=False)
+                    yield self._begin(earlier, False)
             if self.painter.steady or self.schedule.changes:
                 self._recent.append(frame)
-            if frame.number >= self.resumed:
-                yield self._begin(frame, kept=True)
+            if frame.number >= self.sink.resumed:
+                yield self._begin(frame, True)
 
-    def _begin(self, frame: Frame, kept: bool) -> _Work:
-        code, changing = self.schedule.at(float(frame.pts * self.reader.look.time_base), frame.rgb)
+    def _prepared(self, frame: Frame, kept: bool) -> _Work:
+        code, changing = self.schedule.code_at(float(frame.pts * self.source.format.time_base), frame.rgb)
         return _Work(frame, kept, code, 0.0 if changing else 1.0, self.painter.prepare(frame.rgb))
 
-    def _net(self) -> Spread | Through:
+    def _paint(self) -> Stage:
         run, workers = self.painter.stylizer.for_throughput()
+        most = batch_size(self.painter.stylizer, self.source.size)
 
         def paint(works: list[_Work]) -> list[_Work]:
             painted = self.painter.run([work.prepared for work in works], works[0].code, run=run)
             return [dataclasses.replace(work, painted=one) for work, one in zip(works, painted, strict=True)]
 
-        most = most_at_once(self.painter.stylizer, self.reader.size)
-        if most == 1:
-            return Spread(lambda work: paint([work])[0], workers)
-        return Through(lambda works: itertools.chain.from_iterable(ahead(paint, batches(works, most), workers)))
+        paint_each = each(self._loads.timed("paint", paint, workers), workers)
 
-    def _finish(self, work: _Work) -> Frame | None:
-        rgb = self.painter.finish(work.prepared, work.painted, history_weight=work.history_weight)
-        return dataclasses.replace(work.frame, rgb=rgb) if work.kept else None
+        def stage(works: Iterator[_Work]) -> Iterator[_Work]:
+            for painted in paint_each(batches(works, most)):
+                yield from painted
 
-    def _write_counted(self, frame: Frame | None) -> int | None:
+        return stage
+
+    def _finish(self) -> Stage:
+        def finish(work: _Work) -> Frame | None:
+            assert work.painted is not None
+            rgb = self.painter.finish(work.prepared, work.painted, history_weight=work.history_weight)
+            return dataclasses.replace(work.frame, rgb=rgb) if work.kept else None
+
+        finished = self._loads.timed("finish", finish)
+        return lambda works: (frame for frame in map(finished, works) if frame is not None)
+
+    def _write(self) -> Stage:
         """The last stage. It has a thread of its own because Ctrl-C strikes the main one anywhere, even between
         encoding a frame and writing what the encoder gave."""
-        if frame is None:
-            return None
-        self._write(frame)
-        self.done += 1
-        return self.done
 
-    def _result(self, notes: list[str]) -> Result:
-        seconds = time.monotonic() - self.started
-        return Result(self.done, self.resumed, self.reader.damaged, seconds, [*self.reader.notes, *notes])
+        def write(frame: Frame) -> int:
+            self.sink.write(frame.pts, frame.rgb)
+            return self.sink.frames
 
-
-class _FileRun(_Run):
-    """Into a video file: segment by segment in the job's folder, then all joined."""
-
-    def __init__(self, job: Job, out: Path, reader, painter, schedule, encoding: Encoding, time_range, progress):
-        super().__init__(reader, painter, schedule, time_range, progress)
-        self.job, self.out, self.encoding = job, out, encoding
-        self.segments: list[Segment] = job.finished()
-        self.done = self.resumed = sum(len(segment.stamps) for segment in self.segments)
-        self._bytes = sum(segment.path.stat().st_size for segment in self.segments)
-        self._writer: SegmentWriter | None = None
-        self._plan: Plan | None = None
-
-    def _write(self, frame: Frame) -> None:
-        if self._writer is None:
-            path = self.job.segment_path(len(self.segments))
-            self._writer = SegmentWriter(path, self._planned(), self.reader.look)
-        self._writer.write(frame.rgb, frame.pts)
-        if (self.done + 1) % SEGMENT_FRAMES == 0:
-            self._finish_segment()
-
-    def _planned(self) -> Plan:
-        if self._plan is None:
-            reader, look = self.reader, self.reader.look
-            self._plan = plan(
-                self.out, self.encoding, width=look.width, height=look.height, bits=reader.bits, hdr=reader.hdr
-            )
-        return self._plan
-
-    def _finish_segment(self, complete: bool = True) -> None:
-        writer, self._writer = self._writer, None
-        self.segments.append(writer.finish(complete=complete))
-        self._bytes += writer.size
-
-    def bytes(self) -> int:
-        writer = self._writer
-        return self._bytes + (writer.size if writer else 0)
-
-    def _abandon(self) -> None:
-        if self._writer:
-            self._writer.abandon()
-
-    def _end(self, interrupted: bool) -> Result:
-        finished = len(self.segments)
-        if self._writer:
-            self._finish_segment(complete=not interrupted)
-        joined = self.job.folder / f"joined{self.out.suffix}"
-        pictures = isinstance(self.reader, PictureSequence)
-        joiner = Joiner(
-            None if pictures else self.reader.path,
-            joined,
-            self._planned(),
-            self.reader.look,
-            chosen=None if pictures else self.reader.stream.index,
-            audio_codec=self.encoding.audio_codec,
-            time_range=self.time_range,
-        )
-        try:
-            joiner.join(self.segments)
-            if interrupted:
-                kept = partial_name(self.out)
-                os.replace(joined, kept)
-                resumable = finished and self.painter.stylizer.resumable
-                if not resumable:
-                    self.job.discard()
-                again = "; `resume=True` goes on from there" if resumable else ""
-                raise Interrupted(f"interrupted: the first {self.done} frames are in {kept}{again}")
-            os.replace(joined, self.out)
-        finally:
-            joined.unlink(missing_ok=True)
-        self.job.discard()
-        return self._result([*self._planned().notes, *joiner.notes])
-
-
-class _FolderRun(_Run):
-    """Into a folder of numbered PNGs, each of which is complete by itself."""
-
-    def __init__(self, folder: Path, resume: bool, reader, painter, schedule, time_range, progress):
-        super().__init__(reader, painter, schedule, time_range, progress)
-        self.writer = PictureFolderWriter(folder)
-        self._bytes = 0
-        if resume:
-            have = next(i for i in itertools.count() if not self.writer.path(i).exists())
-            self.done = self.resumed = have // SEGMENT_FRAMES * SEGMENT_FRAMES  # where a steadied run can begin
-
-    def _write(self, frame: Frame) -> None:
-        self.writer.write(frame.number, frame.rgb)
-        self._bytes += self.writer.path(frame.number).stat().st_size
-
-    def bytes(self) -> int:
-        return self._bytes
-
-    def _abandon(self) -> None:
-        pass
-
-    def _end(self, interrupted: bool) -> Result:
-        if interrupted:
-            again = "; `resume=True` goes on" if self.painter.stylizer.resumable else ""
-            raise Interrupted(f"interrupted: the first {self.done} frames are in {self.writer.folder}{again}")
-        sound = (
-            []
-            if isinstance(self.reader, PictureSequence) or not self.reader.container.streams.audio
-            else ["a folder of pictures holds no sound"]
-        )
-        return self._result(sound)
+        return each(self._loads.timed("encode", write))

@@ -1,12 +1,21 @@
-"""Which input goes to which output when there are several."""
+"""Which input goes to which output, and what is opened for it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 from rtstyle.errors import InputError, OutputError, UsageError
+from rtstyle.media.reader import VideoReader
+from rtstyle.media.sequence import PictureSequence
+from rtstyle.media.stream import Source
 
 VIDEOS = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".flv", ".ogv"),
@@ -45,13 +54,77 @@ def pair_up(paths: Sequence[str], out_dir: str | None = None, container: str | N
 
 
 def _files(paths: Sequence[str]) -> list[Path]:
-    found = []
+    files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
             videos = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEOS)
             if not videos:
                 raise InputError(f"the folder {path} holds no videos")
-            found += videos
+            files += videos
         else:
-            found.append(path)
-    return found
+            files.append(path)
+    return files
+
+
+def open_source(source: str | os.PathLike[str], fps: float | None = None) -> Source:
+    """A video file, or a folder of numbered pictures at `fps` (25) frames a second."""
+    if Path(source).is_dir():
+        return PictureSequence(source, Fraction(fps or 25).limit_denominator(1001))
+    if fps is not None:
+        raise UsageError("`fps` is for a folder of pictures: a video keeps its own time stamps")
+    return VideoReader(source)
+
+
+def prepare_folder(folder: str | os.PathLike[str], source: str | os.PathLike[str], *, force: bool) -> Path:
+    """Make the folder that numbered pictures go to. Raises RtstyleError if it holds some and `force` is not set."""
+    folder = Path(folder)
+    if Path(source).is_dir() and folder.exists() and os.path.samefile(folder, source):
+        raise OutputError(f"the output folder {folder} is the input: choose another")
+    if not folder.parent.is_dir():
+        raise OutputError(f"the folder {folder.parent} does not exist: create it first")
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file: leave the slash out, or give a folder")
+    if folder.is_dir() and any(folder.glob("*.png")) and not force:
+        raise OutputError(f"{folder} holds pictures already: add `force=True` to replace them")
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+CHUNK = 1 << 20  # bytes read from a pipe at once
+SAY_SECONDS = 5.0  # between two words about a pipe that takes its time
+
+
+@contextlib.contextmanager
+def spooled_stdin(say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:
+    """All of standard input in a temporary file, as a video is read twice, for its frames and for its other streams.
+
+    `say` hears that this comes first, and every few seconds how far it is. Raises RtstyleError if there is no room.
+    """
+    say("reading all of standard input first, as a video is read twice")
+    with tempfile.TemporaryDirectory(prefix="rtstyle-") as folder:
+        path, said = Path(folder) / "standard-input", clock()
+        try:
+            with open(path, "wb") as file:
+                while chunk := sys.stdin.buffer.read(CHUNK):
+                    file.write(chunk)
+                    if clock() - said >= SAY_SECONDS:
+                        said = clock()
+                        say(f"standard input: {file.tell() / 1e6:.1f} MB so far")
+        except OSError as error:
+            raise OutputError(
+                f"standard input could not be kept in {folder} ({error.strerror}): set TMPDIR to a folder with room"
+            ) from None
+        say(f"standard input: {path.stat().st_size / 1e6:.1f} MB")
+        yield path
+
+
+@contextlib.contextmanager
+def sent_to_stdout(container: str) -> Iterator[Path]:
+    """A temporary file of this kind whose content goes to standard output when the block ends well, as containers are
+    not written from beginning to end."""
+    with tempfile.TemporaryDirectory(prefix="rtstyle-") as folder:
+        path = Path(folder) / f"output.{container}"
+        yield path
+        with open(path, "rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import filelock
 
 from rtstyle.errors import OutputError
 from rtstyle.media.segments import Segment
 
-SEGMENT_FRAMES = 300
+SEGMENT_FRAMES = 300  # in a segment: what is lost at most when a run is killed
+
+Identity: TypeAlias = list[str | int]
 
 
 class Job:
     """The work folder of one result: `.NAME.rtstyle` beside it, locked against a second run.
 
-    `identity` is everything that the segments depend on. With `resume` finished segments of the same identity are
-    taken over; without it they are discarded. Use as a context manager; `discard` removes the folder when the
+    `identity` is everything that the segments depend on, as JSON. With `resume` finished segments of the same identity
+    are taken over; without it they are discarded. Use as a context manager; `discard` removes the folder when the
     result is there. Raises RtstyleError if another run holds the lock, or if the earlier job was another one.
     """
 
-    def __init__(self, out: Path, identity: dict, *, resume: bool = False):
+    def __init__(
+        self, out: Path, identity: Mapping[str, Any], *, resume: bool = False, segment_frames: int = SEGMENT_FRAMES
+    ):
+        self.segment_frames = segment_frames
         self.folder = out.with_name(f".{out.name}.rtstyle")
         self._identity = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        self._identity_facts = identity
+        self._identity_facts = dict(identity)
+        self._partials: list[Identity] = []
+        self._notes = self.folder / "job.json"
         self._resume = resume
         self._out = out
         # beside the folder, not in it: the folder can then be removed while the lock is held
@@ -51,26 +61,50 @@ class Job:
         return self
 
     def _prepare(self) -> None:
-        known = self.folder / "job.json"
-        if self._resume and self.folder.is_dir():
-            try:
-                before = json.loads(known.read_text())
-            except (OSError, ValueError):
-                before = {}
-            if before.get("identity") != self._identity:
+        before: dict[str, Any] = {}
+        if self.folder.is_dir():
+            with contextlib.suppress(OSError, ValueError):
+                before = json.loads(self._notes.read_text())
+            same = before.get("identity") == self._identity
+            if same:
+                self._partials = before.get("partials", [])
+            if self._resume and same:
+                return
+            if self._resume:
                 changed = _differences(before.get("facts", {}), self._identity_facts)
                 raise OutputError(
                     f"the interrupted job for {self._out} was another one ({changed}): "
                     "give the same options again, or leave `resume` out to start afresh"
                 )
-            return
         self.discard()
         self.folder.mkdir()
-        known.write_text(json.dumps({"identity": self._identity, "facts": self._identity_facts}))
+        self._write_notes()
+
+    def _write_notes(self) -> None:
+        facts = {"identity": self._identity, "facts": self._identity_facts, "partials": self._partials}
+        part = self._notes.with_suffix(".part")
+        part.write_text(json.dumps(facts))
+        os.replace(part, self._notes)
+
+    def note_partial(self, path: Path) -> None:
+        """Remember a file that holds what an interrupted run had painted."""
+        self._partials.append(file_identity(path))
+        self._write_notes()
+
+    def remove_partials(self) -> list[Path]:
+        """Remove the files that interrupted runs of this job kept, unless somebody has changed them since."""
+        removed = []
+        for identity in self._partials:
+            path = Path(str(identity[0]))
+            with contextlib.suppress(OSError):
+                if file_identity(path) == identity:
+                    path.unlink()
+                    removed.append(path)
+        return removed
 
     def finished(self) -> list[Segment]:
         """The complete segments, from the first without a gap; all that lies beyond is removed."""
-        done = []
+        done: list[Segment] = []
         while (segment := Segment.read(self.segment_path(len(done)))) is not None:
             done.append(segment)
         kept = {file for segment in done for file in (segment.path, segment.path.with_suffix(".json"))}
@@ -91,18 +125,18 @@ class Job:
         self._lock.release()
         Path(self._lock.lock_file).unlink(missing_ok=True)
 
-    def __exit__(self, *_) -> None:
-        if self.folder.is_dir() and not any(self.folder.glob("segment-*.json")):
+    def __exit__(self, *_: object) -> None:
+        if self.folder.is_dir() and not self._partials and not any(self.folder.glob("segment-*.json")):
             self.discard()  # nothing in it that could be gone on from
         self._release()
 
 
-def _differences(before: dict, now: dict) -> str:
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     names = [name for name in now if before.get(name) != now[name]]
     return f"other {', '.join(names)}" if before and names else "its notes cannot be read"
 
 
-def file_identity(path: str | os.PathLike) -> list:
+def file_identity(path: str | os.PathLike[str]) -> Identity:
     """What tells a file from another: its full name, size and time of change."""
     status = os.stat(path)
     return [str(Path(path).resolve()), status.st_size, status.st_mtime_ns]

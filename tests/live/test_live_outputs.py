@@ -140,8 +140,8 @@ class Torn(Sink):
 
     path, seconds = Path("torn.mp4"), 1.0
 
-    def finish(self, seconds=0.0):
-        super().finish()
+    def close(self, seconds=None):
+        super().close()
         raise RtstyleError("the disk is full")
 
 
@@ -152,7 +152,7 @@ def test_a_recording_that_fails_on_the_way_is_told_and_the_loop_goes_on(session,
     torn.error = RtstyleError("the disk is full")
     s.wait(lambda: "the disk is full" in texts)
     s.wait_for_frames(3)
-    assert s.outputs.recorder is None and torn.finished == 1
+    assert s.outputs.recorder is None and torn.closed == 1
 
 
 def test_a_recording_that_fails_in_the_end_is_an_error(session):
@@ -169,7 +169,7 @@ def test_a_recording_that_failed_on_the_way_is_an_error_in_the_end(session):
     s = session(Ticking(), record=torn, window=False).start()
     s.wait_for_frames(2)
     torn.error = RtstyleError("the disk is full")
-    s.wait(lambda: torn.finished)
+    s.wait(lambda: torn.closed)
     with pytest.raises(RtstyleError, match="the disk is full"):
         s.end()
 
@@ -183,7 +183,7 @@ def test_a_virtual_camera_that_fails_is_told_and_the_loop_goes_on(session, texts
     s.wait_for_frames(2)
     sink.error = RtstyleError("the virtual camera stopped (unplugged)")
     s.wait(lambda: "the virtual camera stopped (unplugged)" in texts)
-    assert sink.finished == 1 and s.outputs.virtual_camera is None
+    assert sink.closed == 1 and s.outputs.virtual_camera is None
     s.wait_for_frames(3)
     s.end()
 

@@ -336,7 +336,7 @@ def test_the_user_ends_it(session, end):
     else:
         s.end()
     s.assert_all_closed()
-    assert sink.finished >= 1
+    assert sink.closed >= 1
 
 
 def test_the_summary(session):
@@ -358,7 +358,7 @@ def test_an_error_of_the_net_is_raised_when_all_is_closed(session, tmp_path, win
     with pytest.raises(RtstyleError, match="the net is torn"):
         s.join()
     s.assert_all_closed()
-    assert sink.finished == 1
+    assert sink.closed == 1
     assert len(stamps(tmp_path / "out.mp4")) == 3
 
 
@@ -370,7 +370,7 @@ def test_an_error_of_the_source_is_raised_when_all_is_closed(session, tmp_path):
     with pytest.raises(RtstyleError, match=r"reading the source failed \(OSError: the cable is out\)"):
         s.join()
     s.assert_all_closed()
-    assert sink.finished == 1 and len(stamps(tmp_path / "out.mp4")) == 1
+    assert sink.closed == 1 and len(stamps(tmp_path / "out.mp4")) == 1
 
 
 def test_an_error_of_the_window_closes_everything(session, tmp_path):
@@ -385,7 +385,7 @@ def test_an_error_of_the_window_closes_everything(session, tmp_path):
     with pytest.raises(ZeroDivisionError):
         s.join()
     s.assert_all_closed()
-    assert sink.finished == 1 and (tmp_path / "out.mp4").exists()
+    assert sink.closed == 1 and (tmp_path / "out.mp4").exists()
 
 
 def interrupting(call, at=5):

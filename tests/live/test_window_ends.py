@@ -162,17 +162,18 @@ from rtstyle import cli
 from rtstyle.media.outputs import Recorder
 
 log = open("stamps", "w", buffering=1)
-write, finish = Recorder.write, Recorder.finish
+write, close = Recorder.write, Recorder.close
 
 def note_frame(self, seconds, rgb):
     write(self, seconds, rgb)
     print(seconds, file=log)
 
-def note_end(self, seconds):
-    finish(self, seconds)
-    print("end", seconds, self.dropped, file=log)
+def note_end(self, seconds=None):
+    close(self, seconds)
+    if seconds is not None:
+        print("end", seconds, self.dropped, file=log)
 
-Recorder.write, Recorder.finish = note_frame, note_end
+Recorder.write, Recorder.close = note_frame, note_end
 cli.main()
 """
 

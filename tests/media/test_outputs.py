@@ -9,7 +9,7 @@ import av
 import cv2  # noqa: F401 -- before av when imported alone: see rtstyle.media
 import numpy as np
 import pytest
-from support.helpers import run_python, tree
+from support.helpers import run_python, tree, wait_until
 from support.media_files import picture, psnr, read_frames, rgb_frames, stamps, ycbcr
 
 from rtstyle import RtstyleError
@@ -20,13 +20,6 @@ pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExce
 
 KINDS = [".mp4", ".mov", ".mkv"]
 PROMPTLY = 2.0
-
-
-def wait_until(condition, seconds=10.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never happened"
-        time.sleep(0.002)
 
 
 def in_time(call, *arguments, seconds=10.0):
@@ -66,7 +59,7 @@ def write(recorder, frames, times):
 def record(path, frames, times, end):
     recorder = Recorder(path)
     write(recorder, frames, times)
-    recorder.finish(end)
+    recorder.close(end)
     return recorder
 
 
@@ -124,7 +117,7 @@ def test_seconds_tell_how_much_was_encoded(tmp_path):
     write(recorder, [card(90)] * 4, [10, 11, 12, 14])
     wait_until(lambda: recorder.frames == 3)
     assert recorder.seconds == 2
-    recorder.finish(15)
+    recorder.close(15)
 
 
 @pytest.mark.parametrize(("height", "width"), [(25, 33), (24, 33), (25, 32)])
@@ -188,14 +181,14 @@ def test_key_frames_are_near_enough_for_seeking(tmp_path):
 def test_a_full_queue_drops_frames_and_never_blocks(tmp_path, monkeypatch):
     recorder, gate = Recorder(tmp_path / "out.mp4"), threading.Event()
     encode = recorder._encode
-    monkeypatch.setattr(recorder, "_encode", lambda *item: gate.wait(20) and encode(*item))
+    monkeypatch.setattr(recorder, "_encode", lambda *item, until: gate.wait(20) and encode(*item, until=until))
     for i in range(40):
         began = time.monotonic()
         recorder.write(i / 10, card(i))
         assert time.monotonic() - began < PROMPTLY
     assert 30 <= recorder.dropped <= 32, "one is held back, one is being encoded, eight wait"
     gate.set()
-    recorder.finish(5)
+    recorder.close(5)
     assert recorder.frames + recorder.dropped == 40
     assert len(stamps(tmp_path / "out.mp4")) == recorder.frames
 
@@ -264,7 +257,7 @@ def test_a_full_disk_is_a_sentence_and_what_was_recorded_is_kept(tmp_path, kind)
     assert str(recorder.error) == f"recording to {path} stopped (No space left on device)"
     for i in range(30):  # more than the queue holds
         recorder.write(20 + i, card(0))
-    told = in_time(recorder.finish, 60.0)
+    told = in_time(recorder.close, 60.0)
     assert isinstance(told, RtstyleError) and "No space left on device" in str(told)
     assert len(stamps(path)) == 5
     assert set(tree(tmp_path)) == {path.name}
@@ -278,7 +271,7 @@ def test_an_error_that_nobody_thought_of_does_not_hang_the_end(tmp_path, monkeyp
     recorder = Recorder(tmp_path / "out.mp4")
     for i in range(40):
         recorder.write(i, card(i))
-    told = in_time(recorder.finish, 60.0)
+    told = in_time(recorder.close, 60.0)
     assert str(told) == f"recording to {tmp_path / 'out.mp4'} stopped (unexpected shape)"
     assert tree(tmp_path) == {}
 
@@ -286,19 +279,19 @@ def test_an_error_that_nobody_thought_of_does_not_hang_the_end(tmp_path, monkeyp
 def test_a_recording_of_nothing_is_an_error_and_no_file(tmp_path):
     recorder = Recorder(tmp_path / "out.mp4")
     with pytest.raises(RtstyleError, match="no frame came"):
-        recorder.finish(1.0)
+        recorder.close(1.0)
     assert tree(tmp_path) == {}
 
 
 def test_an_older_file_stays_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "out.mp4"
     path.write_bytes(b"the only copy")
-    recorder = Recorder(path)
+    recorder = Recorder(path, force=True)
     write(recorder, [card(90)] * 3, [0, 1, 2])
     wait_until(lambda: recorder.frames == 2)
     assert path.read_bytes() == b"the only copy"
     assert all(name.startswith(".out-") for name in tree(tmp_path).keys() - {"out.mp4"}), "the part file is hidden"
-    recorder.finish(3)
+    recorder.close(3)
     assert len(stamps(path)) == 3
     assert set(tree(tmp_path)) == {"out.mp4"}
 
@@ -307,14 +300,26 @@ def test_a_name_that_cannot_be_taken_leaves_the_recording_under_the_other(tmp_pa
     path = tmp_path / "out.mp4"
     recorder = Recorder(path)
     write(recorder, [card(90)] * 3, [0, 1, 2])
-    (path / "inside").mkdir(parents=True)  # as if a player held the file on Windows
+    (path / "inside").mkdir(parents=True)
+    with pytest.raises(RtstyleError, match=r"out\.mp4 was written by somebody else .* is .*out\.partial\.mp4$"):
+        recorder.close(3)
+    assert len(stamps(tmp_path / "out.partial.mp4")) == 3 and not list(tmp_path.glob(".out-*"))
+
+
+def test_a_name_that_the_system_refuses_leaves_the_recording_under_the_other(tmp_path, monkeypatch):
+    def held(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    recorder = Recorder(tmp_path / "out.mp4", force=True)
+    write(recorder, [card(90)] * 3, [0, 1, 2])
+    monkeypatch.setattr("os.replace", held)  # as on Windows while a player holds the file
     with pytest.raises(RtstyleError, match=r"cannot be named .*out\.mp4 .*it stays in .*part\.mp4$"):
-        recorder.finish(3)
+        recorder.close(3)
     (part,) = tmp_path.glob(".out-*")
     assert len(stamps(part)) == 3
 
 
-def test_close_finishes_and_may_be_called_again(tmp_path):
+def test_closing_may_be_repeated(tmp_path):
     recorder = Recorder(tmp_path / "out.mp4")
     write(recorder, [card(90)] * 3, [5, 6, 7])
     for _ in range(3):
@@ -324,12 +329,12 @@ def test_close_finishes_and_may_be_called_again(tmp_path):
     assert set(tree(tmp_path)) == {"out.mp4"} and recorder.error is None
 
 
-def test_close_after_finish_or_without_a_frame_is_quiet(tmp_path):
+def test_abandoning_keeps_what_there_is_and_is_quiet(tmp_path):
     recorder = record(tmp_path / "out.mp4", [card(90)], [0], 1)
-    recorder.close()
+    recorder.abandon()
     assert recorder.error is None
     assert len(stamps(tmp_path / "out.mp4")) == 1
-    Recorder(tmp_path / "empty.mp4").close()
+    Recorder(tmp_path / "empty.mp4").abandon()
     assert set(tree(tmp_path)) == {"out.mp4"}
 
 
@@ -441,7 +446,7 @@ def test_frames_arrive_as_they_were_sent(driver):
     assert virtual.device == "/dev/video7"
     frames = [picture(i, 48, 64) for i in range(3)]
     send(virtual, *frames)
-    virtual.finish()
+    virtual.close()
     assert [made.closed for made in driver.made] == [1, 1]
     assert (driver.made[-1].size, driver.made[-1].fps, driver.made[-1].name) == ((48, 64), 25, "/dev/video7")
     assert all((sent == frame).all() for sent, frame in zip(driver.made[-1].sent, frames, strict=True))
@@ -451,7 +456,7 @@ def test_frames_arrive_as_they_were_sent(driver):
 def test_a_camera_of_the_right_size_is_kept(driver):
     virtual = VirtualCamera(backend="test")
     send(virtual, card(90, 480, 640))
-    virtual.finish()
+    virtual.close()
     assert len(driver.made) == 1 and len(driver.made[0].sent) == 1
     assert virtual.device == "test camera"
 
@@ -459,14 +464,14 @@ def test_a_camera_of_the_right_size_is_kept(driver):
 def test_odd_sizes_lose_a_row_and_a_column(driver):
     virtual = VirtualCamera()
     send(virtual, picture(0, 49, 65))
-    virtual.finish()
+    virtual.close()
     assert (driver.made[-1].sent[0] == picture(0, 49, 65)[:48, :64]).all()
 
 
 def test_the_first_frames_size_stays(driver):
     virtual = VirtualCamera()
     send(virtual, card(90, 48, 64), card(120, 96, 32), card(150, 49, 64))
-    virtual.finish()
+    virtual.close()
     assert len(driver.made) == 2, "opened once to look, once in the right size"
     first, tall, odd = driver.made[-1].sent
     assert first.shape == tall.shape == odd.shape == (48, 64, 3)
@@ -484,7 +489,7 @@ def test_with_a_slow_driver_the_newest_frame_wins(driver):
         time.sleep(0.002)
     driver.gate.set()
     wait_until(lambda: driver.made[-1].sent and driver.made[-1].sent[-1][0, 0, 0] == 49)
-    virtual.finish()
+    virtual.close()
     assert virtual.frames == len(driver.made[-1].sent) <= 3, "old frames were queued"
 
 
@@ -492,7 +497,7 @@ def test_no_frame_is_sent_twice(driver):
     virtual = VirtualCamera()
     send(virtual, card(90))
     time.sleep(0.05)
-    virtual.finish()
+    virtual.close()
     assert len(driver.made[-1].sent) == 1
 
 
@@ -502,7 +507,7 @@ def test_a_driver_that_fails_while_sending_is_an_error_to_look_at(driver):
     send(virtual, *[card(i) for i in range(3)])
     assert str(virtual.error) == "the virtual camera stopped (the device is gone)"
     virtual.write(0.0, card(9))
-    in_time(virtual.finish)
+    in_time(virtual.close)
     assert virtual.frames == 2 and driver.made[-1].closed == 1
 
 
@@ -512,19 +517,19 @@ def test_a_driver_that_refuses_the_size_is_an_error_to_look_at(driver):
     virtual.write(0.0, card(9, 48, 64))
     wait_until(lambda: virtual.error)
     assert "no 64x48 here" in str(virtual.error) and "\n" not in str(virtual.error)
-    virtual.finish()
+    virtual.close()
 
 
 def test_finishing_twice_is_finishing_once(driver):
     virtual = VirtualCamera()
     send(virtual, card(90))
     for _ in range(3):
-        in_time(virtual.finish)
+        in_time(virtual.close)
     assert driver.made[-1].closed == 1
 
 
 def test_finishing_without_a_frame(driver):
-    in_time(VirtualCamera().finish)
+    in_time(VirtualCamera().close)
     assert driver.made[0].closed == 1 and len(driver.made) == 1
 
 

@@ -60,7 +60,7 @@ def portrait():
     """A frame of the bundled clip, [360, 640, 3]."""
     clip = importlib.resources.files("rtstyle.pretrained") / "sample.mp4"
     with importlib.resources.as_file(clip) as path, VideoReader(path) as reader:
-        return next(item.rgb for item in reader if hasattr(item, "rgb"))
+        return next(frame.rgb for frame in reader)
 
 
 @pytest.fixture(scope="module", params=["portrait", "letters"])

@@ -19,7 +19,7 @@ from rtstyle.runtime import cuda, devices, tensorrt
 from rtstyle.runtime.cuda import ExecutionMode, GpuSession
 from rtstyle.runtime.device_form import device_form
 from rtstyle.runtime.session import OrtSession
-from rtstyle.video.convert import most_at_once
+from rtstyle.video.convert import batch_size
 
 pytest_plugins = ["support.runtime_fixtures"]
 
@@ -440,7 +440,7 @@ def test_batches_have_few_sizes(on_card):
     """A session for each."""
     stylizer = Stylizer("starry-night", device="cuda")
     sizes = [(160, 96), (1280, 720), (1920, 1080), (3840, 2160), (7680, 4320)]
-    assert [most_at_once(stylizer, size) for size in sizes] == [8, 8, 8, 2, 1]
+    assert [batch_size(stylizer, size) for size in sizes] == [8, 8, 8, 2, 1]
     assert stylizer.half and not Stylizer("starry-night", device="cpu").half
 
 

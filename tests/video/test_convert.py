@@ -1,20 +1,24 @@
 """File to file: frames, time stamps, sound, colours and rotation arrive; errors and Ctrl-C leave nothing broken."""
 
+import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 from support import media_files
 from support.helpers import run_python, tree
-from support.media_files import make_card, make_clip, packets, psnr, read_frames, rgb_frames, stamps
+from support.media_files import make_clip, packets, psnr, read_frames, rgb_frames, stamps
 
 from rtstyle import RtstyleError, Stylizer, stylize_video
 from rtstyle.media.reader import VideoReader
+from rtstyle.media.remuxer import TimeRange
 
 pytest_plugins = ["support.runtime_fixtures"]
 
@@ -104,38 +108,6 @@ def test_sample_aspect_is_kept(tmp_path, stylizer):
         assert a.streams.video[0].sample_aspect_ratio == b.streams.video[0].sample_aspect_ratio == Fraction(4, 3)
 
 
-CARDS = {"grey": (128, 128, 128), "red": (200, 40, 40), "green": (30, 170, 60), "blue": (40, 50, 210)}
-
-
-@pytest.mark.parametrize("rgb", CARDS.values(), ids=CARDS)
-@pytest.mark.parametrize("matrix", [1, 6], ids=["bt709", "bt601"])
-@pytest.mark.parametrize("full", [False, True], ids=["limited", "full"])
-def test_flat_colours_pass_unpainted(tmp_path, stylizer, rgb, matrix, full):
-    """Against the equations of BT.601 and BT.709, and not against another run of the same converter."""
-    source = make_card(tmp_path / "in.mp4", rgb, matrix, full)
-    with VideoReader(source) as reader:
-        seen = next(item.rgb for item in reader if hasattr(item, "rgb"))
-    assert np.abs(seen.astype(int) - rgb).max() <= 2, "the net sees another colour than a screen shows"
-
-    stylize_video(source, tmp_path / "out.mp4", stylizer, strength=0)
-    wanted = media_files.ycbcr(rgb, matrix, full)
-    for path in (source, tmp_path / "out.mp4"):
-        frame = read_frames(path)[-1][1]
-        planes = [np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width] for p in frame.planes]
-        for plane, number in zip(planes, wanted, strict=True):
-            assert np.abs(plane.astype(int) - number).max() <= (1 if path == source else 2)
-
-
-@pytest.mark.parametrize("matrix", [1, 6], ids=["bt709", "bt601"])
-@pytest.mark.parametrize("full", [False, True], ids=["limited", "full"])
-def test_colour_tags_are_kept(tmp_path, stylizer, matrix, full):
-    source = make_card(tmp_path / "in.mp4", (90, 120, 60), matrix, full)
-    stylize_video(source, tmp_path / "out.mp4", stylizer)
-    a, b = (read_frames(path)[0][1] for path in (source, tmp_path / "out.mp4"))
-    for tag in ("colorspace", "color_primaries", "color_trc", "color_range"):
-        assert int(getattr(b, tag)) == int(getattr(a, tag)) == ((2 if full else 1) if tag == "color_range" else matrix)
-
-
 def test_strength_zero_gives_the_photograph_back(tmp_path, stylizer, clip):
     stylize_video(clip, tmp_path / "out.mp4", stylizer, strength=0)
     assert psnr(rgb_frames(tmp_path / "out.mp4"), rgb_frames(clip)) > 35
@@ -172,6 +144,24 @@ def test_progress_counts_every_frame(tmp_path, stylizer, clip):
     seen = []
     stylize_video(clip, tmp_path / "out.mp4", stylizer, progress=lambda p: seen.append((p.done, p.total)))
     assert seen == [(i, 12) for i in range(1, 13)]
+
+
+def test_a_total_that_was_an_estimate_is_corrected(tmp_path, stylizer):
+    """The file says a duration and a rate, and holds twice as many frames in its first half."""
+    uneven = [20 * i for i in range(20)] + [400 + 40 * i for i in range(10)]
+    source = make_clip(tmp_path / "in.mkv", stamps=uneven, time_base=MILLISECONDS, tracks=0)
+    with VideoReader(source) as reader:
+        estimate = reader.frame_count
+    assert estimate not in (None, 30)
+    seen = []
+    stylize_video(source, tmp_path / "out.mkv", stylizer, progress=lambda p: seen.append((p.done, p.total)))
+    assert all(done <= total for done, total in seen)
+    assert seen[0] == (1, estimate) and seen[-1] == (30, 30)
+    fewer = []
+    stylize_video(
+        source, tmp_path / "cut.mkv", stylizer, time_range=TimeRange(end=50), progress=lambda p: fewer.append(p.total)
+    )
+    assert fewer[0] > 1000 and fewer[-1] == 30
 
 
 @pytest.mark.parametrize(
@@ -268,6 +258,77 @@ def test_force_replaces_out(tmp_path, stylizer, clip):
     assert len(stamps(tmp_path / "out.mp4")) == 12
 
 
+def test_an_out_that_somebody_writes_meanwhile_stays(tmp_path, stylizer, clip):
+    out = tmp_path / "out.mp4"
+    with pytest.raises(
+        RtstyleError, match=r"out\.mp4 was written by somebody else .*the result is .*out\.partial\.mp4$"
+    ):
+        stylize_video(clip, out, stylizer, progress=lambda p: out.write_bytes(b"theirs"))
+    assert out.read_bytes() == b"theirs" and len(stamps(tmp_path / "out.partial.mp4")) == 12
+    assert len(tree(tmp_path)) == 2
+
+
+def remove(source, other):
+    source.unlink()
+
+
+def replace(source, other):
+    other.replace(source)
+
+
+def cut(source, other):
+    os.truncate(source, source.stat().st_size // 2)
+
+
+def extend(source, other):
+    with open(source, "ab") as file:
+        file.write(b"more")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="open files cannot be changed there")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (remove, "went away"),
+        (replace, "was replaced by another file"),
+        (cut, "was changed"),
+        (extend, "was changed"),
+    ],
+)
+def test_an_input_that_changes_is_an_error_and_what_was_read_is_kept(tmp_path, stylizer, change, words):
+    """Not a whole result with the other file's sound, as if nothing had happened."""
+    source, other = make_clip(tmp_path / "in.mkv", frames=60), make_clip(tmp_path / "other.mkv", frames=24, tracks=2)
+    out = tmp_path / "done" / "out.mkv"
+    out.parent.mkdir()
+
+    def progress(progress):
+        if progress.done == 3:
+            change(source, other)
+
+    with pytest.raises(
+        RtstyleError, match=rf"in\.mkv {words} while it was read: the first \d+ frames are in .*partial"
+    ):
+        stylize_video(source, out, stylizer, progress=progress)
+    assert [path.name for path in out.parent.iterdir()] == ["out.partial.mkv"]
+    kept = stamps(out.parent / "out.partial.mkv")
+    assert 3 <= len(kept) <= 60
+    with media_files.av.open(str(out.parent / "out.partial.mkv")) as partial:
+        assert len(partial.streams) == 1, "sound of another file"
+
+
+def test_pictures_that_change_are_an_error(tmp_path, stylizer, clip):
+    frames, out = tmp_path / "frames", tmp_path / "out.mp4"
+    stylize_video(clip, f"{frames}/", stylizer, strength=0)
+
+    def progress(progress):
+        if progress.done == 12:
+            (frames / "000003.png").write_bytes((frames / "000004.png").read_bytes())
+
+    with pytest.raises(RtstyleError, match=r"frames changed: 000003\.png was changed while it was read: the first 12"):
+        stylize_video(frames, out, stylizer, progress=progress)
+    assert not out.exists()
+
+
 def test_same_input_same_output(tmp_path, stylizer, clip):
     """Several times: x264 left to itself differed in one run of five."""
     outputs = set()
@@ -327,7 +388,8 @@ def test_ctrl_c_keeps_a_playable_part_and_leaves_out_alone(tmp_path, suffix):
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert str(partial) in err.splitlines()[-1]
-    assert set(tree(folder)) == {out.name, partial.name}
+    assert "; --resume has to begin again: it goes on in steps of 300 frames" in err
+    assert set(tree(folder)) == {out.name, partial.name, f".{out.name}.rtstyle", f".{out.name}.rtstyle/job.json"}
     assert out.read_bytes() == b"an earlier result"
     kept = stamps(partial)
     assert 0 < len(kept) < 600
@@ -337,17 +399,36 @@ def test_ctrl_c_keeps_a_playable_part_and_leaves_out_alone(tmp_path, suffix):
     assert len(packets(partial)) > 0
 
 
-def test_a_second_interrupted_run_keeps_the_first_part(tmp_path, stylizer, clip):
-    from rtstyle.video.convert import Interrupted
+def test_a_work_height_far_above_the_frames_is_a_warning(tmp_path, call):
+    source = make_clip(tmp_path / "in.mp4", size=(64, 32), frames=2, tracks=0)
+    code, _, err = call("video", source, tmp_path / "out.mp4", "--work-height", "96", "--device", "cpu", "-q")
+    assert code == 0
+    assert err.startswith("warning: the net runs at 3.0 times the frame's height, 96 pixels instead of 32, which")
+    assert len(err.splitlines()) == 1
 
-    def interrupt(progress):
-        if progress.done == 5:
-            raise KeyboardInterrupt
 
-    for name in ("out.partial.mp4", "out.partial-2.mp4"):
-        with pytest.raises(Interrupted, match=name) as told:
-            stylize_video(clip, tmp_path / "out.mp4", stylizer, progress=interrupt)
-        assert told.value.exit_code == 130
-        kept = stamps(tmp_path / name)
-        assert 5 <= len(kept) < 12 and kept == stamps(clip)[: len(kept)]
-    assert set(tree(tmp_path)) == {"out.partial.mp4", "out.partial-2.mp4"}
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_memory_does_not_grow_with_length(tmp_path):
+    """Peak memory of a clip and of one six times as long, each in a process of its own."""
+    program = (
+        "import sys\nfrom rtstyle import Stylizer, stylize_video\n"
+        "stylize_video(sys.argv[1], sys.argv[2], Stylizer('starry-night', device='cpu', threads=1))\n"
+        "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    )
+    peaks = []
+    for frames in (330, 1650):
+        source = make_clip(tmp_path / f"{frames}.mp4", frames=frames)
+        command = [sys.executable, "-c", program, str(source), str(tmp_path / f"out-{frames}.mp4")]
+        peaks.append(int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout))
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_mutated_files_end_in_a_sentence_or_a_complete_file():
+    """A short run of what benchmarks/video.py does two thousand times."""
+    script = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "video.py"
+    done = subprocess.run([sys.executable, str(script), "fuzz", "--count", "80"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    counts = dict(re.findall(r"\| ([a-z ]+) \| (\d+) \|", done.stdout))
+    assert int(counts.pop("work folders and locks left")) == 0, done.stdout
+    assert set(counts) <= {"done", "sentence"}, done.stdout
+    assert sum(map(int, counts.values())) == 80 and int(counts["done"]) > 10

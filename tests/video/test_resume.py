@@ -1,5 +1,6 @@
 """Jobs that are killed and go on: nothing broken under the final name, and the same packets as without interruption."""
 
+import functools
 import random
 import signal
 import subprocess
@@ -11,9 +12,9 @@ from support.helpers import run_python, tree
 from support.media_files import make_clip, packets, read_frames, stamps
 
 from rtstyle import RtstyleError, Stylizer, stylize_video
+from rtstyle.errors import Interrupted
 from rtstyle.media.encoding import Encoding
-from rtstyle.video import convert
-from rtstyle.video.convert import TimeRange
+from rtstyle.media.remuxer import TimeRange
 from rtstyle.video.resume import Job
 
 pytest_plugins = ["support.runtime_fixtures"]
@@ -21,12 +22,12 @@ pytest_plugins = ["support.runtime_fixtures"]
 FRAMES = 65
 # A painter that takes its time, and short segments: there is something to interrupt and to go on from.
 PROGRAM = """
-import sys, time
-from rtstyle import Stylizer, cli
-from rtstyle.video import convert as video
+import functools, sys, time
+from rtstyle import cli
+from rtstyle.video import convert
 from rtstyle.paint.stylizer import Stylizer as Class
 
-video.SEGMENT_FRAMES = 10
+convert.stylize_video = functools.partial(convert.stylize_video, segment_frames=10)
 run = Class.run
 PAUSE = float(sys.argv.pop())
 
@@ -45,9 +46,7 @@ def source(tmp_path_factory):
     return make_clip(tmp_path_factory.mktemp("resume") / "in.mkv", frames=FRAMES, tracks=2, b_frames=2)
 
 
-@pytest.fixture
-def short_segments(monkeypatch):
-    monkeypatch.setattr(convert, "SEGMENT_FRAMES", 10)
+in_short_segments = functools.partial(stylize_video, segment_frames=10)
 
 
 def start(source, out, *options, pause=0.01):
@@ -86,8 +85,8 @@ def test_killed_at_random_moments_and_resumed(tmp_path, source):
 
 
 @pytest.mark.parametrize("options", [{}, {"steady": False}, {"style_at": [(0.9, "great-wave")]}])
-def test_a_resumed_run_gives_the_same_packets(tmp_path, source, stylizer, short_segments, monkeypatch, options):
-    stylize_video(source, tmp_path / "whole.mp4", stylizer, **options)
+def test_a_resumed_run_gives_the_same_packets(tmp_path, source, stylizer, monkeypatch, options):
+    in_short_segments(source, tmp_path / "whole.mp4", stylizer, **options)
     painted = []
     run = stylizer.run
 
@@ -100,18 +99,18 @@ def test_a_resumed_run_gives_the_same_packets(tmp_path, source, stylizer, short_
     with monkeypatch.context() as broken:
         broken.setattr(stylizer, "for_throughput", lambda: (breaks, 1))
         with pytest.raises(RtstyleError, match="the brush broke"):
-            stylize_video(source, tmp_path / "out.mp4", stylizer, **options)
+            in_short_segments(source, tmp_path / "out.mp4", stylizer, **options)
     assert not (tmp_path / "out.mp4").exists()
     assert work_folder(tmp_path / "out.mp4").is_dir()
-    result = stylize_video(source, tmp_path / "out.mp4", stylizer, resume=True, **options)
+    result = in_short_segments(source, tmp_path / "out.mp4", stylizer, resume=True, **options)
     assert result.frames == FRAMES
     assert 10 <= result.resumed < FRAMES and result.resumed % 10 == 0
     assert all_packets(tmp_path / "out.mp4") == all_packets(tmp_path / "whole.mp4")
     assert not work_folder(tmp_path / "out.mp4").exists()
 
 
-def test_segments_join_without_a_seam(tmp_path, source, stylizer, short_segments):
-    stylize_video(source, tmp_path / "out.mp4", stylizer)
+def test_segments_join_without_a_seam(tmp_path, source, stylizer):
+    in_short_segments(source, tmp_path / "out.mp4", stylizer)
     assert stamps(tmp_path / "out.mp4") == stamps(source)
     keys = [packet for packet in read_frames(tmp_path / "out.mp4") if packet[1].key_frame]
     assert len(keys) >= 7
@@ -135,43 +134,81 @@ def test_ctrl_c_leaves_a_partial_file_and_what_resume_needs(tmp_path, source):
     assert not out.exists()
     process = start(source, out, "--resume", pause=0)
     assert process.wait(timeout=60) == 0, process.stderr.read()
-    assert "from the interrupted run" in process.stderr.read()
+    told = process.stderr.read()
     process.stderr.close()
+    assert "from the interrupted run" in told
+    assert "note: out.partial.mp4 of the interrupted run is gone: out.mp4 holds all of it" in told
     assert stamps(out) == stamps(source)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_without_resume_an_interrupted_job_is_started_afresh(tmp_path, source, stylizer, short_segments):
+def interrupt_at(frame):
+    """A callback that presses Ctrl-C."""
+
+    def progress(progress):
+        if progress.done == frame:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_every_interrupted_run_keeps_its_part_until_the_whole_is_there(tmp_path, source, stylizer):
+    out = tmp_path / "out.mp4"
+    for name, frame in (("out.partial.mp4", 5), ("out.partial-2.mp4", 25)):
+        with pytest.raises(Interrupted, match=rf"{name}; `resume=True` ") as told:
+            in_short_segments(source, out, stylizer, progress=interrupt_at(frame))
+        assert told.value.exit_code == 130
+        kept = stamps(tmp_path / name)
+        assert frame <= len(kept) < FRAMES and kept == stamps(source)[: len(kept)]
+    result = in_short_segments(source, out, stylizer, resume=True)
+    assert result.resumed == 20 and [note.split()[0] for note in result.notes] == [
+        "out.partial.mp4",
+        "out.partial-2.mp4",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_a_part_of_another_painting_or_that_somebody_changed_stays(tmp_path, source, stylizer):
+    out = tmp_path / "out.mp4"
+    with pytest.raises(Interrupted, match=r"`resume=True` has to begin again: it goes on in steps of 10 frames"):
+        in_short_segments(source, out, stylizer, progress=interrupt_at(3))
+    in_short_segments(source, out, stylizer, strength=0.5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "out.partial.mp4"]
+    with pytest.raises(Interrupted, match=r"out\.partial-2\.mp4"):
+        in_short_segments(source, out, stylizer, force=True, progress=interrupt_at(3))
+    (tmp_path / "out.partial-2.mp4").write_bytes(b"cut by hand")
+    in_short_segments(source, out, stylizer, force=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "out.partial-2.mp4", "out.partial.mp4"]
+
+
+def test_without_resume_an_interrupted_job_is_started_afresh(tmp_path, source, stylizer):
     out = tmp_path / "out.mp4"
     folder = work_folder(out)
     folder.mkdir()
     (folder / "segment-00000.mkv").write_bytes(b"old")
     (folder / "segment-00000.json").write_text('{"stamps": [0], "delay": 0}')
-    result = stylize_video(source, out, stylizer)
+    result = in_short_segments(source, out, stylizer)
     assert (result.frames, result.resumed) == (FRAMES, 0)
     assert not folder.exists()
 
 
-def test_resume_with_other_options_is_refused(tmp_path, source, stylizer, short_segments, monkeypatch):
+def test_resume_with_other_options_is_refused(tmp_path, source, stylizer):
     out = tmp_path / "out.mp4"
 
-    def interrupt(progress):
-        if progress.done == 25:
-            raise KeyboardInterrupt
-
-    with pytest.raises(RtstyleError, match="interrupted"):
-        stylize_video(source, out, stylizer, progress=interrupt)
+    with pytest.raises(Interrupted):
+        in_short_segments(source, out, stylizer, progress=interrupt_at(25))
     before = tree(tmp_path)
     with pytest.raises(RtstyleError, match=r"another one \(other strength\).*leave `resume` out"):
-        stylize_video(source, out, stylizer, resume=True, strength=0.5)
+        in_short_segments(source, out, stylizer, resume=True, strength=0.5)
     with pytest.raises(RtstyleError, match="other encoding"):
-        stylize_video(source, out, stylizer, resume=True, encoding=Encoding(crf=30))
+        in_short_segments(source, out, stylizer, resume=True, encoding=Encoding(crf=30))
     with pytest.raises(RtstyleError, match="other range"):
-        stylize_video(source, out, stylizer, resume=True, time_range=TimeRange(end=1.0))
+        in_short_segments(source, out, stylizer, resume=True, time_range=TimeRange(end=1.0))
     other = Stylizer("scream", device="cpu", threads=1)
     with pytest.raises(RtstyleError, match="other style"):
-        stylize_video(source, out, other, resume=True)
+        in_short_segments(source, out, other, resume=True)
     assert tree(tmp_path) == before
-    assert stylize_video(source, out, stylizer, resume=True).resumed == 20
+    assert in_short_segments(source, out, stylizer, resume=True).resumed == 20
 
 
 def test_a_second_run_is_locked_out(tmp_path, source):
@@ -183,16 +220,12 @@ def test_a_second_run_is_locked_out(tmp_path, source):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_segment_is_painted_again(tmp_path, source, stylizer, short_segments):
+def test_a_damaged_segment_is_painted_again(tmp_path, source, stylizer):
     out = tmp_path / "out.mp4"
 
-    def interrupt(progress):
-        if progress.done == 35:
-            raise KeyboardInterrupt
-
-    stylize_video(source, tmp_path / "whole.mp4", stylizer)
-    with pytest.raises(RtstyleError, match="interrupted"):
-        stylize_video(source, out, stylizer, progress=interrupt)
+    in_short_segments(source, tmp_path / "whole.mp4", stylizer)
+    with pytest.raises(Interrupted):
+        in_short_segments(source, out, stylizer, progress=interrupt_at(35))
     (work_folder(out) / "segment-00001.json").write_text("{")
-    assert stylize_video(source, out, stylizer, resume=True).resumed == 10
+    assert in_short_segments(source, out, stylizer, resume=True).resumed == 10
     assert all_packets(out) == all_packets(tmp_path / "whole.mp4")

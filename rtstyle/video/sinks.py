@@ -1,0 +1,191 @@
+"""Where a converted video goes: into a file with the source's other streams, or into a folder of numbered pictures."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from rtstyle.errors import InputError, RtstyleError
+from rtstyle.files import partial_name, take_name
+from rtstyle.media.encoding import Encoding, Plan, plan
+from rtstyle.media.images import Picture, write_image
+from rtstyle.media.remuxer import Remuxer, TimeRange
+from rtstyle.media.segments import SegmentWriter
+from rtstyle.media.stream import Sink, Source
+from rtstyle.video.resume import Job
+
+
+class VideoSink(Sink[int], Protocol):
+    """A sink of a conversion. `frames` counts what is in it, `resumed` of them from an interrupted run; the next frame
+    written is number `frames`. `notes` says what could not be kept, once it is closed."""
+
+    frames: int
+    resumed: int
+    notes: list[str]
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+
+    def keep_partial(self, resumable: bool) -> str:
+        """Instead of `close`, after an interruption: keep what there is. Says where it is and, if painting is
+        `resumable`, how to go on."""
+
+
+class VideoFileSink:
+    """A video file: segment by segment in the job's folder, then all of them and the source's other streams in `out`,
+    which appears only when it is complete, and without `force` replaces nothing."""
+
+    def __init__(self, out: Path, source: Source, job: Job, encoding: Encoding, time_range: TimeRange, *, force: bool):
+        self.out, self._source, self._job, self._force = out, source, job, force
+        self._encoding, self._range = encoding, time_range
+        self._segments = job.finished()
+        self.frames = self.resumed = sum(len(segment.pts) for segment in self._segments)
+        self.notes: list[str] = []
+        self._finished_size = sum(segment.path.stat().st_size for segment in self._segments)
+        self._writer: SegmentWriter | None = None
+        self._chosen_plan: Plan | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        writer = self._writer  # another thread writes
+        return self._finished_size + (writer.size if writer else 0)
+
+    def write(self, pts: int, rgb: np.ndarray, /) -> None:
+        """Encode uint8 RGB [H, W, 3] at its time stamp."""
+        if self._writer is None:
+            path = self._job.segment_path(len(self._segments))
+            self._writer = SegmentWriter(path, self._plan(), self._source.format)
+        self._writer.write(pts, rgb)
+        self.frames += 1
+        if self.frames % self._job.segment_frames == 0:
+            self._close_segment()
+
+    def _plan(self) -> Plan:
+        if self._chosen_plan is None:
+            format = self._source.format
+            self._chosen_plan = plan(
+                self.out,
+                self._encoding,
+                width=format.width,
+                height=format.height,
+                bits=format.bits,
+                hdr=format.hdr,
+            )
+        return self._chosen_plan
+
+    def _close_segment(self, complete: bool = True) -> None:
+        writer, self._writer = self._writer, None
+        if writer:
+            self._segments.append(writer.close(complete=complete))
+            self._finished_size += writer.size
+
+    def close(self) -> None:
+        """Put `out` together. If the source is no longer what it was, RtstyleError says so and what is kept."""
+        self._close_segment()
+        part = self._part()
+        try:
+            self._raise_if_changed()
+            try:
+                self._remux(part)
+            finally:  # whatever else is wrong with it
+                self._raise_if_changed()
+            take_name(part, self.out, force=self._force)
+        except RtstyleError:
+            self._job.discard()  # either nothing can be made of the segments, or everything was
+            raise
+        finally:
+            part.unlink(missing_ok=True)
+        for partial in self._job.remove_partials():
+            self.notes.append(f"{partial.name} of the interrupted run is gone: {self.out.name} holds all of it")
+        self._job.discard()
+
+    def keep_partial(self, resumable: bool) -> str:
+        """Keep what there is as a playable file beside `out`; without the source's other streams if it is no longer
+        what it was."""
+        safe = sum(len(segment.pts) for segment in self._segments)
+        self._close_segment(complete=False)
+        part, partial = self._part(), partial_name(self.out)
+        try:
+            self._remux(part, alone=self._source.what_happened() is not None)
+            take_name(part, partial, force=False)
+        finally:
+            part.unlink(missing_ok=True)
+        text = f"the first {self.frames} frames are in {partial}"
+        if not resumable:
+            self._job.discard()
+            return text
+        self._job.note_partial(partial)
+        if safe:
+            return f"{text}; `resume=True` goes on from frame {safe}"
+        return f"{text}; `resume=True` has to begin again: it goes on in steps of {self._job.segment_frames} frames"
+
+    def _raise_if_changed(self) -> None:
+        if change := self._source.what_happened():
+            raise InputError(f"{self._source.path} {change} while it was read: {self.keep_partial(resumable=False)}")
+
+    def _part(self) -> Path:
+        return self._job.folder / f"remuxed{self.out.suffix}"
+
+    def _remux(self, part: Path, *, alone: bool = False) -> None:
+        source = self._source
+        remuxer = Remuxer(
+            None if alone or source.stream_index is None else source.path,
+            part,
+            self._plan(),
+            source.format,
+            stream_index=source.stream_index,
+            audio_codec=self._encoding.audio_codec,
+            time_range=self._range,
+        )
+        remuxer.write(self._segments)
+        self.notes = [*self._plan().notes, *remuxer.notes]
+
+    def abandon(self) -> None:
+        """Keep the finished segments only, for a later run."""
+        if self._writer:
+            self._writer.abandon()
+
+
+class PictureFolderSink:
+    """Numbered PNGs in a folder, 000001.png, 000002.png, ..., each of which is complete by itself.
+
+    With `resume` it goes on behind those that are there, at a multiple of `segment_frames`.
+    """
+
+    def __init__(self, folder: Path, source: Source, *, resume: bool, force: bool, segment_frames: int):
+        self.folder, self._source, self._force = folder, source, resume or force
+        self.frames = self.resumed = 0
+        self.size = 0
+        self.notes = ["a folder of pictures holds no sound"] if source.has_sound else []
+        if resume:
+            present = next(number for number in itertools.count() if not self.path(number).exists())
+            self.frames = self.resumed = present // segment_frames * segment_frames
+
+    def path(self, number: int) -> Path:
+        """Of the frame with this number from 0."""
+        return self.folder / f"{number + 1:06d}.png"
+
+    def write(self, _pts: int, rgb: np.ndarray, /) -> None:
+        """Write uint8 RGB [H, W, 3] as the next picture."""
+        path = self.path(self.frames)
+        write_image(path, Picture(rgb), force=self._force)
+        self.size += path.stat().st_size
+        self.frames += 1
+
+    def close(self) -> None:
+        """Everything is there, if the source is still what it was: else RtstyleError says so."""
+        if change := self._source.what_happened():
+            raise InputError(f"{self._source.path} {change} while it was read: {self.keep_partial(resumable=False)}")
+
+    def keep_partial(self, resumable: bool) -> str:
+        """Say what is there."""
+        text = f"the first {self.frames} frames are in {self.folder}"
+        return f"{text}; `resume=True` goes on from there" if resumable else text
+
+    def abandon(self) -> None:
+        """What is written stays."""
