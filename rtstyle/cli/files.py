@@ -138,7 +138,7 @@ def _check_gatys(videos: int) -> None:
     if videos > 1:
         raise UsageError("--gatys paints one video at a time")
     source = click.get_current_context().get_parameter_source
-    for name in ("style", "model", "style_at", "work_height", "steady", "resume"):
+    for name in ("style", "model", "style_at", "work_height", "stroke_size", "steady", "resume"):
         if source(name) is ParameterSource.COMMANDLINE:
             raise UsageError(
                 f"--gatys paints after its picture, every frame, from the start: leave --{name.replace('_', '-')} out"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rtstyle.paint.stylizer import Stylizer
 
 F = TypeVar("F", bound=Callable[..., Any])
+STROKE_SIZES = {"small": 2 / 3, "medium": 1.0, "large": 1.5}
 DEVICES = ("auto", "cpu", "cuda", "cuda:1", "tensorrt", "coreml", "directml")
 
 
@@ -79,6 +80,24 @@ def read_size(text: str) -> tuple[int, int]:
     if not (width.isdecimal() and height.isdecimal()) or min(int(width), int(height)) < 16:
         raise click.BadParameter(f"{text!r} is not a size such as 1280x720")
     return int(width), int(height)
+
+
+def read_work_height(text: str) -> int | Literal["auto", "full"]:
+    """auto, full, or pixels."""
+    if text in ("auto", "full"):
+        return text  # type: ignore[return-value]
+    try:
+        return int(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not auto, full or a number of pixels such as 360") from None
+
+
+def read_stroke_size(text: str) -> float:
+    """small, medium, large, or a factor, to a factor."""
+    try:
+        return STROKE_SIZES.get(text) or float(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not small, medium, large or a factor such as 1.5") from None
 
 
 def read_counts(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> list[int]:
@@ -164,7 +183,8 @@ class Painting:
     model: str
     strength: float
     keep_color: bool
-    work_height: int | None
+    work_height: int | Literal["auto", "full"]
+    stroke_size: float
     device: str
 
     def stylizer(self) -> Stylizer:
@@ -172,7 +192,13 @@ class Painting:
         from rtstyle.paint.stylizer import Stylizer
 
         check_strength(self.strength)
-        return Stylizer(self.style, model=self.model, device=self.device, work_height=self.work_height)
+        return Stylizer(
+            self.style,
+            model=self.model,
+            device=self.device,
+            work_height=self.work_height,
+            stroke_size=self.stroke_size,
+        )
 
     def painter(self, *, steady: bool = False) -> Painter:
         from rtstyle.paint.painter import Painter
@@ -195,9 +221,20 @@ def painting_options(command: F) -> F:
         option("--keep-color", is_flag=True, help="Keep the colours of the photograph."),
         option(
             "--work-height",
-            type=int,
+            type=read_work_height,
+            default="auto",
+            show_default=True,
             metavar="PX",
-            help="Height at which the net runs: less is faster, with larger strokes.",
+            help="Height at which the net runs: less is faster, with larger strokes; full is the frame's own, auto the "
+            "one that the strokes were trained for.",
+        ),
+        option(
+            "--stroke-size",
+            type=read_stroke_size,
+            default="medium",
+            show_default=True,
+            metavar="SIZE",
+            help="For --work-height auto: small, medium, large, or a factor.",
         ),
         device_option,
     )(with_painting)  # type: ignore[return-value]

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -36,7 +37,7 @@ class GatysStylizer:
     """
 
     code: Code | None = None
-    work_height: int | None = None
+    work_height: int | Literal["auto", "full"] = "auto"
     resumable = False
 
     def __init__(self, picture: str | os.PathLike[str], settings: optimize.Settings | None = None):

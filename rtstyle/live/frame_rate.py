@@ -110,20 +110,23 @@ class WorkHeight:
         make_controller: Callable[[int, int], HeightController] = HeightController,
     ):
         self._stylizer, self._target_fps, self._make_controller = stylizer, target_fps, make_controller
-        self.automatic = target_fps is not None and stylizer.work_height is None
+        self.automatic = target_fps is not None and stylizer.work_height == "auto"
         self._controller: HeightController | None = None
-        self._source_height = 0
+        self._source_height = self._source_width = 0
 
     @property
     def pixels(self) -> int | None:
         """The height at which the net runs; None before the first frame, unless it is fixed."""
-        return self._stylizer.work_height or self._source_height or None
+        height = self._stylizer.work_height
+        if isinstance(height, int):
+            return height
+        return self._stylizer.working_size(self._source_height, self._source_width)[0] if self._source_height else None
 
-    def begin(self, source_height: int) -> None:
-        """A frame of this height comes: start the choice, or start it afresh when the source's size has changed."""
-        if source_height == self._source_height:
+    def begin(self, source_height: int, source_width: int) -> None:
+        """A frame of this size comes: start the choice, or start it afresh when the source's size has changed."""
+        if (source_height, source_width) == (self._source_height, self._source_width):
             return
-        self._source_height = source_height
+        self._source_height, self._source_width = source_height, source_width
         reference = self._stylizer.reference_height
         self._controller = self._make_controller(reference, min(source_height, reference * 3 // 2))
         if self.automatic:
@@ -137,7 +140,7 @@ class WorkHeight:
         budget = 1 / self._target_fps
         if source_rate is not None:
             budget = max(budget, 0.97 / source_rate)
-        before, height = self._stylizer.work_height or 0, self._controller(seconds, now, budget)
+        before, height = self.pixels or 0, self._controller(seconds, now, budget)
         if height == before:
             return None
         self._stylizer.work_height = height

@@ -115,7 +115,7 @@ class Live:
         controls, started = self.controls, self._clock()
         code = controls.styles.fade.at(started)
         frame = np.asarray(cv2.flip(item.rgb, 1), np.uint8) if controls.settings.mirror else item.rgb
-        controls.height.begin(frame.shape[0])
+        controls.height.begin(*frame.shape[:2])
         picture = self.painter(frame, code, history_weight=1.0 if code is self._last_code else 0.0)
         self._last_code = code
         painted = Painted(item.number, item.time, frame, picture)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from rtstyle.runtime.session import Code, Frames, Run
 class FramePainter(Protocol):
     """What paints frames once they have their size: a net (`Stylizer`), or Gatys mode (`GatysStylizer`)."""
 
-    work_height: int | None  # height in pixels at which it paints, None for the frame's own
+    work_height: int | Literal["auto", "full"]  # at which it paints: pixels, the frame's own, or as `working_size` says
 
     @property
     def style(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from rtstyle.runtime.opening import open_model
 from rtstyle.runtime.session import Code, Frames, Run
 
 MIN_SIDE = 16
+MIN_STROKE, MAX_STROKE = 0.25, 4.0  # times the size of the training
 
 
 class Stylizer:
@@ -27,8 +29,9 @@ class Stylizer:
 
     `style` is a name, a mix such as `starry-night:0.7,great-wave:0.3` or a path to an .onnx file; None takes
     the model's first. `model` is `live`, `studio` or a path. `device` is `auto`, `cpu`, `cuda`, `cuda:1`,
-    `tensorrt`, `coreml` or `directml`; `self.device` says which it became and why. `work_height` (pixels) is
-    the height at which the net runs, None for the frame's own: less is faster and gives larger strokes.
+    `tensorrt`, `coreml` or `directml`; `self.device` says which it became and why. `work_height` is the height at which
+    the net runs: in pixels (less is faster and gives larger strokes), `full` for the frame's own, or `auto` for the one
+    at which strokes have the size of their training, times `stroke_size` (0.25 to 4), but never above the frame's.
     `threads` limits the CPU threads of the net.
 
     Raises RtstyleError (a UsageError for impossible arguments) with a sentence that says what to do.
@@ -42,14 +45,18 @@ class Stylizer:
         *,
         model: str = "live",
         device: str = "auto",
-        work_height: int | None = None,
+        work_height: int | Literal["auto", "full"] = "auto",
+        stroke_size: float = 1.0,
         threads: int | None = None,
     ):
-        if work_height is not None and work_height < MIN_SIDE:
-            raise UsageError(f"the work height must be at least {MIN_SIDE} pixels, not {work_height}")
+        if work_height not in ("auto", "full") and not (isinstance(work_height, int) and work_height >= MIN_SIDE):
+            raise UsageError(f"the work height must be auto, full or at least {MIN_SIDE} pixels, not {work_height}")
+        if not MIN_STROKE <= stroke_size <= MAX_STROKE:  # also refuses nan
+            raise UsageError(f"the stroke size must be between {MIN_STROKE} and {MAX_STROKE:g}, not {stroke_size:g}")
         choice = catalog.resolve(style, model)
         self.model = choice.model
-        self.work_height, self.threads = work_height, threads
+        self.work_height: int | Literal["auto", "full"] = work_height
+        self.stroke_size, self.threads = stroke_size, threads
         self.code, self._label = choice.code, choice.label
         self._session = open_model(self.model.path, device, form=self.model.classic, code=self.code, threads=threads)
 
@@ -70,8 +77,8 @@ class Stylizer:
 
     @property
     def reference_height(self) -> int:
-        """The height, in pixels, at which strokes have the size of their training."""
-        return self.model.reference_height
+        """The height, in pixels, at which strokes have the size of their training times `stroke_size`."""
+        return max(MIN_SIDE, round(self.model.reference_height / self.stroke_size))
 
     @property
     def style(self) -> str:
@@ -122,13 +129,17 @@ class Stylizer:
         return np.stack([painter.finish(*pair) for pair in zip(prepared, painter.run(prepared, code), strict=True)])
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
-        """The (height, width) at which the net runs: that of the work height, if it leaves the choice."""
+        """The (height, width) at which the net runs for frames of this size, if the net leaves the choice."""
         form = self.model.classic
         if form and form.fixed:
             return form.fitting(height, width)
-        if self.work_height is None or self.work_height == height:
-            return height, width
-        return self.work_height, max(MIN_SIDE, round(width * self.work_height / height))
+        if self.work_height == "full":
+            scale = 1.0
+        elif self.work_height == "auto":  # by the short side, so that a portrait has the strokes of a landscape
+            scale = min(1.0, self.reference_height / min(height, width))
+        else:
+            scale = self.work_height / height
+        return max(MIN_SIDE, round(height * scale)), max(MIN_SIDE, round(width * scale))
 
     def run(self, frames: Frames, code: Code | None = None) -> Frames:
         """The net alone: uint8 RGB [N, h, w, 3] to the same, at the size given.

@@ -134,7 +134,7 @@ def _identity(
         "changes of style": [[seconds, code.tolist()] for seconds, code in schedule.changes],
         "model": file_identity(stylizer.path),
         "device": stylizer.device.name,
-        "work height": stylizer.work_height,
+        "work height": [stylizer.work_height, stylizer.reference_height],
         "strength": painter.strength,
         "colours": painter.keep_color,
         "steadiness": painter.steady,

@@ -250,7 +250,7 @@ class NotingController(HeightController):
 def work_height():
     """Makes (a working height, its net, the controllers that it made so far)."""
 
-    def make(target_fps=30.0, fixed=None):
+    def make(target_fps=30.0, fixed="auto"):
         net, made = Net(work_height=fixed), []
 
         def controller(height, limit):
@@ -266,7 +266,7 @@ def work_height():
 def test_the_height_is_limited_by_the_source_and_the_strokes(work_height, source, start, limit):
     height, net, made = work_height()
     assert height.pixels is None
-    height.begin(source)
+    height.begin(source, 4 * source // 3)
     assert (made[-1].first, made[-1].limit) == (start, limit)
     assert net.work_height == height.pixels == start and str(height) == f"working height {start} (automatic)"
 
@@ -274,14 +274,14 @@ def test_the_height_is_limited_by_the_source_and_the_strokes(work_height, source
 @pytest.mark.parametrize(("rate", "budget"), [(None, 1 / 30), (60.0, 1 / 30), (20.0, 0.97 / 20)])
 def test_the_budget_is_that_of_the_target_but_not_above_the_sources_rate(work_height, rate, budget):
     height, _, made = work_height()
-    height.begin(24)
+    height.begin(24, 4 * 24 // 3)
     assert height.note(0.01, 5.0, rate) is None
     assert made[-1].asked == [(0.01, pytest.approx(budget))]
 
 
 def test_a_new_height_is_taken_and_told(work_height):
     height, net, made = work_height()
-    height.begin(24)
+    height.begin(24, 4 * 24 // 3)
     made[-1].answer = 20
     assert height.note(0.01, 5.0, None) == "working height 20, to hold 30 fps" and net.work_height == 20
     assert height.note(0.01, 5.1, None) is None
@@ -292,22 +292,24 @@ def test_a_new_height_is_taken_and_told(work_height):
 def test_a_new_size_of_the_source_starts_the_choice_afresh(work_height):
     height, net, made = work_height()
     for source in (100, 100, 200):
-        height.begin(source)
+        height.begin(source, 4 * source // 3)
     assert [one.limit for one in made] == [100, 200] and net.work_height == 160
 
 
-@pytest.mark.parametrize(("fixed", "target_fps"), [(20, 30.0), (None, None)])
+@pytest.mark.parametrize(("fixed", "target_fps"), [(20, 30.0), ("auto", None), ("full", 30.0)])
 def test_a_fixed_height_stays(work_height, fixed, target_fps):
     height, net, made = work_height(target_fps, fixed)
-    height.begin(24)
+    height.begin(24, 4 * 24 // 3)
     made[-1].answer = 16
     assert height.note(1.0, 5.0, None) is None
-    assert net.work_height == fixed and height.pixels == (fixed or 24) and str(height).endswith("(fixed)")
+    assert (
+        net.work_height == fixed and height.pixels == (fixed if fixed == 20 else 24) and str(height).endswith("(fixed)")
+    )
 
 
 def test_steps_fix_the_height_until_it_is_made_automatic(work_height):
     height, net, made = work_height()
-    height.begin(200)
+    height.begin(200, 4 * 200 // 3)
     for by, pixels in [(-1, 144), (-1, 128), (1, 144), (1, 160), (2, 192), (4, 200)]:
         assert height.step(by) == f"working height {pixels}, fixed (w: automatic)" and net.work_height == pixels
     made[-1].answer = 96
@@ -320,7 +322,7 @@ def test_steps_fix_the_height_until_it_is_made_automatic(work_height):
 
 def test_without_a_target_rate_there_is_nothing_to_follow(work_height):
     height, _, _ = work_height(target_fps=None)
-    height.begin(24)
+    height.begin(24, 4 * 24 // 3)
     height.step(-1)
     assert height.make_automatic() == "no frame rate was asked for: the working height stays"
     assert not height.automatic
@@ -329,5 +331,5 @@ def test_without_a_target_rate_there_is_nothing_to_follow(work_height):
 def test_before_the_first_picture_there_is_no_height_to_step_from(work_height):
     height, net, _ = work_height()
     assert height.step(1) == height.step(-1) == "there is no picture yet"
-    height.begin(24)
+    height.begin(24, 4 * 24 // 3)
     assert height.automatic and net.work_height == 24

@@ -139,10 +139,42 @@ def test_the_device_says_what_and_why(stylizer):
     assert "CPUExecutionProvider" in automatic.device.providers
 
 
-@pytest.mark.parametrize("height", [15, 0, -5])
-def test_a_work_height_too_small_is_refused(height):
+@pytest.mark.parametrize("height", [15, 0, -5, "tall", None])
+def test_an_impossible_work_height_is_refused(height):
     with pytest.raises(UsageError, match=f"not {height}"):
         Stylizer(work_height=height)
+
+
+@pytest.mark.parametrize("size", [0.2, 4.1, float("nan")])
+def test_an_impossible_stroke_size_is_refused(size):
+    with pytest.raises(UsageError, match=r"stroke size must be between 0\.25 and 4, not"):
+        Stylizer(stroke_size=size)
+
+
+@pytest.mark.parametrize(
+    ("options", "frame", "works"),
+    [
+        ({}, (1080, 1920), (360, 640)),
+        ({}, (240, 320), (240, 320)),  # never above the frame's own
+        ({}, (1920, 1080), (640, 360)),  # a portrait: by its short side
+        ({"stroke_size": 1.5}, (1080, 1920), (240, 427)),
+        ({"stroke_size": 0.5}, (1080, 1920), (720, 1280)),
+        ({"stroke_size": 0.25}, (1080, 1920), (1080, 1920)),
+        ({"work_height": "full"}, (1080, 1920), (1080, 1920)),
+        ({"work_height": 540, "stroke_size": 2}, (1080, 1920), (540, 960)),
+        ({"work_height": 2160}, (1080, 1920), (2160, 3840)),
+        ({}, (4000, 40), (4000, 40)),
+    ],
+)
+def test_the_net_runs_at_the_size_for_which_it_was_trained(options, frame, works):
+    assert Stylizer(device="cpu", threads=1, **options).working_size(*frame) == works
+
+
+def test_a_large_frame_is_painted_as_at_the_height_of_the_training(photograph):
+    large = np.repeat(np.repeat(photograph, 6, 0), 6, 1)
+    painted = {height: Stylizer("irises", device="cpu", work_height=height)(large) for height in ("auto", 360, "full")}
+    assert large.shape[0] > 400 and (painted["auto"] == painted[360]).all()
+    assert psnr(painted["auto"], painted["full"]) < 30
 
 
 def one_style_model(path):

@@ -50,7 +50,7 @@ class Net:
     working_size = Stylizer.working_size
     resumable = True
 
-    def __init__(self, pause=0.0, takes_code=True, count=3, work_height=None, fails_at=None):
+    def __init__(self, pause=0.0, takes_code=True, count=3, work_height="auto", fails_at=None):
         self.model = toy_model(takes_code, count)
         self.style, self.code = NAMES[0], CODES[0] if takes_code else None
         self.work_height, self.device = work_height, Device("abacus", [], "it was at hand")
