@@ -94,11 +94,14 @@ def test_the_options_of_painting_are_one_object(monkeypatch, call, style, tmp_pa
     seen = {}
     monkeypatch.setattr("rtstyle.cli.options.Painting.stylizer", lambda painting: seen.update(painting=painting))
     monkeypatch.setattr("rtstyle.image.stylize_image", lambda *_, **more: seen.update(more))
-    words = f"{style} irises --model studio --strength 0.5 --keep-color --work-height 99 --device cpu --force -q"
-    assert call("image", tmp_path / "a.png", tmp_path / "b.png", *words.split()) == (0, "", "")
+    words = f"{style} irises --model studio --strength 0.5 --keep-color --work-height 99 --device cpu"
+    assert call(
+        "image", tmp_path / "a.png", tmp_path / "b.png", *words.split(), "--stroke-size", "large", "--force", "-q"
+    ) == (0, "", "")
     painting = seen.pop("painting")
     assert vars(painting) == {
-        "style": "irises", "model": "studio", "strength": 0.5, "keep_color": True, "work_height": 99, "device": "cpu",
+        "style": "irises", "model": "studio", "strength": 0.5, "keep_color": True, "work_height": 99,
+        "stroke_size": 1.5, "device": "cpu",
     }  # fmt: skip
     assert seen == {"strength": 0.5, "keep_color": True, "force": True}
 
@@ -238,3 +241,9 @@ def test_every_error_has_its_kind():
     for name, code in kinds.items():
         kind = getattr(errors, name)
         assert issubclass(kind, errors.RtstyleError) and kind.exit_code == code
+
+
+@pytest.mark.parametrize("option", ["--work-height tall", "--stroke-size huge"])
+def test_a_size_in_other_words_is_refused(call, option, tmp_path):
+    code, _, said = call("image", tmp_path / "a.png", tmp_path / "b.png", *option.split())
+    assert code == 2 and option.split()[1] in said and "such as" in said

@@ -135,7 +135,7 @@ def test_mixing_goes_around(still):
 
 def test_height_keys_step_and_follow(session):
     s = session(hand(), target_fps=30)
-    s.controls.height.begin(200)
+    s.controls.height.begin(200, 300)
     heights = []
     for key in "-_+=w":
         s.live.press(key)

@@ -212,6 +212,6 @@ def test_a_failing_run_is_a_sentence(stylizer):
 
     broken = Stylizer(device="cpu", threads=1)
     broken._session = Full()
-    with pytest.raises(RtstyleError, match=r"32x48.*Failed to allocate memory.*work-height") as told:
+    with pytest.raises(RtstyleError, match=r"32x48.*Failed to allocate memory.*`work_height`") as told:
         broken(np.zeros((48, 32, 3), np.uint8))
     assert "\n" not in str(told.value)
