@@ -21,12 +21,17 @@ REAL_TIME = {
         *("loop", "styles", "display", "live_outputs", "gatys_still"),
     )
 }
+TORCH_FIXTURES = {"write_vgg", "vgg_state", "make_body"}
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.module.__name__ in REAL_TIME:
             item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=2))
+        if hasattr(item.module, "torch") or TORCH_FIXTURES.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.torch)
+        if {"vgg16_path", "vgg19_path"}.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.vgg)
 
 
 # The true layout of torchvision's vgg16().features up to conv2_2: enough for relu1_2 and relu2_2.

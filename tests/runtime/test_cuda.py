@@ -64,6 +64,7 @@ def test_float16_changes_next_to_nothing(choice, plain, shape):
     assert 0 < apart.mean() < 0.2 and apart.max() <= 2
 
 
+@pytest.mark.torch
 def test_every_number_in_float16_changes_little(choice, plain):
     """The CPU provider calculates much of that form in float32. Here everything is rounded, as a card rounds: after
     every operation, which itself adds up in float32."""
@@ -101,6 +102,7 @@ def test_every_number_in_float16_changes_little(choice, plain):
         ("johnson", {"widths": [8, 8, 12]}),
     ],
 )
+@pytest.mark.torch
 def test_every_body_of_today_has_a_form(body, config, single):
     torch = pytest.importorskip("torch")
     from rtstyle.export import networks
@@ -255,6 +257,7 @@ def test_without_binding_it_paints_the_same(choice, plain):
     np.testing.assert_array_equal(unbound.run(**feed), plain.run(**feed))
 
 
+@pytest.mark.torch
 def test_a_model_of_one_style_has_no_code(tmp_path, choice):
     torch = pytest.importorskip("torch")
     from rtstyle.export import networks
