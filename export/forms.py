@@ -37,13 +37,15 @@ def export_model(
     name: str | None = None,
     title: str | None = None,
     artist: str | None = None,
+    force: bool = True,
 ) -> None:
     """Write `source` to `out` as a model of rtstyle.
 
     `source` is a checkpoint of `rtstyle train`, a model (`live`, `studio` or an .onnx file that rtstyle wrote), or
     a .pth or .model file of fast_neural_style. `style` picks one style of several and makes it part of the net;
     `half` stores the weights as float16. `name`, `title` and `artist` describe the style of a fast_neural_style
-    file, which says nothing about itself. Raises RtstyleError, and then nothing is written.
+    file, which says nothing about itself. Without `force` no file is replaced. Raises RtstyleError, and then nothing
+    is written.
     """
     source = str(source)
     card = {"name": name, "title": title, "artist": artist}
@@ -55,15 +57,15 @@ def export_model(
         if style is not None:
             raise UsageError(f"{source} holds a single style: leave `style` out; `name` gives it a name")
         body, description = from_fast_neural_style(weights, Path(source), card)
-        write_onnx(body, description, out, style=description["styles"][0]["name"], half=half)
+        write_onnx(body, description, out, style=description["styles"][0]["name"], half=half, force=force)
         return
     if any(card.values()):
         raise UsageError(f"{source} knows the names of its styles: `name`, `title` and `artist` are for bare weights")
     if source in catalog.BUNDLED or source.lower().endswith(".onnx"):
         body, description, single = from_model(catalog.model_path(source))
-        write_onnx(body, description, out, style=style or single, half=half)
+        write_onnx(body, description, out, style=style or single, half=half, force=force)
     else:
-        export_checkpoint(source, out, style=style, half=half)
+        export_checkpoint(source, out, style=style, half=half, force=force)
 
 
 def from_model(path: Path) -> tuple[networks.Body, dict, str | None]:

@@ -272,10 +272,16 @@ def halve(model: onnx.ModelProto) -> None:
 
 
 def write_onnx(
-    body: networks.Body, description: dict, out: str | os.PathLike, *, style: str | None = None, half: bool = False
+    body: networks.Body,
+    description: dict,
+    out: str | os.PathLike,
+    *,
+    style: str | None = None,
+    half: bool = False,
+    force: bool = True,
 ) -> None:
     """Check the model and write it to `out`; with `style` a one-style model of that name, with `half` one whose
-    weights are float16 (see `halve`).
+    weights are float16 (see `halve`). Without `force` no file is replaced.
 
     Nothing is written unless the file passes `onnx.checker`, carries all metadata and agrees with torch in
     ONNX Runtime on random frames of odd sizes: within one grey level, or for float16 weights within HALF_LEVELS.
@@ -298,7 +304,7 @@ def write_onnx(
     worst = compare(model, body, codes)
     if worst > (HALF_LEVELS if half else 1):
         raise ModelError(f"the exported model differs from torch by {worst} grey levels: {out} was not written")
-    with written_beside(out) as part:
+    with written_beside(out, force=force) as part:
         onnx.save(model, str(part))
 
 
@@ -368,11 +374,16 @@ def from_onnx(path: str | os.PathLike) -> tuple[networks.Body, list[dict]]:
 
 
 def export_checkpoint(
-    checkpoint: str | os.PathLike, out: str | os.PathLike, *, style: str | None = None, half: bool = False
+    checkpoint: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    style: str | None = None,
+    half: bool = False,
+    force: bool = True,
 ) -> None:
-    """A training checkpoint to a model file; `style` and `half` as for `write_onnx`."""
+    """A training checkpoint to a model file; `style`, `half` and `force` as for `write_onnx`."""
     from rtstyle.export.checkpoint import averaged, load_checkpoint
 
     state = load_checkpoint(checkpoint)
     description = state["description"]
-    write_onnx(averaged(state["average"], description), description, out, style=style, half=half)
+    write_onnx(averaged(state["average"], description), description, out, style=style, half=half, force=force)

@@ -126,7 +126,7 @@ def export(
     from rtstyle.files import check_output
 
     check_output(out, force=force, inputs=[source])
-    export_model(source, out, style=style, half=fp16, name=name, title=title, artist=artist)
+    export_model(source, out, style=style, half=fp16, name=name, title=title, artist=artist, force=force)
     click.echo(out)
 
 

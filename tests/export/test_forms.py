@@ -71,6 +71,15 @@ def test_one_style_of_a_model(gallery, tmp_path, half):
         assert now[f"rtstyle.{kept}"] == was[f"rtstyle.{kept}"], kept
 
 
+def test_a_file_that_somebody_wrote_meanwhile_stays(gallery, tmp_path):
+    out = tmp_path / "one.onnx"
+    out.write_bytes(b"theirs")
+    with pytest.raises(RtstyleError, match=r"one\.onnx was written by somebody else .*result is .*one\.partial\.onnx$"):
+        export_model(gallery, out, style="bricks", force=False)
+    assert out.read_bytes() == b"theirs"
+    assert len(onnx.load(tmp_path / "one.partial.onnx").graph.input) == 1
+
+
 def test_float16_halves_the_weights_and_keeps_the_gallery(gallery, tmp_path):
     export_model(gallery, tmp_path / "half.onnx", half=True)
     model = onnx.load(tmp_path / "half.onnx")
