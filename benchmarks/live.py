@@ -297,7 +297,7 @@ def pace(seconds):
     rows = {}
     for width, height, fps in ((640, 360, 30), (1280, 720, 30), (1280, 720, 60)):
         with Server(fps, width, height) as server:
-            run = Run(server.url, max(20, seconds / 2), work_height=None, target_fps=fps)
+            run = Run(server.url, max(20, seconds / 2), work_height="auto", target_fps=fps)
         late = run.paintings[len(run.paintings) // 2 :]
         changes = [b for (_, a), (_, b) in itertools.pairwise(run.heights) if a != b]
         rows[f"{width}x{height} at {fps} fps"] = (

@@ -86,13 +86,13 @@ class Task:
 def rtstyle_live(task: Task) -> Paint:
     from rtstyle import Stylizer
 
-    return Stylizer(model="live", device="cpu", threads=task.threads, work_height=task.work_height)
+    return Stylizer(model="live", device="cpu", threads=task.threads, work_height=task.work_height or "full")
 
 
 def rtstyle_studio(task: Task) -> Paint:
     from rtstyle import Stylizer
 
-    return Stylizer(model=task.model("studio.onnx"), device="cpu", threads=task.threads)
+    return Stylizer(model=task.model("studio.onnx"), device="cpu", threads=task.threads, work_height="full")
 
 
 def lite_network(task: Task) -> Paint:

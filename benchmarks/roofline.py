@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     width, height = map(int, args.size.split("x"))
-    stylizer = Stylizer(device="cpu", threads=args.threads)
+    stylizer = Stylizer(device="cpu", threads=args.threads, work_height="full")
     frame = scenes.Scene(width, height)[0]
     whole = statistics.median(timing.timed(lambda _: stylizer(frame), args.seconds)) * 1e3
     peak, flow = arithmetic.ceiling(devices.choose("cpu"), args.threads, args.seconds), bandwidth(args.threads)

@@ -148,7 +148,7 @@ def compare(bench: Bench) -> None:
     columns = ("style name", "method", "alpha", "beta", "steps", "seconds", *MEASURES, "ended")
     table = report.table("compare", columns, MEASURED)
     nets = [
-        Stylizer(name, model=bench.plan.options.model or "live", device=bench.settings.device)
+        Stylizer(name, model=bench.plan.options.model or "live", device=bench.settings.device, work_height="full")
         for name, _ in bench.plan.pairs
     ]
     report.facts["nets"] = ", ".join(

@@ -67,7 +67,7 @@ class Settings:
     threads: int | None = None
 
     def stylizer(self) -> Stylizer:
-        return Stylizer(self.style, model=self.model, device=self.device, threads=self.threads)
+        return Stylizer(self.style, model=self.model, device=self.device, threads=self.threads, work_height="full")
 
 
 @dataclasses.dataclass(frozen=True)

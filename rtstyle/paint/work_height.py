@@ -18,7 +18,7 @@ class EnlargementWarning:
     def check(self, width: int, height: int) -> None:
         """Before frames of this size (pixels) are painted."""
         work_height = self._stylizer.work_height
-        if self._said or work_height is None or work_height < MAX_ENLARGEMENT * height:
+        if self._said or not isinstance(work_height, int) or work_height < MAX_ENLARGEMENT * height:
             return
         if self._stylizer.working_size(height, width)[0] != work_height:
             return  # a net of a fixed size
