@@ -26,6 +26,6 @@ class EnlargementWarning:
         logging.getLogger(__name__).warning(
             f"the net runs at {ratio:.1f} times the frame's height, {work_height} pixels instead of {height}, "
             f"which takes about {ratio**2:.0f} times the time and memory and shows no more of the scene: "
-            f"`work_height={height}` is enough"
+            f"`work_height='full'` is enough"
         )
         self._said = True
