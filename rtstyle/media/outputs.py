@@ -56,9 +56,16 @@ class Recorder:
     The file takes its name when `close` returns. Until then it is a hidden part file beside it, written so
     that even after a crash or a power cut what was recorded can be played. `dropped` counts frames that came
     faster than they could be encoded; `error` is what ended the recording early. Without `force` no file is replaced.
+    `open_container` is `av.open`, or what a test puts in its place.
     """
 
-    def __init__(self, out: str | os.PathLike[str], *, force: bool = False):
+    def __init__(
+        self,
+        out: str | os.PathLike[str],
+        *,
+        force: bool = False,
+        open_container: Callable[..., OutputContainer] = av.open,
+    ):
         self.path, self._force = Path(out), force
         self._part = part_name(self.path)
         self._queue: queue.Queue[tuple[float, np.ndarray] | float] = queue.Queue(QUEUE_LENGTH)
@@ -67,11 +74,11 @@ class Recorder:
         self._origin = 0.0
         self._ticks = -1
         self._closed = False
-        self._container, self._stream = self._open()
+        self._container, self._stream = self._open(open_container)
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
-    def _open(self) -> tuple[OutputContainer, av.VideoStream]:
+    def _open(self, open_container: Callable[..., OutputContainer]) -> tuple[OutputContainer, av.VideoStream]:
         """Open the container now, so that an unknown ending or a missing folder is heard of at once."""
         suffix = self.path.suffix.lower()
         if suffix not in RECORDINGS:
@@ -79,7 +86,7 @@ class Recorder:
         options = FLUSH_OPTIONS if suffix == ".mkv" else FRAGMENT_OPTIONS
         try:
             self._part.touch()  # PyAV opens the file at the first frame only
-            container = av.open(os.fspath(self._part), "w", container_options=options)
+            container = open_container(os.fspath(self._part), "w", container_options=options)
             return container, container.add_stream("libx264", rate=30)
         except (av.FFmpegError, OSError, ValueError) as error:
             with contextlib.suppress(OSError):

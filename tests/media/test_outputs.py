@@ -1,6 +1,7 @@
 """Recordings as a player finds them, and a virtual camera as its driver does."""
 
 import errno
+import itertools
 import sys
 import threading
 import time
@@ -13,7 +14,6 @@ from support.helpers import run_python, tree, wait_until
 from support.media_files import picture, psnr, read_frames, rgb_frames, stamps, ycbcr
 
 from rtstyle import RtstyleError
-from rtstyle.media import outputs
 from rtstyle.media.outputs import Recorder, VirtualCamera, fit
 
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
@@ -178,10 +178,41 @@ def test_key_frames_are_near_enough_for_seeking(tmp_path):
 # -- recordings: writing never waits, ends are clean
 
 
-def test_a_full_queue_drops_frames_and_never_blocks(tmp_path, monkeypatch):
-    recorder, gate = Recorder(tmp_path / "out.mp4"), threading.Event()
-    encode = recorder._encode
-    monkeypatch.setattr(recorder, "_encode", lambda *item, until: gate.wait(20) and encode(*item, until=until))
+class Container:
+    """A container of PyAV that calls `before` a packet; `opener` makes them."""
+
+    def __init__(self, container, before):
+        self._container, self._before = container, before
+
+    @classmethod
+    def opener(cls, before):
+        return lambda *arguments, **options: cls(av.open(*arguments, **options), before)
+
+    def add_stream(self, *arguments, **options):
+        return self._container.add_stream(*arguments, **options)
+
+    def mux(self, packet):
+        self._before()
+        self._container.mux(packet)
+
+    def close(self):
+        self._container.close()
+
+
+def full_disk(after):
+    """Refuses one packet after the first few."""
+    count = itertools.count()
+
+    def before():
+        if next(count) == after:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    return before
+
+
+def test_a_full_queue_drops_frames_and_never_blocks(tmp_path):
+    gate = threading.Event()
+    recorder = Recorder(tmp_path / "out.mp4", open_container=Container.opener(lambda: gate.wait(20)))
     for i in range(40):
         began = time.monotonic()
         recorder.write(i / 10, card(i))
@@ -220,38 +251,20 @@ def test_a_folder_that_may_not_be_written_to_is_heard_of_at_once(tmp_path, monke
     assert tree(tmp_path) == {}
 
 
-def test_an_encoder_that_is_missing_is_one_sentence(tmp_path, monkeypatch):
-    class Container:
+def test_an_encoder_that_is_missing_is_one_sentence(tmp_path):
+    class Empty:
         def add_stream(self, codec, rate):
             raise av.codec.codec.UnknownCodecError(codec)
 
-    monkeypatch.setattr(outputs.av, "open", lambda *_, **__: Container())
     with pytest.raises(RtstyleError, match=r"^cannot record to .*out\.mp4"):
-        Recorder(tmp_path / "out.mp4")
+        Recorder(tmp_path / "out.mp4", open_container=lambda *_, **__: Empty())
     assert tree(tmp_path) == {}
-
-
-class FullDisk:
-    """A container that refuses one packet after the first few."""
-
-    def __init__(self, container, after):
-        self._container, self._left = container, after
-
-    def mux(self, packet):
-        self._left -= 1
-        if self._left == -1:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        self._container.mux(packet)
-
-    def close(self):
-        self._container.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_full_disk_is_a_sentence_and_what_was_recorded_is_kept(tmp_path, kind):
     path = tmp_path / f"out{kind}"
-    recorder = Recorder(path)
-    recorder._container = FullDisk(recorder._container, after=5)
+    recorder = Recorder(path, open_container=Container.opener(full_disk(after=5)))
     write(recorder, [card(i * 10) for i in range(20)], range(20))
     wait_until(lambda: recorder.error)
     assert str(recorder.error) == f"recording to {path} stopped (No space left on device)"
@@ -263,12 +276,11 @@ def test_a_full_disk_is_a_sentence_and_what_was_recorded_is_kept(tmp_path, kind)
     assert set(tree(tmp_path)) == {path.name}
 
 
-def test_an_error_that_nobody_thought_of_does_not_hang_the_end(tmp_path, monkeypatch):
-    def broken(*_):
+def test_an_error_that_nobody_thought_of_does_not_hang_the_end(tmp_path):
+    def broken():
         raise ValueError("unexpected shape")
 
-    monkeypatch.setattr(outputs, "fit", broken)
-    recorder = Recorder(tmp_path / "out.mp4")
+    recorder = Recorder(tmp_path / "out.mp4", open_container=Container.opener(broken))
     for i in range(40):
         recorder.write(i, card(i))
     told = in_time(recorder.close, 60.0)
