@@ -28,6 +28,7 @@ if arguments.style not in names:
     parser.error(f"{arguments.model} has no style {arguments.style}: it has {', '.join(names)}")
 
 # Frames are uint8 RGB [N, H, W, 3], of any size from 16 x 16: scaling, padding and rounding are inside the graph.
+# Strokes have a size in pixels: what is higher than metadata["rtstyle.reference_height"] is best shrunk to that first.
 # Another program's runtime takes the same two inputs, be it written in C++, C#, Java, JavaScript or Swift.
 feed = {"frames": np.asarray(Image.open(arguments.picture).convert("RGB"))[None]}
 if "code" in {item.name for item in session.get_inputs()}:  # a model of one style has it built in
