@@ -52,8 +52,7 @@ class GatysStylizer:
         self._later = dataclasses.replace(self.settings, pyramid=False, steps=max(1, self.settings.steps // SHARE))
         self._stopped = threading.Event()
         self._cuts = CutDetector()
-        self._photograph: np.ndarray | None = None
-        self._raw: np.ndarray | None = None
+        self._last: tuple[np.ndarray, np.ndarray] | None = None  # the last photograph, and its painting before rounding
 
     def gallery(self) -> Sequence[Style]:
         """There is the picture's style only."""
@@ -83,17 +82,20 @@ class GatysStylizer:
         return np.stack([self._next(frame) for frame in frames])
 
     def _next(self, frame: np.ndarray) -> np.ndarray:
-        fresh = self._cuts(frame) or self._raw is None or self._raw.shape != frame.shape
-        settings = dataclasses.replace(self.settings if fresh else self._later, size=max(frame.shape[:2]))
+        last = None if self._cuts(frame) else self._last
+        if last and last[0].shape != frame.shape:
+            last = None
+        settings = dataclasses.replace(self._later if last else self.settings, size=max(frame.shape[:2]))
         before = None
-        if not fresh:
+        if last:
+            photograph, raw = last
             palette = settings.start == "palette"
             revealed = optimize.recolored(frame, self._styles, settings) if palette else frame
-            before = moved(self._raw, self._photograph, frame, revealed=revealed)
+            before = moved(raw, photograph, frame, revealed=revealed)
         result = optimize.render(frame, self._styles, settings, self._mind, before=before, vgg=self._vgg)
         if result.ended != "done":
             raise RtstyleError(f"the painting of a frame ended early: {result.ended}")
-        self._photograph, self._raw = frame, result.raw
+        self._last = frame, result.raw
         return result.picture
 
     def _mind(self, progress: optimize.Progress) -> None:
@@ -110,7 +112,7 @@ def moved(
     """
     revealed = now if revealed is None else revealed
     flow, trust = trusted_flow(now, then)
-    warped = cv2.remap(raw, grid(flow) + flow, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    warped = _warp(raw, grid(flow) + flow, cv2.INTER_CUBIC)
     soft = cv2.GaussianBlur(trust, (0, 0), 1.5)[..., None]
     start = np.clip(soft * warped + (1 - soft) * revealed, 0, 255).astype(np.float32)
     return optimize.Before(start, trust, weight)
@@ -119,11 +121,12 @@ def moved(
 def trusted_flow(now: np.ndarray, then: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """now(x) is about then(x + flow(x)), float32 [H, W, 2]; and 1 where that holds, 0 where something came into sight,
     at the edges of motion and outside `then`, [H, W] (Ruder et al., eqs. 5 and 6, on grey uint8 [H, W, 3])."""
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey_now, grey_then = (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in (now, then))
-    flow, back = dis.calc(grey_now, grey_then, None), dis.calc(grey_then, grey_now, None)
+    flow: np.ndarray = dis.calc(grey_now, grey_then, None)  # type: ignore[call-overload]  # takes no flow to begin with
+    back: np.ndarray = dis.calc(grey_then, grey_now, None)  # type: ignore[call-overload]
     places = grid(flow) + flow
-    returned = cv2.remap(back, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    returned = _warp(back, places, cv2.INTER_LINEAR)
     there, again = np.square(flow).sum(2), np.square(returned).sum(2)
     hidden = np.square(flow + returned).sum(2) > 0.01 * (there + again) + 0.5
     slopes = sum(np.square(np.gradient(flow[..., i], axis=axis)) for i in (0, 1) for axis in (0, 1))
@@ -131,6 +134,13 @@ def trusted_flow(now: np.ndarray, then: np.ndarray) -> tuple[np.ndarray, np.ndar
     height, width = there.shape
     outside = (places < 0).any(2) | (places[..., 0] > width - 1) | (places[..., 1] > height - 1)
     return flow, (~(hidden | edge | outside)).astype(np.float32)
+
+
+def _warp(picture: np.ndarray, places: np.ndarray, interpolation: int) -> np.ndarray:
+    warped: np.ndarray = cv2.remap(  # type: ignore[call-overload]  # takes one map of two channels
+        picture, places, None, interpolation, borderMode=cv2.BORDER_REPLICATE
+    )
+    return warped
 
 
 def grid(flow: np.ndarray) -> np.ndarray:
