@@ -20,6 +20,7 @@ from rtstyle.errors import ModelError, UsageError
 from rtstyle.export import networks
 from rtstyle.export.to_onnx import export_checkpoint, from_onnx, write_onnx
 from rtstyle.gallery import catalog
+from rtstyle.gallery.model_file import typeable
 
 TRAINED_AT = 256  # side in pixels of the pictures that fast_neural_style trains on, unless told otherwise
 GREY = 127.5  # a body's head gives -1 to 1, theirs grey levels
@@ -148,9 +149,9 @@ def from_fast_neural_style(
 
 def describe(path: Path, card: dict[str, str | None]) -> dict:
     """The description of a model made from the weights at `path`; its style is called after the file by default."""
-    name = card["name"] or catalog.typeable(path.stem)
-    if name != catalog.typeable(name):
-        raise UsageError(f"a style cannot be called {name!r}, because it has to be typed: try {catalog.typeable(name)}")
+    name = card["name"] or typeable(path.stem)
+    if name != typeable(name):
+        raise UsageError(f"a style cannot be called {name!r}, because it has to be typed: try {typeable(name)}")
     return {
         "styles": [
             {

@@ -14,7 +14,7 @@ from rtstyle.export.recipe import Loss, Recipe, Stage, Style
 from rtstyle.export.to_onnx import from_onnx, properties, write_onnx
 from rtstyle.export.train import Progress, Trainer
 from rtstyle.files import check_output
-from rtstyle.gallery import catalog
+from rtstyle.gallery import catalog, model_file
 
 TEACH_STEPS = 400
 FULL_STEPS = 1500
@@ -89,7 +89,7 @@ def teach_style(
     plan = teaching_recipe(taught, full=full)
     given = {key: value for key, value in (card or {}).items() if value}
     style = Style(
-        **{"name": catalog.typeable(given.pop("name", out.stem)), "licence": "unknown"} | given,
+        **{"name": model_file.typeable(given.pop("name", out.stem)), "licence": "unknown"} | given,
         file=picture.name,
         weight=style_weight,
     )
@@ -103,7 +103,7 @@ def teach_style(
     return _run(trainer, out, callback, say, show_seconds=SHOW_SECONDS)
 
 
-def teaching_recipe(model: catalog.Model, *, full: bool) -> Recipe:
+def teaching_recipe(model: model_file.Model, *, full: bool) -> Recipe:
     """How to teach the body of a model one more style: the losses of its own training, less of everything else.
     Raises RtstyleError if the model is none of rtstyle's own."""
     body, _ = from_onnx(model.path)

@@ -50,7 +50,7 @@ from rtstyle.export.evaluate import lbfgs_reference as yardstick
 from rtstyle.export.evaluate import measures
 from rtstyle.export.recipe import Recipe, Style
 from rtstyle.files import written_beside
-from rtstyle.gallery import catalog
+from rtstyle.gallery import catalog, model_file
 from rtstyle.media.contact_sheet import draw_grid
 from rtstyle.perceptual import vgg as perceptual
 from rtstyle.runtime import devices
@@ -370,7 +370,7 @@ def style_weights(entries: Sequence[Style], training: dict, common: float) -> li
     return [factor * known.get(style.name, common if style.weight is None else style.weight) for style in entries]
 
 
-def styles_of(model: catalog.Model, training: dict, recipe: str | os.PathLike | None = None) -> list[Style]:
+def styles_of(model: model_file.Model, training: dict, recipe: str | os.PathLike | None = None) -> list[Style]:
     """The recipe's entry for each style of the model; without a recipe, what the model says of its training, else the
     packaged recipe of its body. Raises RtstyleError for a style that is in neither."""
     files = training.get("pictures", {})
@@ -494,7 +494,7 @@ class Judge:
         }
 
 
-def summarise(styles: Sequence[catalog.Style], found: list[dict[str, np.ndarray]]) -> list[Score]:
+def summarise(styles: Sequence[model_file.Style], found: list[dict[str, np.ndarray]]) -> list[Score]:
     """What `Judge.measure` said of each photograph, {measure: [S] or [S, L]}, to one score a style."""
     table = {key: np.stack([row[key] for row in found]) for key in found[0]}  # [P, S] or [P, S, L]
     means = {key: values.mean(0, dtype=float) for key, values in table.items()}

@@ -18,7 +18,7 @@ from rtstyle.cli.options import complete_own_style, json_option, model_option, o
 from rtstyle.errors import UsageError
 
 if TYPE_CHECKING:
-    from rtstyle.gallery.catalog import Style
+    from rtstyle.gallery.model_file import Style
 
 COLUMNS = ("name", "title", "artist", "year", "licence")
 HEADS = ("style", "picture", "artist", "year", "licence")
@@ -49,7 +49,7 @@ def styles(
         return
     found = catalog.styles(model)
     if as_json:
-        click.echo(json.dumps([style.card() for style in found], indent=2, ensure_ascii=False))
+        click.echo(json.dumps([style.info() for style in found], indent=2, ensure_ascii=False))
         return
     for line in table(found, terminal_width()):
         click.echo(line)

@@ -94,13 +94,8 @@ def _models(problems: list[str]) -> dict[str, Any]:
             result[name] = f"{len(catalog.load(name).styles)} styles"
         except RtstyleError:
             result[name] = "not in this installation"
-    folder = catalog.user_folder()
-    result["your styles"] = str(folder)
-    for path in sorted(folder.glob("*.onnx")):
-        try:
-            catalog.load(str(path))
-        except RtstyleError as error:
-            problems.append(str(error))
+    result["your styles"] = str(catalog.user_folder())
+    problems += [str(error) for error in catalog.own_models()[1]]
     return result
 
 

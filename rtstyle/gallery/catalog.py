@@ -1,71 +1,31 @@
-"""Styles by name: the bundled gallery, the user's own folder, any .onnx file.
-
-A *style code* is a float32 vector [K]; every model file carries the codes of its styles in its metadata, so
-that picking, switching and mixing styles is arithmetic on small vectors.
-"""
+"""Styles by name: the bundled gallery, the user's own folder, any .onnx file; and mixes of them."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import dataclasses
 import difflib
 import functools
-import hashlib
 import importlib.resources
-import json
+import logging
 import math
 import os
-import re
 import shutil
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import platformdirs
 from numpy.typing import NDArray
 
 from rtstyle.errors import ModelError, OutputError, RtstyleError, UsageError
 from rtstyle.files import written_beside
-from rtstyle.runtime import classic, devices
+from rtstyle.gallery.model_file import Model, Style, read_model, typeable
 
 BUNDLED = ("live", "studio")
-CLASSIC_HEIGHT = 360  # a guess: at which height the strokes of a classic net have their trained size
-CONTRACT = "expected uint8 frames [N, H, W, 3] and float32 code [K] in, uint8 stylized [N, H, W, 3] out"
+MAX_OWN_BYTES = 256_000_000  # of a file in the user's folder
 
-
-@dataclasses.dataclass(frozen=True)
-class Style:
-    """One style: what it is called, what it was learned from, and its code (float32 [K])."""
-
-    name: str
-    title: str
-    artist: str
-    year: str
-    licence: str
-    source: str
-    model: str
-    code: NDArray[np.float32] = dataclasses.field(repr=False, compare=False)
-    thumbnail: str = dataclasses.field(default="", repr=False, compare=False)  # a painted photograph, as a data URL
-
-    def card(self) -> dict[str, str]:
-        """Everything but the code and the thumbnail, for tables and JSON."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.repr}
-
-
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """A model file: its styles and the identity of its body. Codes mix only between equal bodies."""
-
-    path: Path
-    body: str
-    body_sha256: str
-    reference_height: int
-    styles: tuple[Style, ...]
-    takes_code: bool
-    classic: classic.Form | None = None  # how to talk to a net that does not keep rtstyle's contract
+log = logging.getLogger("rtstyle")
 
 
 def user_folder() -> Path:
@@ -73,15 +33,8 @@ def user_folder() -> Path:
     return Path(platformdirs.user_data_dir("rtstyle", appauthor=False)) / "styles"
 
 
-def typeable(name: str) -> str:
-    """A name that people can type, from a file's or a title: `Cézanne (1885)` to `cezanne-1885`; nothing in it means
-    anything to `resolve`."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
-    return re.sub(r"[\W_]+", "-", plain.lower()).strip("-") or "style"
-
-
 def model_path(name: str) -> Path:
-    """`live`, `studio` or a path to an .onnx file. Raises RtstyleError if there is no such file."""
+    """`live`, `studio` or a path to an .onnx file. Raises ModelError if there is no such file."""
     if name in BUNDLED:
         path = Path(str(importlib.resources.files("rtstyle.pretrained") / f"{name}.onnx"))
         if not path.is_file():
@@ -96,74 +49,31 @@ def model_path(name: str) -> Path:
 
 
 def load(name: str) -> Model:
-    """The model of a name or path. Raises RtstyleError if the file is not a style model."""
+    """The model of a name or path; a classic net is tried on small pictures. Raises ModelError if the file is not a
+    style model."""
     path = model_path(name).resolve()
     return _load(path, path.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=32)
-def _load(path: Path, _changed: int) -> Model:
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # only the metadata is wanted
-    options.log_severity_level = 4
-    try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise ModelError(f"{path} is not an ONNX model ({devices.first_sentence(error)})") from None
-    return read_model(session, path)
+def _load(path: Path, changed: int) -> Model:
+    model = _read(path, changed)
+    if model.keeps_contract:
+        return model
+    from rtstyle.runtime.classic import examine
+
+    return dataclasses.replace(model, classic=examine(path))
 
 
-def read_model(session: ort.InferenceSession, path: Path) -> Model:
-    """What a session's metadata says. Raises RtstyleError if the contract is not kept."""
-    inputs = {item.name: (item.type, len(item.shape)) for item in session.get_inputs()}
-    outputs = {item.name: (item.type, len(item.shape)) for item in session.get_outputs()}
-    takes_code = "code" in inputs
-    wanted = {"frames": ("tensor(uint8)", 4)} | ({"code": ("tensor(float)", 1)} if takes_code else {})
-    if inputs != wanted or outputs != {"stylized": ("tensor(uint8)", 4)}:
-        if classic.looks_classic(session):
-            return _classic_model(classic.examine(session, path), path)
-        found = ", ".join(f"{item.name} {item.type} {item.shape}" for item in session.get_inputs())
-        raise ModelError(
-            f"{path} is not a style model of rtstyle: {CONTRACT}, or a classic net, {classic.EXPECTED}; found {found}"
-        )
-    props = session.get_modelmeta().custom_metadata_map
-    try:
-        if props["rtstyle.format"] != "1":
-            raise ModelError(f"{path} has format {props['rtstyle.format']}: this rtstyle reads format 1, update it")
-        cards = json.loads(props["rtstyle.styles"])
-        codes = np.frombuffer(base64.b64decode(props["rtstyle.codes"]), "<f4").reshape(len(cards), -1)
-        styles = tuple(
-            Style(
-                **{key: str(card.get(key, "")) for key in Style.__dataclass_fields__ if key not in ("model", "code")},
-                model=path.stem,
-                code=code,
-            )
-            for card, code in zip(cards, codes, strict=True)
-        )
-        return Model(
-            path,
-            props["rtstyle.body"],
-            props["rtstyle.body_sha256"],
-            int(props["rtstyle.reference_height"]),
-            styles,
-            takes_code,
-        )
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} has incomplete rtstyle metadata ({error!r}): export it again") from None
-
-
-def _classic_model(form: classic.Form, path: Path) -> Model:
-    """A model of one style, called after its file."""
-    name = typeable(path.stem)
-    style = Style(name, name, "", "", "", path.name, path.stem, np.zeros(0, np.float32))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Model(path, "classic", digest, form.size[0] or CLASSIC_HEIGHT, (style,), False, form)
+@functools.lru_cache(maxsize=128)
+def _read(path: Path, changed: int) -> Model:
+    return read_model(path)
 
 
 def add(file: str | os.PathLike[str]) -> list[Style]:
     """Copy a style file into the user's folder, so that its styles are found by their names; returns them.
 
-    Raises RtstyleError if it is not a style model, or holds a name that is taken already.
+    Raises ModelError if it is not a style model, OutputError if it holds a name that is taken already.
     """
     model = load(os.fspath(file))
     taken = {style.name: style.model for style in styles()}
@@ -185,7 +95,7 @@ def add(file: str | os.PathLike[str]) -> list[Style]:
 def remove(name: str) -> Path:
     """Delete the file of one of the user's own styles; returns its path. Raises RtstyleError if there is none, or the
     file holds other styles too."""
-    own = {style.name: model for model in _user_models() for style in model.styles}
+    own = {style.name: model for model in _own_models() for style in model.styles}
     if name.lower() not in own:
         hint = f"yours are {', '.join(sorted(own))}" if own else "you have added none"
         raise UsageError(f"{name} is not one of your own styles: {hint}")
@@ -204,7 +114,7 @@ def styles(model: str = "live") -> list[Style]:
 
 def own_styles() -> list[Style]:
     """The styles of the user's folder."""
-    return [style for model in _user_models() for style in model.styles]
+    return [style for model in _own_models() for style in model.styles]
 
 
 def mixable(model: Model) -> list[Style]:
@@ -215,20 +125,41 @@ def mixable(model: Model) -> list[Style]:
     if model.body in BUNDLED:
         with contextlib.suppress(RtstyleError):  # not every installation has both
             bundled = [load(model.body)]
-    others = [m for m in (*bundled, *_user_models()) if m.body_sha256 == model.body_sha256 and m.path != model.path]
+    others = [m for m in (*bundled, *_own_models()) if m.body_sha256 == model.body_sha256 and m.path != model.path]
     found = {style.name: style for other in others for style in other.styles}
     own = {style.name: style for style in model.styles}
     return [*model.styles, *(style for name, style in found.items() if name not in own)]
 
 
-def _user_models() -> list[Model]:
-    found = []
+def own_models() -> tuple[list[Model], list[RtstyleError]]:
+    """The models of the user's folder, and what is wrong with its other files. Nothing in them is run."""
+    models, errors = [], []
     for path in sorted(user_folder().glob("*.onnx")):
         try:
-            found.append(load(str(path)))
-        except RtstyleError:
-            continue  # `rtstyle doctor` reports broken files; they must not stop the others
-    return found
+            if not path.is_file():
+                raise ModelError(f"{path} is no file")
+            path = path.resolve()
+            stat = path.stat()
+            if stat.st_size > MAX_OWN_BYTES:
+                raise ModelError(f"{path} is larger than {MAX_OWN_BYTES / 1e6:.0f} MB: name it by its path instead")
+            models.append(_read(path, stat.st_mtime_ns))
+        except (RtstyleError, OSError) as error:
+            errors.append(error if isinstance(error, RtstyleError) else ModelError(f"{path} cannot be read ({error})"))
+    return models, errors
+
+
+@functools.cache
+def _warn(sentence: str) -> None:
+    """Once in a process."""
+    log.warning(sentence)
+
+
+def _own_models() -> list[Model]:
+    """Broken files must not stop the others."""
+    models, errors = own_models()
+    for error in errors:
+        _warn(f"{error} (skipped; rtstyle doctor lists such files)")
+    return models
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,7 +176,7 @@ def resolve(style: str | None = None, model: str = "live") -> Choice:
     (`file.onnx#name` for one of several). None is the first style of the model.
 
     Weights of a mix are scaled to sum 1. Raises UsageError for unknown names, with the near matches, and for
-    broken mixes; RtstyleError for files that cannot be used.
+    broken mixes; ModelError for files that cannot be used.
     """
     if style and ".onnx" in style.lower() and "," not in style:
         path, _, name = style.partition("#")
@@ -261,7 +192,7 @@ def resolve(style: str | None = None, model: str = "live") -> Choice:
         raise UsageError(f"the weights in {style!r} must be positive")
     if len(parts) == 1:
         owner, chosen = _find(parts[0][0], base)
-        return Choice(owner, chosen.code if owner.takes_code else None, chosen.name)
+        return Choice(_tried(owner), chosen.code if owner.takes_code else None, chosen.name)
     code = np.zeros(len(base.styles[0].code), np.float64)
     for name, weight in parts:
         owner, chosen = _find(name, base)
@@ -269,6 +200,11 @@ def resolve(style: str | None = None, model: str = "live") -> Choice:
             raise UsageError(f"{name} was made for another body and cannot be mixed: mix styles of one model")
         code += (weight / total) * chosen.code
     return Choice(base, code.astype(np.float32), style)
+
+
+def _tried(model: Model) -> Model:
+    """With a classic net's form."""
+    return model if model.keeps_contract else load(str(model.path))
 
 
 def mixture(style: str) -> list[tuple[str, float]]:
@@ -295,7 +231,7 @@ def _find(name: str, base: Model) -> tuple[Model, Style]:
         owner = load(path)
         return owner, _by_name(name, owner.styles) if name else owner.styles[0]
     candidates = [(base, style) for style in base.styles]
-    candidates += [(own, style) for own in _user_models() for style in own.styles]
+    candidates += [(own, style) for own in _own_models() for style in own.styles]
     for owner, style in candidates:
         if style.name == name.lower():
             return owner, style

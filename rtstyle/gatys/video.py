@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from rtstyle.errors import RtstyleError, UsageError
-from rtstyle.gallery.catalog import Style
+from rtstyle.gallery.model_file import Style
 from rtstyle.gatys import optimize
 from rtstyle.media.images import read_image
 from rtstyle.paint.scene_cuts import CutDetector

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import cv2
 import numpy as np
 
-from rtstyle.gallery.catalog import Style
+from rtstyle.gallery.model_file import Style
 from rtstyle.paint import look
 from rtstyle.paint.stabilizer import StabilizedInput, TemporalStabilizer
 from rtstyle.paint.upscale import enlarge

@@ -11,6 +11,7 @@ import numpy as np
 
 from rtstyle.errors import DeviceError, UsageError
 from rtstyle.gallery import catalog
+from rtstyle.gallery.model_file import Style
 from rtstyle.paint.painter import Painter
 from rtstyle.runtime import devices
 from rtstyle.runtime.opening import open_model
@@ -92,7 +93,7 @@ class Stylizer:
             raise UsageError(f"{style} was made for another body: make a new Stylizer for it")
         self.code, self._label = choice.code, choice.label
 
-    def gallery(self) -> Sequence[catalog.Style]:
+    def gallery(self) -> Sequence[Style]:
         """The styles whose codes this model takes, of all that are there."""
         return catalog.mixable(self.model)
 

@@ -1,6 +1,6 @@
 """Classic ONNX style nets, the kind that people already have: one style, floats in and out, often of one fixed size.
 
-`examine` reads from a session what kind of net it is, `ClassicSession` runs it as if it kept rtstyle's contract. What
+`examine` finds out what kind of net a file holds, `ClassicSession` runs it as if it kept rtstyle's contract. What
 the file does not say is found by painting two small pictures, mid-grey and a random one, while it is loaded:
 
 - *Range.* `Image.NominalPixelRange` of ONNX's metadata decides where it is given. Otherwise the pictures go in
@@ -31,7 +31,6 @@ from rtstyle.runtime.session import Code, Frames, Run, share_out
 
 Image = npt.NDArray[np.floating[Any]]
 
-EXPECTED = "one float image [N, 3, H, W] or [N, H, W, 3] in and one out, N free or 1"
 FLOATS: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 MULTIPLES = (4, 8, 16, 32)
 TRIAL_SIDE = 64  # pixels a side, and a multiple: a net that needs more of them than 4 fails at 68
@@ -68,23 +67,18 @@ class Form:
         return any(self.size)
 
 
-def looks_classic(session: ort.InferenceSession) -> bool:
-    """Whether the inputs and outputs are those of a classic net: one float image each, of three colours."""
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1:
-        return False
-    image, painted = inputs[0], outputs[0]
-    if image.type not in FLOATS or painted.type not in FLOATS or len(image.shape) != 4:
-        return False
-    single = not isinstance(image.shape[0], int) or image.shape[0] in (1, -1, 0)
-    return single and 3 in (image.shape[1], image.shape[3])
+def examine(path: Path) -> Form:
+    """The form of a net with one float image in and one out. Runs it a few times on small pictures, or on two of its
+    fixed size.
 
-
-def examine(session: ort.InferenceSession, path: object) -> Form:
-    """The form of a net that `looks_classic`. Runs it a few times on small pictures, or on two of its fixed size.
-
-    Raises RtstyleError if it fails on them or does not give a picture of three colours and the same size.
+    Raises ModelError if it fails on them or does not give a picture of three colours and the same size.
     """
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own kinds
+        raise ModelError(f"{path} cannot be loaded ({devices.first_sentence(error)})") from None
     image = session.get_inputs()[0]
     props = {key.lower(): value.lower() for key, value in session.get_modelmeta().custom_metadata_map.items()}
     planar = image.shape[1] == 3

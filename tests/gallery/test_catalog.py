@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from rtstyle import RtstyleError, Stylizer, UsageError
-from rtstyle.gallery import catalog
+from rtstyle.gallery import catalog, model_file
 
 pytest_plugins = ["support.runtime_fixtures"]
 
@@ -60,10 +60,10 @@ def test_codes_are_small_and_differ(own_folder):
     assert len({code.tobytes() for code in codes}) == len(codes)
 
 
-def test_a_card_is_everything_but_the_code(own_folder):
-    card = catalog.styles()[0].card()
-    assert set(card) == {"name", "title", "artist", "year", "licence", "source", "model"}
-    assert card["model"] == "live"
+def test_the_info_is_everything_but_the_code(own_folder):
+    info = catalog.styles()[0].info()
+    assert set(info) == {"name", "title", "artist", "year", "licence", "source", "model"}
+    assert info["model"] == "live"
 
 
 def test_no_style_is_the_first(own_folder):
@@ -220,7 +220,7 @@ def test_the_contact_sheet_shows_every_style(own_folder, tmp_path, call):
     ],
 )
 def test_names_that_can_be_typed(text, name):
-    assert catalog.typeable(text) == name
+    assert model_file.typeable(text) == name
 
 
 def test_a_broken_file_of_the_user_does_not_stop_the_others(own_folder):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from rtstyle import RtstyleError, Stylizer
-from rtstyle.gallery import catalog
+from rtstyle.gallery import model_file
 from rtstyle.live.loop import Live
 from rtstyle.media.camera import Capture
 from rtstyle.paint.painter import Painter
@@ -38,10 +38,10 @@ def grey(level, height=24, width=32):
 
 def toy_model(takes_code=True, count=3):
     cards = [
-        catalog.Style(name, name.title(), "N. Umpy", "2024", "CC0", "", "toy", code)
+        model_file.Style(name, name.title(), "N. Umpy", "2024", "CC0", "", "toy", code)
         for name, code in zip(NAMES[:count], CODES[:count], strict=True)
     ]
-    return catalog.Model(Path("toy.onnx"), "toy", "0" * 64, 160, tuple(cards), takes_code)
+    return model_file.Model(Path("toy.onnx"), "toy", "0" * 64, 160, tuple(cards), takes_code)
 
 
 class Net:

@@ -19,7 +19,7 @@ from rtstyle.errors import RtstyleError, UsageError  # noqa: E402
 from rtstyle.export.data import read_picture  # noqa: E402
 from rtstyle.export.evaluate import evaluation as evaluate  # noqa: E402
 from rtstyle.export.to_onnx import write_onnx  # noqa: E402
-from rtstyle.gallery import catalog  # noqa: E402
+from rtstyle.gallery import catalog, model_file  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
 SIZE = 64
@@ -71,7 +71,7 @@ def run(toy_model, photos_folder, paintings_folder, toy_recipe_path, vgg16_path)
 
 
 def styles(*names):
-    return [catalog.Style(name, "", "", "", "", "", "toy", np.zeros(1, np.float32)) for name in names]
+    return [model_file.Style(name, "", "", "", "", "", "toy", np.zeros(1, np.float32)) for name in names]
 
 
 # Known answers
