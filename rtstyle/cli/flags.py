@@ -14,10 +14,12 @@ ARGUMENT = re.compile(r"`(\w+)(?:=([^`]*))?`")  # `work_height`, `force=True`, `
 
 def in_flags(text: str) -> str:
     """`work_height` to --work-height, `force=True` to --force, where the running command has such an option."""
-    options: dict[str | None, click.Option] = {}
+    options: dict[str, click.Option] = {}
     context = click.get_current_context(silent=True)
     while context:
-        options = {p.name: p for p in context.command.params if isinstance(p, click.Option)} | options
+        for parameter in context.command.params:
+            if isinstance(parameter, click.Option) and parameter.name:
+                options.setdefault(parameter.name, parameter)
         context = context.parent
 
     def flag(match: re.Match[str]) -> str:

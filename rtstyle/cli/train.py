@@ -91,8 +91,9 @@ def train(
         if recipe:
             train_model(recipe, photos, pictures or Path(recipe).parent, out, init=init, **options)
         elif picture:
-            teaching = {"model": model, "full": full, "style_weight": style_weight, "card": info}
-            teach_style(picture, out, content=photos, **teaching, **options)
+            card = {key: value for key, value in info.items() if value}
+            options |= {"model": model, "full": full, "style_weight": style_weight, "card": card}
+            teach_style(picture, out, content=photos, **options)
     click.echo(out)
 
 

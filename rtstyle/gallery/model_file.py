@@ -111,7 +111,11 @@ def read_model(path: Path) -> Model:
 
 def _tensor(value: onnx.ValueInfoProto) -> Tensor:
     kind = value.type.tensor_type
-    names = {onnx.TensorProto.UINT8: "uint8", onnx.TensorProto.FLOAT: "float", onnx.TensorProto.FLOAT16: "float16"}
+    names: dict[int, str] = {
+        onnx.TensorProto.UINT8: "uint8",
+        onnx.TensorProto.FLOAT: "float",
+        onnx.TensorProto.FLOAT16: "float16",
+    }
     sides = tuple(side.dim_value if side.HasField("dim_value") else side.dim_param or None for side in kind.shape.dim)
     return Tensor(value.name, f"tensor({names.get(kind.elem_type, kind.elem_type)})", sides)
 
