@@ -16,7 +16,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.errors import (
+    DeviceError,
+    InputError,
+    Interrupted,
+    ModelError,
+    OutputError,
+    RtstyleError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from rtstyle.gallery.catalog import styles
@@ -28,7 +36,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "DeviceError",
     "Encoding",
+    "InputError",
+    "Interrupted",
+    "ModelError",
+    "OutputError",
     "RtstyleError",
     "Stylizer",
     "TimeRange",

@@ -115,6 +115,15 @@ def test_the_version_is_that_of_the_installation():
     assert rtstyle.__version__ == version("rtstyle")
 
 
-def test_errors_can_be_told_from_bugs():
-    assert issubclass(rtstyle.UsageError, rtstyle.RtstyleError)
-    assert (rtstyle.RtstyleError.exit_code, rtstyle.UsageError.exit_code) == (1, 2)
+def test_errors_can_be_told_from_bugs_and_from_one_another():
+    kinds = {
+        rtstyle.InputError: 1,
+        rtstyle.OutputError: 1,
+        rtstyle.DeviceError: 1,
+        rtstyle.ModelError: 1,
+        rtstyle.UsageError: 2,
+        rtstyle.Interrupted: 130,
+    }
+    assert rtstyle.RtstyleError.exit_code == 1
+    assert set(rtstyle.RtstyleError.__subclasses__()) == set(kinds)
+    assert {kind: kind.exit_code for kind in kinds} == kinds
