@@ -18,7 +18,7 @@ REAL_TIME = {
     f"test_{name}"
     for name in (
         *("bench", "outputs", "stream", "window", "window_ends"),
-        *("loop", "styles", "display", "live_outputs", "gatys_still"),
+        *("loop", "styles", "live_outputs", "gatys_still"),
     )
 }
 TORCH_FIXTURES = {"write_vgg", "vgg_state", "make_body"}

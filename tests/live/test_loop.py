@@ -272,6 +272,13 @@ def test_the_line_between_before_and_after_moves_over_a_picture_that_stays(sessi
     s.end()
 
 
+def test_a_lost_source_is_told_over_the_last_picture(session, texts):
+    s = session(Ticking(0.005, count=3, returns=True)).start()
+    s.wait(lambda: any("the source was lost" in line for line in texts))
+    s.end()
+    assert s.shown, "the last picture stays"
+
+
 # -- folders, where nothing moves by itself
 
 
