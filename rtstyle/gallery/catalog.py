@@ -15,12 +15,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import platformdirs
 from numpy.typing import NDArray
 
 from rtstyle.errors import ModelError, OutputError, RtstyleError, UsageError
 from rtstyle.files import written_beside
-from rtstyle.gallery.model_file import Model, Style, read_model, typeable
+from rtstyle.gallery.model_file import Model, Style, model_of, read_model, typeable
+from rtstyle.runtime import classic, devices
 
 BUNDLED = ("live", "studio")
 MAX_OWN_BYTES = 256_000_000  # of a file in the user's folder
@@ -57,12 +59,15 @@ def load(name: str) -> Model:
 
 @functools.lru_cache(maxsize=32)
 def _load(path: Path, changed: int) -> Model:
-    model = _read(path, changed)
-    if model.keeps_contract:
-        return model
-    from rtstyle.runtime.classic import examine
-
-    return dataclasses.replace(model, classic=examine(path))
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # only the metadata is wanted
+    options.log_severity_level = 4
+    try:
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own kinds
+        raise ModelError(f"{path} is not an ONNX model ({devices.first_sentence(error)})") from None
+    model = model_of(session, path)
+    return model if model.keeps_contract else dataclasses.replace(model, classic=classic.examine(session, path))
 
 
 @functools.lru_cache(maxsize=128)

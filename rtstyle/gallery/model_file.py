@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from rtstyle.errors import ModelError
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
     from rtstyle.runtime.classic import Form
 
 CLASSIC_HEIGHT = 360  # a guess: at which height the strokes of a classic net have their trained size
@@ -87,37 +87,52 @@ def read_model(path: Path) -> Model:
 
     Raises ModelError if the file cannot be read, is no ONNX model, or neither keeps the contract nor looks classic.
     """
+    import onnx  # takes a tenth of a second, and nothing else needs it on a CPU
+    from google.protobuf.message import DecodeError
+
     try:
-        data = path.read_bytes()
-        proto = onnx.ModelProto.FromString(data)
+        proto = onnx.ModelProto.FromString(path.read_bytes())
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror})") from None
     except DecodeError:
         raise ModelError(f"{path} is not an ONNX model") from None
     if not proto.graph.node:
         raise ModelError(f"{path} is not an ONNX model (it holds no graph)")
-    stored = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [_tensor(value) for value in proto.graph.input if value.name not in stored]
-    outputs = [_tensor(value) for value in proto.graph.output]
-    takes_code = any(item.name == "code" for item in inputs)
-    expected = {"frames": ("tensor(uint8)", 4)} | ({"code": ("tensor(float)", 1)} if takes_code else {})
-    if _kinds(inputs) == expected and _kinds(outputs) == {"stylized": ("tensor(uint8)", 4)}:
-        return _own_model(path, {prop.key: prop.value for prop in proto.metadata_props}, takes_code)
-    if _looks_classic(inputs, outputs):
-        return _classic_model(path, inputs[0], data)
-    found = ", ".join(f"{item.name} {item.type} {list(item.shape)}" for item in inputs) or "no input"
-    raise ModelError(f"{path} is not a style model of rtstyle: {EXPECTED}; found {found}")
-
-
-def _tensor(value: onnx.ValueInfoProto) -> Tensor:
-    kind = value.type.tensor_type
-    names: dict[int, str] = {
+    kinds: dict[int, str] = {
         onnx.TensorProto.UINT8: "uint8",
         onnx.TensorProto.FLOAT: "float",
         onnx.TensorProto.FLOAT16: "float16",
     }
-    sides = tuple(side.dim_value if side.HasField("dim_value") else side.dim_param or None for side in kind.shape.dim)
-    return Tensor(value.name, f"tensor({names.get(kind.elem_type, kind.elem_type)})", sides)
+
+    def tensor(value: onnx.ValueInfoProto) -> Tensor:
+        kind = value.type.tensor_type
+        sides = (side.dim_value if side.HasField("dim_value") else side.dim_param or None for side in kind.shape.dim)
+        return Tensor(value.name, f"tensor({kinds.get(kind.elem_type, kind.elem_type)})", tuple(sides))
+
+    stored = {initializer.name for initializer in proto.graph.initializer}
+    inputs = [tensor(value) for value in proto.graph.input if value.name not in stored]
+    outputs = [tensor(value) for value in proto.graph.output]
+    return _model(path, inputs, outputs, {prop.key: prop.value for prop in proto.metadata_props})
+
+
+def model_of(session: InferenceSession, path: Path) -> Model:
+    """The same from a session of the file."""
+    inputs, outputs = (
+        [Tensor(item.name, item.type, tuple(item.shape)) for item in items]
+        for items in (session.get_inputs(), session.get_outputs())
+    )
+    return _model(path, inputs, outputs, session.get_modelmeta().custom_metadata_map)
+
+
+def _model(path: Path, inputs: Sequence[Tensor], outputs: Sequence[Tensor], props: Mapping[str, str]) -> Model:
+    takes_code = any(item.name == "code" for item in inputs)
+    expected = {"frames": ("tensor(uint8)", 4)} | ({"code": ("tensor(float)", 1)} if takes_code else {})
+    if _kinds(inputs) == expected and _kinds(outputs) == {"stylized": ("tensor(uint8)", 4)}:
+        return _own_model(path, props, takes_code)
+    if _looks_classic(inputs, outputs):
+        return _classic_model(path, inputs[0])
+    found = ", ".join(f"{item.name} {item.type} {list(item.shape)}" for item in inputs) or "no input"
+    raise ModelError(f"{path} is not a style model of rtstyle: {EXPECTED}; found {found}")
 
 
 def _kinds(tensors: Iterable[Tensor]) -> dict[str, tuple[str, int]]:
@@ -153,11 +168,11 @@ def _own_model(path: Path, props: Mapping[str, str], takes_code: bool) -> Model:
         raise ModelError(f"{path} has incomplete rtstyle metadata ({error!r}): export it again") from None
 
 
-def _classic_model(path: Path, image: Tensor, data: bytes) -> Model:
+def _classic_model(path: Path, image: Tensor) -> Model:
     """A model of one style, called after its file."""
     name = typeable(path.stem)
     style = Style(name, name, "", "", "", path.name, path.stem, np.zeros(0, np.float32))
     height = image.shape[2] if image.shape[1] == 3 else image.shape[1]
     height = height if isinstance(height, int) and height > 0 else CLASSIC_HEIGHT
-    digest = hashlib.sha256(data).hexdigest()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Model(path, "classic", digest, height, (style,), False, keeps_contract=False)

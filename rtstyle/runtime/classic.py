@@ -1,6 +1,6 @@
 """Classic ONNX style nets, the kind that people already have: one style, floats in and out, often of one fixed size.
 
-`examine` finds out what kind of net a file holds, `ClassicSession` runs it as if it kept rtstyle's contract. What
+`examine` finds out what kind of net a session holds, `ClassicSession` runs it as if it kept rtstyle's contract. What
 the file does not say is found by painting two small pictures, mid-grey and a random one, while it is loaded:
 
 - *Range.* `Image.NominalPixelRange` of ONNX's metadata decides where it is given. Otherwise the pictures go in
@@ -67,18 +67,12 @@ class Form:
         return any(self.size)
 
 
-def examine(path: Path) -> Form:
+def examine(session: ort.InferenceSession, path: Path) -> Form:
     """The form of a net with one float image in and one out. Runs it a few times on small pictures, or on two of its
     fixed size.
 
     Raises ModelError if it fails on them or does not give a picture of three colours and the same size.
     """
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own kinds
-        raise ModelError(f"{path} cannot be loaded ({devices.first_sentence(error)})") from None
     image = session.get_inputs()[0]
     props = {key.lower(): value.lower() for key, value in session.get_modelmeta().custom_metadata_map.items()}
     planar = image.shape[1] == 3
