@@ -90,6 +90,12 @@ def demo(out: str, painting: Painting, force: bool, quiet: bool) -> None:
     show_default=True,
     help="Hold this rate by choosing the working height; --work-height fixes it instead.",
 )
+@option(
+    "--min-height",
+    type=click.IntRange(16),
+    metavar="PX",
+    help="Not below this working height, however slow that is [default: 240].",
+)
 @option("--mirror", is_flag=True, help="Mirror the picture.")
 @option("--full-screen", is_flag=True, help="Fill the screen.")
 @option("--cycle", is_flag=True, help="Let the styles take turns.")
@@ -118,6 +124,7 @@ def cam(
     painting: Painting,
     steady: bool,
     target_fps: float,
+    min_height: int | None,
     mirror: bool,
     full_screen: bool,
     cycle: bool,
@@ -137,6 +144,7 @@ def cam(
     """Paint a camera, a stream or a file live, in a window with hotkeys."""
     from rtstyle.files import check_output
     from rtstyle.live.controls import Settings
+    from rtstyle.live.frame_rate import MIN_HEIGHT, WorkHeight
     from rtstyle.live.gatys_still import SIZE, Stills
     from rtstyle.media import camera
     from rtstyle.media.window import has_display
@@ -163,7 +171,7 @@ def cam(
             seconds=duration,
             frames=max_frames,
             quiet=quiet,
-            target_fps=target_fps,
+            height=WorkHeight(painter.stylizer, target_fps, min_height or MIN_HEIGHT),
             record=recorder,
             virtual_camera=virtual_camera,
             stills=stills,

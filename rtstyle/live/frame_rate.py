@@ -21,6 +21,8 @@ FRAMES = 10  # frames that a decision rests on
 CALM_SECONDS = 3.0  # for so long there must have been room before going up
 RETRY_SECONDS = 20.0  # after a step up that failed; doubled each time, so that there is no hunting
 LONGEST_RETRY = 300.0
+MIN_HEIGHT = 240  # below it faces are a smear
+REACH = 1.5  # times what takes long beside the net: the time for a frame where that alone is too much for the rate
 
 
 def step(height: int, by: int, limit: int) -> int:
@@ -36,36 +38,39 @@ def step(height: int, by: int, limit: int) -> int:
 class HeightController:
     """Chooses the working height so that painting takes no longer than frames take to come.
 
-    Call it after every painted frame with what it took; it returns the height for the next. Time is taken to
-    grow with the pixels. It goes down at once when painting cannot keep up, as far as needed; it goes up one step
-    when the next height has had room for some seconds, and when such a step proves too much it waits long before
-    it tries again.
+    Call it after every painted frame with what it took; it returns the height for the next. The net's time is taken to
+    grow with the pixels; the rest (enlarging, the look) depends on the source's size alone. It goes down at once when
+    painting cannot keep up, as far as needed, but never below `minimum`, and where the rest alone is too much only as
+    far as that brings a much higher rate. It goes up one step when the next height has had room for some seconds, and
+    when such a step proves too much it waits long before it tries again.
 
     `limit` is the largest height (the source's own, or what still gives strokes of the trained size).
     """
 
-    def __init__(self, height: int, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, height: int, limit: int, minimum: int = MIN_HEIGHT) -> None:
+        self.limit, self.minimum = limit, min(minimum, height, limit)
         self.height = min(height, limit)
-        self._times: deque[float] = deque(maxlen=FRAMES)
+        self._times: deque[tuple[float, float]] = deque(maxlen=FRAMES)
         self._skip = SETTLE
         self._calm_since: float | None = None
         self._raised_at = self._blocked_until = float("-inf")
         self._retry = RETRY_SECONDS
 
-    def __call__(self, seconds: float, now: float, budget: float) -> int:
-        """The height for the next frame. The last one took `seconds` to paint at time `now`; `budget` is the time
-        there is for one frame, in seconds."""
+    def __call__(self, seconds: float, net: float, now: float, budget: float) -> int:
+        """The height for the next frame. The last one took `seconds` to paint at time `now`, of which the net took
+        `net`; `budget` is the time there is for one frame, in seconds."""
         if self._skip:
             self._skip -= 1
             return self.height
-        self._times.append(seconds)
+        self._times.append((seconds, net))
         if len(self._times) < FRAMES:
             return self.height
-        typical = statistics.median(self._times)
+        typical = statistics.median(seconds for seconds, _ in self._times)
+        rest = statistics.median(seconds - net for seconds, net in self._times)
+        budget = max(budget, REACH * rest)
         if typical > budget:
-            self._lower(typical, now, budget)
-        elif self._has_room(typical, budget):
+            self._lower(typical, rest, now, budget)
+        elif self._has_room(typical, rest, budget):
             if self._calm_since is None:
                 self._calm_since = now
             elif now - self._calm_since > CALM_SECONDS and now > self._blocked_until:
@@ -75,18 +80,18 @@ class HeightController:
             self._calm_since = None
         return self.height
 
-    def _has_room(self, typical: float, budget: float) -> bool:
+    def _has_room(self, typical: float, rest: float, budget: float) -> bool:
         above = step(self.height, +1, self.limit)
-        return above > self.height and typical * (above / self.height) ** 2 <= FULL * budget
+        return above > self.height and rest + (typical - rest) * (above / self.height) ** 2 <= FULL * budget
 
-    def _lower(self, typical: float, now: float, budget: float) -> None:
+    def _lower(self, typical: float, rest: float, now: float, budget: float) -> None:
         if now - self._raised_at < RETRY_SECONDS / 2:  # the step up was too much
             self._blocked_until = now + self._retry
             self._retry = min(2 * self._retry, LONGEST_RETRY)
-        fitting = self.height * (FULL * budget / typical) ** 0.5
+        fitting = self.height * ((FULL * budget - rest) / (typical - rest)) ** 0.5
         below = self.height
-        while below > fitting and (lower := step(below, -1, self.limit)) < below:
-            below = lower
+        while below > max(fitting, self.minimum) and (lower := step(below, -1, self.limit)) < below:
+            below = max(lower, self.minimum)
         self._change(below)
 
     def _change(self, height: int) -> None:
@@ -99,17 +104,19 @@ class HeightController:
 class WorkHeight:
     """The working height of a live painter: chosen by a controller to hold `target_fps`, or fixed.
 
-    It is fixed from the start where no rate is asked for or the painter has a working height. What changes it returns
-    a sentence for the user.
+    It is fixed from the start where no rate is asked for or the painter has a working height, and is never chosen below
+    `min_height`. What the user changes returns a sentence for the user.
     """
 
     def __init__(
         self,
         stylizer: FramePainter,
         target_fps: float | None,
-        make_controller: Callable[[int, int], HeightController] = HeightController,
+        min_height: int = MIN_HEIGHT,
+        make_controller: Callable[[int, int, int], HeightController] = HeightController,
     ):
-        self._stylizer, self._target_fps, self._make_controller = stylizer, target_fps, make_controller
+        self._stylizer, self.target_fps, self.min_height = stylizer, target_fps, min_height
+        self._make_controller = make_controller
         self.automatic = target_fps is not None and stylizer.work_height == "auto"
         self._controller: HeightController | None = None
         self._source_height = self._source_width = 0
@@ -128,23 +135,20 @@ class WorkHeight:
             return
         self._source_height, self._source_width = source_height, source_width
         reference = self._stylizer.reference_height
-        self._controller = self._make_controller(reference, min(source_height, reference * 3 // 2))
+        self._controller = self._make_controller(reference, min(source_height, reference * 3 // 2), self.min_height)
         if self.automatic:
             self._stylizer.work_height = self._controller.height
 
-    def note(self, seconds: float, now: float, source_rate: float | None) -> str | None:
-        """A frame was painted in so many seconds, from a source of so many frames a second (None if unknown)."""
-        if not self.automatic or self._target_fps is None or self._controller is None:
-            return None
+    def note(self, seconds: float, net: float, now: float, source_rate: float | None) -> None:
+        """A frame was painted in so many seconds, of which the net took `net`, from a source of so many frames a second
+        (None if unknown)."""
+        if not self.automatic or self.target_fps is None or self._controller is None:
+            return
         # no faster than frames come; a little slack, for the measured rate wavers
-        budget = 1 / self._target_fps
+        budget = 1 / self.target_fps
         if source_rate is not None:
             budget = max(budget, 0.97 / source_rate)
-        before, height = self.pixels or 0, self._controller(seconds, now, budget)
-        if height == before:
-            return None
-        self._stylizer.work_height = height
-        return f"working height {height}, " + (f"to hold {1 / budget:.0f} fps" if height < before else "there is time")
+        self._stylizer.work_height = self._controller(seconds, net, now, budget)
 
     def step(self, by: int) -> str:
         """So many steps up or down, and fixed there."""
@@ -157,13 +161,13 @@ class WorkHeight:
 
     def make_automatic(self) -> str:
         """Follow the frame rate again."""
-        if self._target_fps is None:
+        if self.target_fps is None:
             return "no frame rate was asked for: the working height stays"
         if self._controller and not self.automatic:
-            self._controller = self._make_controller(self.pixels or 0, self._controller.limit)
+            self._controller = self._make_controller(self.pixels or 0, self._controller.limit, self.min_height)
             self._stylizer.work_height = self._controller.height
         self.automatic = True
-        return f"working height follows {self._target_fps:.0f} fps"
+        return f"working height follows {self.target_fps:.0f} fps"
 
     def __str__(self) -> str:
         return f"working height {self.pixels or 0} ({'automatic' if self.automatic else 'fixed'})"

@@ -43,7 +43,8 @@ class Live:
 
     For measurements: `on_show(painted, now)` is called after a picture was shown (or would have been, without a
     window), `on_paint(painted, seconds)`, in the painting thread, after one was painted in so many seconds.
-    `styles` and `height` are made here unless they are given. `clock` is that of the captured frames.
+    `styles` and `height` (instead of `target_fps`) are made here unless they are given. `clock` is that of the captured
+    frames.
     """
 
     def __init__(
@@ -116,12 +117,16 @@ class Live:
         code = controls.styles.fade.at(started)
         frame = np.asarray(cv2.flip(item.rgb, 1), np.uint8) if controls.settings.mirror else item.rgb
         controls.height.begin(*frame.shape[:2])
-        picture = self.painter(frame, code, history_weight=1.0 if code is self._last_code else 0.0)
+        prepared = self.painter.prepare(frame)
+        began = self._clock()
+        raw = self.painter.run([prepared], code)[0]
+        net = self._clock() - began
+        picture = self.painter.finish(prepared, raw, history_weight=1.0 if code is self._last_code else 0.0)
         self._last_code = code
         painted = Painted(item.number, item.time, frame, picture)
         self._publish(painted)
         now = self._clock()
-        controls.messages.say(controls.height.note(now - started, now, self.capture.rate))
+        controls.height.note(now - started, net, now, self.capture.rate)
         if self._on_paint:
             self._on_paint(painted, now - started)
 

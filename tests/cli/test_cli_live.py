@@ -140,9 +140,10 @@ def test_cam_without_options(call, handed_over, opened, screen):
     assert opened == {"source": "0", "size": None, "fps": None, "loop": False}
     assert "keys: 1-9, n and p change the style" in err and "2 frames painted in 0.5 s (4.0 fps), 0 dropped" in err
     painter, settings = handed_over["painter"], handed_over["settings"]
-    assert (painter.strength, painter.keep_color, painter.stylizer.work_height) == (1, False, None)
+    assert (painter.strength, painter.keep_color, painter.stylizer.work_height) == (1, False, "auto")
     assert (settings.mirror, settings.cycle, settings.split, settings.frozen) == (False, False, None, False)
-    assert handed_over["target_fps"] == 30 and handed_over["folder"] == Path(".")
+    assert handed_over["folder"] == Path(".")
+    assert (handed_over["height"].target_fps, handed_over["height"].min_height) == (30, 240)
     assert handed_over["seconds"] is handed_over["frames"] is None
     assert handed_over["record"] is handed_over["virtual_camera"] is None
     assert handed_over["window"].closed and not handed_over["window"].full_screen
@@ -150,13 +151,15 @@ def test_cam_without_options(call, handed_over, opened, screen):
 
 def test_cam_options_reach_the_loop(tmp_path, call, handed_over, opened, screen):
     words = "--strength 0.4 --keep-color --no-steady --work-height 48 --mirror --cycle --full-screen --target-fps 50 "
+    words += "--min-height 120 "
     words += "--duration 7.5 --max-frames 9 --style irises --device cpu --out-dir"
     assert call("cam", *words.split(), tmp_path)[0] == 0
     painter, settings = handed_over["painter"], handed_over["settings"]
     assert (painter.strength, painter.keep_color, painter.steady) == (0.4, True, False)
     assert (painter.stylizer.work_height, painter.stylizer.style) == (48, "irises")
     assert settings.mirror and settings.cycle
-    assert (handed_over["seconds"], handed_over["frames"], handed_over["target_fps"]) == (7.5, 9, 50)
+    assert (handed_over["seconds"], handed_over["frames"]) == (7.5, 9)
+    assert (handed_over["height"].target_fps, handed_over["height"].min_height) == (50, 120)
     assert handed_over["folder"] == tmp_path
     assert handed_over["window"].full_screen and handed_over["window"].closed
 

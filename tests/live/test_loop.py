@@ -18,6 +18,7 @@ from support.media_files import picture, stamps
 from rtstyle import RtstyleError
 from rtstyle.errors import Interrupted
 from rtstyle.live.controls import Settings
+from rtstyle.live.frame_rate import WorkHeight
 from rtstyle.media.camera import PictureFolder
 from rtstyle.media.outputs import Recorder
 from rtstyle.paint import look
@@ -121,10 +122,12 @@ def test_the_working_height_follows_the_time_that_painting_takes(session, texts)
             time.sleep(0.02 if batch.shape[1] > 130 else 0.001)
             return super().run(batch, code)
 
-    s = session(Ticking(0.002, size=(200, 300)), net=Slow(), target_fps=100).start()
+    net = Slow()
+    s = session(Ticking(0.002, size=(200, 300)), net=net, height=WorkHeight(net, 100, min_height=64)).start()
     s.wait(lambda: s.net.heights[-1:] and s.net.heights[-1] <= 128)
     assert s.net.heights[0] == 160, "it starts at the height the strokes were trained for"
-    s.wait(lambda: any("working height" in line and "to hold" in line for line in texts))
+    s.wait(lambda: any(f"working height {s.net.heights[-1]} (automatic)" in line for line in texts))
+    assert not any("to hold" in line for line in texts), "no message covers the picture"
     summary = s.end()
     assert summary.work_height <= 128
     assert s.shown[-1].picture.shape == (200, 300, 3)
