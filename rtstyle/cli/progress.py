@@ -28,14 +28,14 @@ class Update(Protocol):
 def progress_lines(what: str, unit: str, clock: Callable[[], float] = time.monotonic) -> Update:
     """Progress for a log: a line every LINE_SECONDS, and one for the last. Totals that prove too low are left out."""
     started = clock()
-    last, ended = started, False
+    last, complete = started, -1  # when a line was said, and what count was the last one's
 
     def update(done: int, total: int | None = None, note: str = "") -> None:
-        nonlocal last, ended
+        nonlocal last, complete
         now = clock()
-        if (now - last < LINE_SECONDS and done != total) or (ended and done == total):
+        if (now - last < LINE_SECONDS and done != total) or done == complete:
             return
-        last, ended = now, done == total
+        last, complete = now, done if done == total else -1
         of = f"/{total}" if total and done <= total else ""
         left = f", {(now - started) * (total - done) / done:.0f} s left" if total and 0 < done < total else ""
         say(f"{what}: {done}{of} {unit}{f', {note}' if note else ''}{left}")

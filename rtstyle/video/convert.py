@@ -36,8 +36,8 @@ WARM_UP = 8  # frames painted before a segment begins, so that steadiness does n
 
 @dataclasses.dataclass
 class Progress:
-    """How far a video is: frames encoded, frames expected (None if unknown; an estimate until the last one, and never
-    less than `done`), seconds since the start, bytes written so far, and the share of the time that each stage (decode,
+    """How far a video is: frames encoded, frames expected (None if unknown, or if more came than were expected; right
+    in the last one), seconds since the start, bytes written so far, and the share of the time that each stage (decode,
     prepare, paint, finish, encode) was busy."""
 
     done: int
@@ -220,7 +220,7 @@ class _Conversion:
         if self.sink.frames == 0:
             where = "" if self.range == TimeRange() else " in this range"
             raise InputError(f"{self.source.path} holds no frame that can be decoded{where}")
-        if self._total not in (None, self.sink.frames):
+        if self._total != self.sink.frames:
             self._total = self.sink.frames  # it was an estimate
             self._report(self.sink.frames)
         try:
@@ -248,8 +248,8 @@ class _Conversion:
         return None if seconds is None else max(1, round((seconds - self.range.origin) * self.source.rate))
 
     def _report(self, done: int) -> None:
-        if self._total is not None:
-            self._total = max(self._total, done)
+        if self._total is not None and done > self._total:
+            self._total = None
         if self._progress:
             seconds = time.monotonic() - self._started
             self._progress(Progress(done, self._total, seconds, self.sink.size, self._loads.shares()))

@@ -126,7 +126,7 @@ class Job:
         Path(self._lock.lock_file).unlink(missing_ok=True)
 
     def __exit__(self, *_: object) -> None:
-        if self.folder.is_dir() and not self._partials and not any(self.folder.glob("segment-*.json")):
+        if self.folder.is_dir() and not self.finished() and not self._partials:
             self.discard()  # nothing in it that could be gone on from
         self._release()
 

@@ -118,6 +118,13 @@ def test_progress_in_a_log_is_a_line_now_and_then(capsys):
     ]
 
 
+def test_a_total_that_was_corrected_has_its_line(capsys):
+    update = progress_lines("clip.mp4", "frames")
+    for done, total in [(8, 8), (9, None), (9, 9), (9, 9)]:
+        update(done, total)
+    assert capsys.readouterr().err == "clip.mp4: 8/8 frames\nclip.mp4: 9/9 frames\n"
+
+
 def test_totals_that_prove_too_low_are_not_shown(capsys, monkeypatch):
     progress_lines("clip.mp4", "frames", clock=iter(range(0, 900, 60)).__next__)(9, 8)
     assert capsys.readouterr().err == "clip.mp4: 9 frames\n"
