@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.resources
+import logging
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from PIL import Image, ImageOps
 
 from rtstyle.errors import InputError, RtstyleError
 from rtstyle.media.images import SUFFIXES
+
+log = logging.getLogger("rtstyle")
 
 
 def read_picture(path: str | os.PathLike, short_side: int | None = None, *, enlarge: bool = True) -> torch.Tensor:
@@ -81,7 +83,7 @@ class Photos:
         if not self.pictures:
             raise InputError(f"none of the {len(files)} pictures in {folder} can be read: {self.skipped[0]}")
         if self.skipped:
-            print(f"{len(self.skipped)} of {len(files)} photographs skipped: {self.skipped[0]}", file=sys.stderr)
+            log.warning(f"{len(self.skipped)} of {len(files)} photographs skipped: {self.skipped[0]}")
 
     def __len__(self):
         return len(self.pictures)

@@ -14,6 +14,7 @@ Everything is loaded on first use: `import rtstyle` alone imports neither numpy 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from rtstyle.errors import (
@@ -25,6 +26,9 @@ from rtstyle.errors import (
     RtstyleError,
     UsageError,
 )
+
+# ONNX Runtime writes a device id and a database, and looks for a server, unless this is set before it is loaded
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from rtstyle.gallery.catalog import styles

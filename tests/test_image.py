@@ -120,6 +120,36 @@ def test_colour_profiles_are_obeyed_where_they_make_sense(tmp_path, profile, see
     assert np.abs(read_image(tmp_path / "in.png").rgb.astype(int) - seen).max() <= 1
 
 
+@pytest.mark.parametrize("most", [1, 255])
+def test_grey_in_floating_point_is_read_as_what_it_shows(tmp_path, most):
+    ramp = np.linspace(0, 1, 64 * 48, dtype=np.float32).reshape(48, 64)
+    Image.fromarray(ramp * most).save(tmp_path / "ramp.tif")
+    rgb = read_image(tmp_path / "ramp.tif").rgb
+    assert np.abs(rgb - 255 * ramp[..., None]).max() <= 0.51
+    ramp[0, :2] = np.nan, np.inf
+    Image.fromarray(ramp * most).save(tmp_path / "ramp.tif")
+    assert read_image(tmp_path / "ramp.tif").rgb[0, 0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"no TIFF at all",
+        b"II*\0\xff\xff\xff\xff" + b"x" * 40,
+        b"II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\xff\xff\xff\xff\0",
+        b"",
+    ],
+    ids=["words", "elsewhere", "cut off", "empty"],
+)
+def test_a_picture_with_broken_exif_data_is_painted(tmp_path, stylizer, exif):
+    photo = picture(0, 48, 64)
+    Image.fromarray(photo).save(tmp_path / "photo.jpg", quality=95, exif=b"Exif\0\0" + exif)
+    assert psnr(read_image(tmp_path / "photo.jpg").rgb, photo) > 25
+    for name in ("out.jpg", "out.png"):
+        stylize_image(tmp_path / "photo.jpg", tmp_path / name, stylizer)
+
+
 def test_a_folder_is_painted_under_the_same_names(tmp_path, stylizer):
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 from rtstyle.cli.progress import say
 
@@ -14,7 +15,8 @@ class Lines(logging.Handler):
 
 
 def show() -> None:
-    """From now on."""
+    """From now on; of Pillow nothing."""
     log = logging.getLogger("rtstyle")
     log.setLevel(logging.INFO)
     log.handlers = [Lines()]
+    warnings.filterwarnings("ignore", module="PIL")  # of metadata that it cannot read

@@ -31,8 +31,7 @@ def read_image(path: str | os.PathLike[str]) -> Picture:
     try:
         with Image.open(path) as file:
             file.load()
-            image: Image.Image = ImageOps.exif_transpose(file)
-            exif = image.getexif().tobytes() if image.getexif() else b""
+            image, exif = _upright(file)
             alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
             rgb = _to_srgb(image)
     except FileNotFoundError:
@@ -44,9 +43,23 @@ def read_image(path: str | os.PathLike[str]) -> Picture:
     return Picture(np.array(rgb), None if alpha is None else np.array(alpha), exif)
 
 
+def _upright(file: Image.Image) -> tuple[Image.Image, bytes]:
+    """A loaded picture turned as its EXIF data say, and these without the orientation."""
+    try:
+        image = ImageOps.exif_transpose(file)
+        exif = image.getexif()
+        return image, exif.tobytes() if exif else b""
+    except Exception:  # broken EXIF data, for which Pillow has many kinds: the picture itself was read
+        return file, b""
+
+
 def _to_srgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode == "I":
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    elif image.mode == "F":  # grey from 0 to 1, or to 255
+        grey = np.nan_to_num(np.asarray(image), posinf=255)
+        scale = 255 if grey.max() <= 1 else 1
+        image = Image.fromarray((grey * scale + 0.5).clip(0, 255).astype(np.uint8))
     profile = image.info.get("icc_profile")
     if image.mode in ("P", "RGBA", "LA", "PA"):
         image = image.convert("RGBA").convert("RGB")

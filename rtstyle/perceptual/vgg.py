@@ -11,14 +11,16 @@ Simonyan and Zisserman, "Very Deep Convolutional Networks", ICLR 2015 (VGG).
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import sys
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from rtstyle.errors import DeviceError, ModelError
+
+log = logging.getLogger("rtstyle")
 
 # Convolutions per stage; the layers of torchvision's `features` follow from it.
 STAGES = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
@@ -176,7 +178,7 @@ def _download(arch: str, variable: str) -> Path:
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
     if not cached.is_file():
         size = entry.meta.get("_file_size", 548)
-        print(f"fetching the {arch} weights, {size:.0f} MB, from {entry.url} to {cached.parent}", file=sys.stderr)
+        log.warning(f"fetching the {arch} weights, {size:.0f} MB, from {entry.url} to {cached.parent}")
         try:
             entry.get_state_dict(progress=True, check_hash=True)
         except Exception as error:  # no network, no disk, wrong digest: urllib and torch raise many kinds
