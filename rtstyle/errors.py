@@ -4,7 +4,10 @@ Where an argument helps, the sentence has it in backquotes, as it is called in P
 command line puts its flags there.
 """
 
-INSTALL_TRAINING = "pip install '.[train]' in rtstyle's folder"  # the remedy where training's packages are missing
+
+def install(extra: str) -> str:
+    """The remedy where the packages of an extra (`train`, `cuda`, `virtual-cam`) are missing."""
+    return f"pip install '.[{extra}]' in rtstyle's folder"
 
 
 class RtstyleError(Exception):

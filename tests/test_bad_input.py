@@ -279,4 +279,4 @@ def test_a_virtual_camera_without_a_driver_is_one_sentence(tmp_path, monkeypatch
 def test_a_virtual_camera_without_its_package_names_the_extra(tmp_path, monkeypatch, call, clip):
     monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
     code, _, err = call("cam", "--headless", "--source", clip, "--virtual-cam")
-    assert_one_sentence(code, err, 1, r"pip install 'rtstyle\[virtual-cam\]'")
+    assert_one_sentence(code, err, 1, r"pip install '\.\[virtual-cam\]'")

@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from rtstyle.cli.progress import say
-from rtstyle.errors import INSTALL_TRAINING, RtstyleError
+from rtstyle.errors import RtstyleError, install
 
 if TYPE_CHECKING:
     from rtstyle.paint.painter import FramePainter, Painter
@@ -297,4 +297,4 @@ def needs_training(command: str, *more: str) -> None:
     needed = ("torch", "safetensors", "matplotlib", *more)
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
-        raise RtstyleError(f"rtstyle {command} needs {', '.join(missing)}: {INSTALL_TRAINING}")
+        raise RtstyleError(f"rtstyle {command} needs {', '.join(missing)}: {install('train')}")

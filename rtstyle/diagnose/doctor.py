@@ -10,7 +10,7 @@ import time
 from importlib import metadata
 from typing import Any
 
-from rtstyle.errors import INSTALL_TRAINING, RtstyleError
+from rtstyle.errors import RtstyleError, install
 
 PACKAGES = ("numpy", "opencv-python", "av", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "onnx")
 
@@ -119,7 +119,7 @@ def _media(problems: list[str]) -> dict[str, Any]:
 
 def _training(problems: list[str]) -> dict[str, Any]:
     if importlib.util.find_spec("torch") is None:
-        return {"torch": f"not installed ({INSTALL_TRAINING})"}
+        return {"torch": f"not installed ({install('train')})"}
     result = {"torch": "installed"}
     for variable in ("RTSTYLE_VGG16", "RTSTYLE_VGG19"):
         path = os.environ.get(variable)

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from av.container import OutputContainer
 
-from rtstyle.errors import DeviceError, OutputError, RtstyleError
+from rtstyle.errors import DeviceError, OutputError, RtstyleError, install
 from rtstyle.files import part_name, take_name
 from rtstyle.media.segments import reason
 
@@ -215,7 +215,7 @@ class VirtualCamera:
         try:
             import pyvirtualcam
         except ImportError:
-            raise DeviceError("a virtual camera needs pyvirtualcam: pip install 'rtstyle[virtual-cam]'") from None
+            raise DeviceError(f"a virtual camera needs pyvirtualcam: {install('virtual-cam')}") from None
         self._open_camera: Callable[[int, int], Any] = lambda width, height: pyvirtualcam.Camera(
             width, height, fps, device=device, backend=backend, fmt=pyvirtualcam.PixelFormat.RGB
         )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from rtstyle.errors import DeviceError, ModelError, UsageError
+from rtstyle.errors import DeviceError, ModelError, UsageError, install
 
 NAMES = {
     "cpu": "CPUExecutionProvider",
@@ -29,8 +29,8 @@ NAMES = {
 }
 NVIDIA = ("cuda", "tensorrt")  # kinds of device that need NVIDIA's driver and libraries
 REMEDY = {
-    "cuda": "install onnxruntime-gpu and its libraries with: pip install 'rtstyle[cuda]'",
-    "tensorrt": "install what is missing with: pip install 'rtstyle[cuda]' 'tensorrt-cu13>=10,<11'",
+    "cuda": f"install onnxruntime-gpu and its libraries with: {install('cuda')}",
+    "tensorrt": f"install what is missing with: {install('cuda')}, and pip install 'tensorrt-cu13>=10,<11'",
     "coreml": "CoreML is part of onnxruntime on macOS only",
     "directml": "install onnxruntime-directml, on Windows",
 }

@@ -547,7 +547,7 @@ def test_finishing_without_a_frame(driver):
 
 def test_without_pyvirtualcam_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
-    with pytest.raises(RtstyleError, match=r"pip install 'rtstyle\[virtual-cam\]'$"):
+    with pytest.raises(RtstyleError, match=r"pip install '\.\[virtual-cam\]'"):
         VirtualCamera()
 
 
