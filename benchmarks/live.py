@@ -32,7 +32,8 @@ from support.mjpeg_server import Server, read_stamp  # noqa: E402
 
 from rtstyle import Stylizer  # noqa: E402
 from rtstyle.live.loop import Live  # noqa: E402
-from rtstyle.media.camera import Capture, open_source  # noqa: E402
+from rtstyle.media.camera import open_source  # noqa: E402
+from rtstyle.media.capture import Capture  # noqa: E402
 from rtstyle.media.window import Window, has_display  # noqa: E402
 from rtstyle.paint.painter import Painter  # noqa: E402
 

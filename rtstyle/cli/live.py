@@ -29,8 +29,9 @@ from rtstyle.signals import ended_by_signals
 
 if TYPE_CHECKING:
     from rtstyle.live.statistics import Summary
-    from rtstyle.media.camera import Capture
-    from rtstyle.media.outputs import Recorder, VirtualCamera
+    from rtstyle.media.capture import Capture
+    from rtstyle.media.recorder import Recorder
+    from rtstyle.media.virtual_camera import VirtualCamera
     from rtstyle.paint.painter import Painter
 
 
@@ -49,7 +50,8 @@ def demo(out: str, painting: Painting, force: bool, quiet: bool) -> None:
     """Paint the camera if there is one, else a bundled clip."""
     import importlib.resources
 
-    from rtstyle.media.camera import Capture, has_camera, open_camera
+    from rtstyle.media.camera import has_camera, open_camera
+    from rtstyle.media.capture import Capture
     from rtstyle.media.window import has_display
 
     painter = painting.painter()
@@ -147,6 +149,7 @@ def cam(
     from rtstyle.live.frame_rate import MIN_HEIGHT, WorkHeight
     from rtstyle.live.gatys_still import SIZE, Stills
     from rtstyle.media import camera
+    from rtstyle.media.capture import Capture
     from rtstyle.media.window import has_display
 
     if list_cameras:
@@ -160,7 +163,7 @@ def cam(
     painter = painting.painter(steady=steady)
     with (
         _virtual_camera(target_fps, virtual_cam_device, wanted=virtual_cam) as virtual_camera,
-        closing(camera.Capture(lambda: camera.open_source(source, size=size, fps=fps, loop=loop))) as capture,
+        closing(Capture(lambda: camera.open_source(source, size=size, fps=fps, loop=loop))) as capture,
         _recorder(record, force=force) as recorder,
     ):
         summary = paint_live(
@@ -197,7 +200,7 @@ def _virtual_camera(fps: float, device: str | None, *, wanted: bool) -> Iterator
     if not wanted:
         yield None
         return
-    from rtstyle.media.outputs import VirtualCamera
+    from rtstyle.media.virtual_camera import VirtualCamera
 
     camera = VirtualCamera(fps, device)
     try:
@@ -211,7 +214,7 @@ def _recorder(path: str | None, *, force: bool) -> Iterator[Recorder | None]:
     if not path:
         yield None
         return
-    from rtstyle.media.outputs import Recorder
+    from rtstyle.media.recorder import Recorder
 
     recorder = Recorder(path, force=force)
     try:

@@ -18,8 +18,7 @@ from rtstyle.files import check_output, partial_name, written_beside
 from rtstyle.gatys.objective import cut
 from rtstyle.gatys.optimize import Progress, Result, Settings, StylePicture, check_pictures, expected, render, resize
 from rtstyle.media.contact_sheet import draw_grid
-from rtstyle.media.images import Picture, check_suffix, read_image, write_image
-from rtstyle.media.outputs import fit
+from rtstyle.media.images import Picture, check_suffix, fit, read_image, write_image
 from rtstyle.perceptual import vgg as perceptual
 
 FPS = 25  # of a time-lapse

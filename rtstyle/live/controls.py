@@ -11,7 +11,7 @@ from rtstyle.live.outputs import Outputs
 from rtstyle.live.overlay import Messages
 from rtstyle.live.statistics import Painted
 from rtstyle.live.styles import MIX_STEP, StyleChooser
-from rtstyle.media.camera import Capture
+from rtstyle.media.capture import Capture
 from rtstyle.media.window import Window
 from rtstyle.paint.painter import Painter
 

@@ -23,7 +23,7 @@ from rtstyle.live.outputs import LiveRecording, LiveSink, Outputs, second_in_nam
 from rtstyle.live.overlay import Messages
 from rtstyle.live.statistics import Painted, Statistics, Summary
 from rtstyle.live.styles import StyleChooser
-from rtstyle.media.camera import Capture, Captured
+from rtstyle.media.capture import Capture, Captured
 from rtstyle.media.window import Window
 from rtstyle.paint.painter import Painter
 from rtstyle.runtime.session import Code

@@ -14,7 +14,7 @@ from rtstyle.live.gatys_still import Stills
 from rtstyle.live.overlay import Messages
 from rtstyle.live.statistics import Painted
 from rtstyle.media.images import Picture, write_image
-from rtstyle.media.outputs import Recorder
+from rtstyle.media.recorder import Recorder
 from rtstyle.media.stream import Sink
 from rtstyle.runtime.session import Frames
 

@@ -1,4 +1,4 @@
-"""Picture files, upright and in sRGB."""
+"""Picture files, upright and in sRGB; pictures fitted into a frame."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
@@ -94,3 +95,17 @@ def write_image(path: str | os.PathLike[str], picture: Picture, quality: int = 9
         options["subsampling"] = 0
     with written_beside(path, force=force) as part:
         image.save(part, **options)
+
+
+def fit(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
+    """uint8 RGB [H, W, 3] scaled into width x height, with black bars where the shape differs. One row or column
+    too many, as odd sizes have, is cut off."""
+    if 0 <= rgb.shape[0] - height <= 1 and 0 <= rgb.shape[1] - width <= 1:
+        return rgb[:height, :width]
+    scale = min(width / rgb.shape[1], height / rgb.shape[0])
+    size = max(1, min(width, round(rgb.shape[1] * scale))), max(1, min(height, round(rgb.shape[0] * scale)))
+    inner = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    out = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - size[1]) // 2, (width - size[0]) // 2
+    out[top : top + size[1], left : left + size[0]] = inner
+    return out

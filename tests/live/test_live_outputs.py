@@ -12,7 +12,8 @@ from support.media_files import picture, psnr, rgb_frames, stamps
 from rtstyle import RtstyleError
 from rtstyle.live import outputs
 from rtstyle.live.controls import Settings
-from rtstyle.media.outputs import Recorder, VirtualCamera
+from rtstyle.media.recorder import Recorder
+from rtstyle.media.virtual_camera import VirtualCamera
 from rtstyle.paint import look
 
 pytest_plugins = ["support.live_fixtures"]

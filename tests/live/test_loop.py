@@ -19,8 +19,8 @@ from rtstyle import RtstyleError
 from rtstyle.errors import Interrupted
 from rtstyle.live.controls import Settings
 from rtstyle.live.frame_rate import WorkHeight
-from rtstyle.media.camera import PictureFolder
-from rtstyle.media.outputs import Recorder
+from rtstyle.media.live_files import PictureFolder
+from rtstyle.media.recorder import Recorder
 from rtstyle.paint import look
 from rtstyle.paint.painter import Painter
 from rtstyle.signals import ended_by_signals

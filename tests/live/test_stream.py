@@ -14,7 +14,8 @@ from support.mjpeg_server import Server, read_stamp
 
 from rtstyle import Stylizer
 from rtstyle.live.loop import Live
-from rtstyle.media.camera import Capture, open_source
+from rtstyle.media.camera import open_source
+from rtstyle.media.capture import Capture
 from rtstyle.paint.painter import Painter
 
 pytest_plugins = ["support.runtime_fixtures"]

@@ -11,7 +11,7 @@ from support.media_files import rgb_frames
 from support.screen import SIZE, App, difference, wait_until
 
 from rtstyle.live.controls import KEYS
-from rtstyle.media.camera import VideoFile
+from rtstyle.media.live_files import VideoFile
 from rtstyle.paint import look
 
 pytest_plugins = ["support.window_fixtures"]

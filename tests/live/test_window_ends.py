@@ -159,7 +159,7 @@ def test_a_source_that_stalls_or_vanishes_is_told_and_waited_for(start):
 
 NOTED = """
 from rtstyle import cli
-from rtstyle.media.outputs import Recorder
+from rtstyle.media.recorder import Recorder
 
 log = open("stamps", "w", buffering=1)
 write, close = Recorder.write, Recorder.close

@@ -13,7 +13,8 @@ from support.sources import ManualClock, grey, save_grey
 
 from rtstyle import RtstyleError
 from rtstyle.media import camera
-from rtstyle.media.camera import CvSource, PictureFolder, VideoFile, open_source
+from rtstyle.media.camera import CvSource, open_source
+from rtstyle.media.live_files import PictureFolder, VideoFile
 
 # -- cameras and streams through OpenCV
 

@@ -13,7 +13,9 @@ from support.media_files import make_clip
 from support.sources import Hand, ManualClock, grey
 
 from rtstyle import RtstyleError
-from rtstyle.media.camera import CLOCK, Capture, CvSource, VideoFile
+from rtstyle.media.camera import CvSource
+from rtstyle.media.capture import CLOCK, Capture
+from rtstyle.media.live_files import VideoFile
 
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 

@@ -12,7 +12,9 @@ from support.media_files import damage_video_packets, make_clip, psnr, rgb_frame
 from support.sources import ManualClock, save_grey
 
 from rtstyle import RtstyleError
-from rtstyle.media.camera import Capture, PictureFolder, VideoFile, open_source
+from rtstyle.media.camera import open_source
+from rtstyle.media.capture import Capture
+from rtstyle.media.live_files import PictureFolder, VideoFile
 
 PROMPTLY = 2.0  # seconds; on a machine that has something else to do, too
 

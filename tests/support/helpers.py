@@ -5,6 +5,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -31,6 +32,23 @@ def wait_until(condition, seconds=10.0):
     while not condition():
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.002)
+
+
+def in_time(call, *arguments, seconds=10.0):
+    """What `call` gives, or the error it raises; fails if it takes too long."""
+    got = []
+
+    def work():
+        try:
+            got.append(call(*arguments))
+        except Exception as error:
+            got.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert got, "it hangs"
+    return got[0]
 
 
 def open_files():

@@ -15,7 +15,7 @@ import numpy as np
 from rtstyle import RtstyleError, Stylizer
 from rtstyle.gallery import model_file
 from rtstyle.live.loop import Live
-from rtstyle.media.camera import Capture
+from rtstyle.media.capture import Capture
 from rtstyle.paint.painter import Painter
 from rtstyle.runtime.devices import Device
 from support.sources import Hand

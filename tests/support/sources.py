@@ -7,7 +7,7 @@ import queue
 import numpy as np
 from PIL import Image
 
-from rtstyle.media.camera import Clock
+from rtstyle.media.capture import Clock
 
 
 def grey(level, height=24, width=32):

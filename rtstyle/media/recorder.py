@@ -1,53 +1,30 @@
-"""Where live frames go besides the window: a recording with real time stamps, a virtual camera."""
+"""A recording of live frames, with real time stamps."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import queue
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
-import cv2
 import numpy as np
 from av.container import OutputContainer
 
-from rtstyle.errors import DeviceError, OutputError, RtstyleError, install
+from rtstyle.errors import OutputError, RtstyleError
 from rtstyle.files import part_name, take_name
+from rtstyle.media.images import fit
 from rtstyle.media.segments import reason
 
-CLOCK = 90000  # ticks a second of a recording's time stamps
+TICKS = 90000  # ticks a second of a recording's time stamps
 RECORDINGS = (".mp4", ".m4v", ".mov", ".mkv")
 QUEUE_LENGTH = 8  # frames that may wait for the encoder; more are dropped, so that painting never waits
 # What is encoded is in the file within a second: Matroska's clusters by themselves, the others as fragments.
 FLUSH_OPTIONS = {"flush_packets": "1"}
 FRAGMENT_OPTIONS = {"movflags": "hybrid_fragmented", "frag_duration": "1000000", **FLUSH_OPTIONS}
-
-INSTALL_HINTS = {
-    "linux": "install v4l2loopback (Debian, Ubuntu: sudo apt install v4l2loopback-dkms), then load it (sudo modprobe "
-    "v4l2loopback exclusive_caps=1 card_label=rtstyle)",
-    "darwin": "install OBS (https://obsproject.com), start it once and press Start Virtual Camera",
-    "win32": "install OBS (https://obsproject.com) and start it once",
-}
-
-
-def fit(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
-    """uint8 RGB [H, W, 3] scaled into width x height, with black bars where the shape differs. One row or column
-    too many, as odd sizes have, is cut off."""
-    if 0 <= rgb.shape[0] - height <= 1 and 0 <= rgb.shape[1] - width <= 1:
-        return rgb[:height, :width]
-    scale = min(width / rgb.shape[1], height / rgb.shape[0])
-    size = max(1, min(width, round(rgb.shape[1] * scale))), max(1, min(height, round(rgb.shape[0] * scale)))
-    inner = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    out = np.zeros((height, width, 3), np.uint8)
-    top, left = (height - size[1]) // 2, (width - size[0]) // 2
-    out[top : top + size[1], left : left + size[0]] = inner
-    return out
 
 
 class Recorder:
@@ -96,7 +73,7 @@ class Recorder:
     @property
     def seconds(self) -> float:
         """How much has been encoded."""
-        return max(0, self._ticks) / CLOCK
+        return max(0, self._ticks) / TICKS
 
     def write(self, seconds: float, rgb: np.ndarray, /) -> None:
         """Take uint8 RGB [H, W, 3] captured at `seconds` (any clock, rising). Never waits."""
@@ -141,7 +118,7 @@ class Recorder:
         stream, codec = self._stream, self._stream.codec_context
         stream.width, stream.height = (side - side % 2 for side in rgb.shape[1::-1])
         stream.pix_fmt = "yuv420p"
-        stream.time_base = codec.time_base = Fraction(1, CLOCK)
+        stream.time_base = codec.time_base = Fraction(1, TICKS)
         codec.gop_size = 60
         # one encoding thread and no frames in reserve: painting needs the processor more than the encoder
         codec.options = {"preset": "superfast", "crf": "18", "tune": "zerolatency"}
@@ -150,14 +127,14 @@ class Recorder:
         codec.color_primaries, codec.color_trc = 6, 6
 
     def _encode(self, seconds: float, rgb: np.ndarray, *, until: float) -> None:
-        ticks = max(self._ticks + 1, round((seconds - self._origin) * CLOCK))
+        ticks = max(self._ticks + 1, round((seconds - self._origin) * TICKS))
         self._ticks = ticks
         picture = av.VideoFrame.from_ndarray(
             np.ascontiguousarray(fit(rgb, self._stream.width, self._stream.height)), format="rgb24"
         )
         picture = picture.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
-        picture.pts, picture.time_base = ticks, Fraction(1, CLOCK)  # not the stream's: Matroska changes that
-        self._mux(self._stream.encode(picture), max(1, round((until - self._origin) * CLOCK) - ticks))
+        picture.pts, picture.time_base = ticks, Fraction(1, TICKS)  # not the stream's: Matroska changes that
+        self._mux(self._stream.encode(picture), max(1, round((until - self._origin) * TICKS) - ticks))
         self.frames += 1
 
     def _mux(self, packets: Iterable[av.Packet[av.VideoStream]], duration: int | None = None) -> None:
@@ -202,79 +179,3 @@ class Recorder:
         """End the recording whatever happened, and keep what there is."""
         with contextlib.suppress(RtstyleError):
             self.close()
-
-
-class VirtualCamera:
-    """A sink that shows frames as a camera which meeting programs can choose, in a thread of its own: the newest wins.
-
-    `device` names one of several virtual cameras; `backend` one of pyvirtualcam's. Raises RtstyleError where
-    there is no virtual camera, with what to install on this system. `frames` counts what was sent.
-    """
-
-    def __init__(self, fps: float = 30.0, device: str | None = None, backend: str | None = None):
-        try:
-            import pyvirtualcam
-        except ImportError:
-            raise DeviceError(f"a virtual camera needs pyvirtualcam: {install('virtual-cam')}") from None
-        self._open_camera: Callable[[int, int], Any] = lambda width, height: pyvirtualcam.Camera(
-            width, height, fps, device=device, backend=backend, fmt=pyvirtualcam.PixelFormat.RGB
-        )
-        self._camera = self._open(640, 480)  # small, so that a missing driver is heard of before the camera starts
-        self.device: str = self._camera.device
-        self._sized = False
-        self.frames = 0
-        self.error: RtstyleError | None = None
-        self._slot: np.ndarray | None = None
-        self._changed, self._stop = threading.Condition(), False
-        self._thread = threading.Thread(target=self._work, name="virtual camera", daemon=True)
-        self._thread.start()
-
-    def _open(self, width: int, height: int) -> Any:
-        try:
-            return self._open_camera(width, height)
-        except Exception as error:  # pyvirtualcam and its backends raise RuntimeError, KeyError and their own
-            hint = next((text for system, text in INSTALL_HINTS.items() if sys.platform.startswith(system)), "")
-            problem = " ".join(str(error).split()).rstrip(".")
-            raise DeviceError(f"there is no virtual camera to be had here ({problem}): {hint}") from None
-
-    def write(self, _seconds: float, rgb: np.ndarray, /) -> None:
-        """Show uint8 RGB [H, W, 3]. Never waits."""
-        with self._changed:
-            self._slot = rgb
-            self._changed.notify()
-
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._slot is not None or self._stop)
-                rgb, self._slot = self._slot, None
-            if rgb is None:
-                return
-            try:
-                self._send(rgb)
-            except Exception as error:
-                self.error = DeviceError(f"the virtual camera stopped ({error})")
-                return
-
-    def _send(self, rgb: np.ndarray) -> None:
-        if not self._sized:  # the first frame's size stays: a program that watches cannot follow a change
-            height, width = (side - side % 2 for side in rgb.shape[:2])  # drivers convert to 4:2:0
-            if (self._camera.width, self._camera.height) != (width, height):
-                self._camera.close()
-                self._camera = self._open(width, height)
-            self._sized = True
-        self._camera.send(np.ascontiguousarray(fit(rgb, self._camera.width, self._camera.height)))
-        self.frames += 1
-
-    def close(self) -> None:
-        """Take the virtual camera down."""
-        with self._changed:
-            self._stop = True
-            self._changed.notify()
-        self._thread.join(timeout=5)
-        with contextlib.suppress(Exception):
-            self._camera.close()
-
-    def abandon(self) -> None:
-        """As `close`."""
-        self.close()
