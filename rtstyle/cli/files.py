@@ -16,6 +16,7 @@ from click.core import ParameterSource
 from rtstyle.cli.flags import Command
 from rtstyle.cli.options import (
     Painting,
+    gathered,
     needs_training,
     option,
     output_options,
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 @option("--gatys-steps", type=click.IntRange(1), metavar="N", help="For the first of a scene [default: 200].")
 @progress_option("frame")
 @output_options
+@gathered("encoding", dict, ("codec", "crf", "quality", "preset", "container", "audio_codec"))
 def video(
     *,
     paths: tuple[str, ...],
@@ -75,12 +77,7 @@ def video(
     style_at: tuple[tuple[float, str], ...],
     start: float | None,
     duration: float | None,
-    codec: str | None,
-    crf: int | None,
-    quality: int | None,
-    preset: str | None,
-    container: str | None,
-    audio_codec: str,
+    encoding: dict[str, Any],
     fps: float | None,
     resume: bool,
     gatys: str | None,
@@ -99,7 +96,7 @@ def video(
     from rtstyle.media.remuxer import TimeRange
     from rtstyle.video.inputs import pair_up, spooled_stdin
 
-    pairs = pair_up(paths, out_dir, container)
+    pairs = pair_up(paths, out_dir, encoding["container"])
     if resume and any("-" in pair for pair in pairs):
         raise UsageError("a job through a pipe cannot be resumed: leave `resume` out")
     if gatys:
@@ -107,11 +104,10 @@ def video(
     elif gatys_size or gatys_steps:
         raise UsageError("--gatys-size and --gatys-steps are for --gatys PICTURE")
     options: dict[str, Any] = {
-        "strength": painting.strength,
-        "keep_color": painting.keep_color,
+        **painting.look,
         "steady": steady and not gatys,
         "style_at": style_at,
-        "encoding": Encoding(codec, crf, preset, container, audio_codec, quality),
+        "encoding": Encoding(**encoding),
         "time_range": TimeRange(start, None if duration is None else (start or 0.0) + duration),
         "fps": fps,
         "resume": resume,
@@ -219,14 +215,13 @@ def image(source: str, out: str, painting: Painting, force: bool, quiet: bool) -
     from rtstyle.image import stylize_folder, stylize_image
 
     stylizer = painting.stylizer()
-    look: dict[str, Any] = {"strength": painting.strength, "keep_color": painting.keep_color}
     if not Path(source).is_dir():
-        stylize_image(source, out, stylizer, force=force, **look)
+        stylize_image(source, out, stylizer, force=force, **painting.look)
         if not quiet:
             say_device(stylizer)
         return
     with progress_bar(source, unit="pictures", quiet=quiet) as update:
-        done, skipped = stylize_folder(source, out, stylizer, force=force, progress=update, **look)
+        done, skipped = stylize_folder(source, out, stylizer, force=force, progress=update, **painting.look)
     for sentence in skipped:
         say(f"skipped: {sentence}")
     if not quiet:

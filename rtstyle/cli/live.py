@@ -64,10 +64,9 @@ def demo(out: str, painting: Painting, force: bool, quiet: bool) -> None:
             with closing(capture):
                 paint_live(capture, painter, quiet=quiet)
             return
-    look: dict[str, Any] = {"strength": painting.strength, "keep_color": painting.keep_color}
     clip = importlib.resources.files("rtstyle.pretrained") / "sample.mp4"
     with importlib.resources.as_file(clip) as path:
-        paint_video(path, out, painter.stylizer, force=force, quiet=quiet, **look)
+        paint_video(path, out, painter.stylizer, force=force, quiet=quiet, **painting.look)
     click.echo(f"No camera here, so a bundled clip was painted: open {Path(out).resolve()}")
 
 

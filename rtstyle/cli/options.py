@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
@@ -200,44 +200,15 @@ class Painting:
             stroke_size=self.stroke_size,
         )
 
+    @property
+    def look(self) -> dict[str, Any]:
+        """What `stylize_image` and `stylize_video` take of it besides the stylizer."""
+        return {"strength": self.strength, "keep_color": self.keep_color}
+
     def painter(self, *, steady: bool = False) -> Painter:
         from rtstyle.paint.painter import Painter
 
-        return Painter(self.stylizer(), strength=self.strength, keep_color=self.keep_color, steady=steady)
-
-
-def painting_options(command: F) -> F:
-    """Adds the options of Painting; the command receives them together, as `painting`."""
-
-    @functools.wraps(command)
-    def with_painting(*arguments: Any, **given: Any) -> Any:
-        painting = Painting(**{field.name: given.pop(field.name) for field in dataclasses.fields(Painting)})
-        return command(*arguments, painting=painting, **given)
-
-    return with_options(
-        style_option,
-        model_option,
-        option("--strength", type=float, default=1.0, show_default=True, help="0 is the photograph, 1 the painting."),
-        option("--keep-color", is_flag=True, help="Keep the colours of the photograph."),
-        option(
-            "--work-height",
-            type=read_work_height,
-            default="auto",
-            show_default=True,
-            metavar="PX",
-            help="Height at which the net runs: less is faster, with larger strokes; full is the frame's own, auto the "
-            "one that the strokes were trained for.",
-        ),
-        option(
-            "--stroke-size",
-            type=read_stroke_size,
-            default="medium",
-            show_default=True,
-            metavar="SIZE",
-            help="For --work-height auto: small, medium, large, or a factor.",
-        ),
-        device_option,
-    )(with_painting)  # type: ignore[return-value]
+        return Painter(self.stylizer(), steady=steady, **self.look)
 
 
 def with_options(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -249,6 +220,47 @@ def with_options(*options: Callable[[F], F]) -> Callable[[F], F]:
         return command
 
     return decorate
+
+
+def gathered(name: str, make: Callable[..., Any], fields: Iterable[str]) -> Callable[[F], F]:
+    """The command receives some of its options together: as `name`, make(**fields)."""
+
+    def decorate(command: F) -> F:
+        @functools.wraps(command)
+        def gathering(*arguments: Any, **given: Any) -> Any:
+            together = make(**{field: given.pop(field) for field in fields})
+            return command(*arguments, **{name: together}, **given)
+
+        return gathering  # type: ignore[return-value]
+
+    return decorate
+
+
+painting_options = with_options(
+    style_option,
+    model_option,
+    option("--strength", type=float, default=1.0, show_default=True, help="0 is the photograph, 1 the painting."),
+    option("--keep-color", is_flag=True, help="Keep the colours of the photograph."),
+    option(
+        "--work-height",
+        type=read_work_height,
+        default="auto",
+        show_default=True,
+        metavar="PX",
+        help="Height at which the net runs: less is faster, with larger strokes; full is the frame's own, auto the "
+        "one that the strokes were trained for.",
+    ),
+    option(
+        "--stroke-size",
+        type=read_stroke_size,
+        default="medium",
+        show_default=True,
+        metavar="SIZE",
+        help="For --work-height auto: small, medium, large, or a factor.",
+    ),
+    device_option,
+    gathered("painting", Painting, [field.name for field in dataclasses.fields(Painting)]),
+)
 
 
 def progress_option(what: str) -> Callable[[F], F]:
