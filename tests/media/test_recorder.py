@@ -13,7 +13,6 @@ from support.helpers import in_time, run_python, tree, wait_until
 from support.media_files import picture, psnr, read_frames, rgb_frames, stamps, ycbcr
 
 from rtstyle import RtstyleError
-from rtstyle.media.images import fit
 from rtstyle.media.recorder import Recorder
 
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
@@ -360,25 +359,3 @@ def test_what_a_killed_process_has_recorded_can_be_played(tmp_path, kind):
     assert [float(at) for at, _ in found] == pytest.approx([i / 25 for i in range(len(found))], abs=1e-3)
     means = rgb_frames(part).mean(axis=(1, 2, 3))
     assert np.abs(means - 2 * np.arange(len(found))).max() < 5
-
-
-# -- fit
-
-
-def test_fit_leaves_what_fits_and_cuts_one_row():
-    frame = picture(0, 25, 33)
-    assert (fit(frame, 33, 25) == frame).all()
-    assert (fit(frame, 32, 24) == frame[:24, :32]).all()
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "inner"),
-    [(48, 64, (0, 24, 0, 32)), (12, 16, (0, 24, 0, 32)), (48, 32, (0, 24, 8, 24)), (24, 64, (6, 18, 0, 32))],
-)
-def test_fit_keeps_the_shape_of_things(height, width, inner):
-    out = fit(card((50, 100, 150), height, width), 32, 24)
-    top, bottom, left, right = inner
-    assert out.shape == (24, 32, 3)
-    assert (out[top:bottom, left:right] == (50, 100, 150)).all()
-    out[top:bottom, left:right] = 0
-    assert not out.any(), "the bars are black"
