@@ -210,6 +210,9 @@ class _Conversion:
             with contextlib.closing(self._frames_written()) as written:  # its threads have ended behind the block
                 for count in written:
                     self._report(count)
+            if self._total != self.sink.frames > 0:  # it was an estimate
+                self._total = self.sink.frames
+                self._report(self._total)
         except KeyboardInterrupt:
             interrupted = True
         except BaseException:
@@ -220,9 +223,6 @@ class _Conversion:
         if self.sink.frames == 0:
             where = "" if self.range == TimeRange() else " in this range"
             raise InputError(f"{self.source.path} holds no frame that can be decoded{where}")
-        if self._total != self.sink.frames:
-            self._total = self.sink.frames  # it was an estimate
-            self._report(self.sink.frames)
         try:
             self.sink.close()
         except KeyboardInterrupt:

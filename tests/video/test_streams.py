@@ -238,6 +238,8 @@ def test_a_range_starts_at_zero_with_its_sound(tmp_path, stylizer):
 
 
 def test_an_empty_range_is_a_sentence(tmp_path, stylizer, clip):
+    seen = []
     with pytest.raises(RtstyleError, match="no frame that can be decoded in this range"):
-        stylize_video(clip, tmp_path / "out.mp4", stylizer, time_range=TimeRange(100, 101))
+        stylize_video(clip, tmp_path / "out.mp4", stylizer, time_range=TimeRange(100, 101), progress=seen.append)
+    assert seen == []
     assert list(tmp_path.iterdir()) == []
