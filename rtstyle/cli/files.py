@@ -29,6 +29,7 @@ from rtstyle.cli.options import (
 )
 from rtstyle.cli.progress import progress_bar, say
 from rtstyle.errors import Interrupted, RtstyleError, UsageError
+from rtstyle.signals import ended_by_signals
 
 if TYPE_CHECKING:
     from rtstyle.media.encoding import Encoding
@@ -114,7 +115,7 @@ def video(
     }
     how: dict[str, Any] = {"force": force, "quiet": quiet, "as_json": progress_kind == "json"}
     failed = 0
-    with ExitStack() as stack:
+    with ended_by_signals(), ExitStack() as stack:
         piped = any(source == "-" for source, _ in pairs)
         spooled = stack.enter_context(spooled_stdin((lambda _: None) if quiet else say)) if piped else None
         stylizer = _open_gatys(gatys, gatys_size, gatys_steps, painting.device) if gatys else painting.stylizer()

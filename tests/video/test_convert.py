@@ -368,15 +368,15 @@ def start_long_run(source, out, *options):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_ctrl_c_keeps_a_playable_part_and_leaves_out_alone(tmp_path, suffix):
+@pytest.mark.parametrize(("suffix", "ending"), [("mp4", signal.SIGINT), ("mkv", signal.SIGTERM)])
+def test_ctrl_c_and_sigterm_keep_a_playable_part_and_leave_out_alone(tmp_path, suffix, ending):
     source = make_clip(tmp_path / "in.mp4", frames=600)
     folder = tmp_path / "results"
     folder.mkdir()
     out = folder / f"out.{suffix}"
     out.write_bytes(b"an earlier result")
     process = start_long_run(source, out, "--force")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(ending)
     _, err = process.communicate(timeout=60)
     partial = folder / f"out.partial.{suffix}"
     assert process.returncode == 130, err
