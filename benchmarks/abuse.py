@@ -97,28 +97,35 @@ class Bench:
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python does: writing fails instead
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
 
-        started = time.monotonic()
-        with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(
-                [*self.command, *arguments], cwd=where, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=errors, preexec_fn=bound, start_new_session=True,
-            )  # fmt: skip
-            if send:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(send[1])
-                with contextlib.suppress(ProcessLookupError):
-                    process.send_signal(send[0])
-            peak, code = 0, None
-            while time.monotonic() - started < limit:
-                peak = max(peak, peak_memory(process.pid))
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    code = process.wait(0.05)
-                    break
-            if code is None:
-                process.kill()
-                process.wait()
-            errors.seek(0)
-            text = errors.read().decode(errors="replace")
+        started, said = time.monotonic(), bytearray()
+        process = subprocess.Popen(
+            [*self.command, *arguments],
+            cwd=where,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            preexec_fn=bound,
+            start_new_session=True,
+        )
+        assert process.stderr is not None
+        reader = threading.Thread(target=lambda: said.extend(process.stderr.read()), daemon=True)
+        reader.start()
+        if send:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(send[1])
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(send[0])
+        peak, code = 0, None
+        while time.monotonic() - started < limit:
+            peak = max(peak, peak_memory(process.pid))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = process.wait(0.05)
+                break
+        if code is None:
+            process.kill()
+            process.wait()
+        reader.join(5)
+        text = bytes(said).decode(errors="replace")
         return Ended(code, text, time.monotonic() - started, peak)
 
     def room(self, name: str) -> Path:
