@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,10 +96,11 @@ def video(
     """
     from rtstyle.media.encoding import Encoding
     from rtstyle.media.remuxer import TimeRange
-    from rtstyle.video.inputs import pair_up, spooled_stdin
+    from rtstyle.video.inputs import is_pipe, pair_up, spooled
 
     pairs = pair_up(paths, out_dir, encoding["container"])
-    if resume and any("-" in pair for pair in pairs):
+    pipes = {source for source, _ in pairs if is_pipe(source)}
+    if resume and (pipes or any(out == "-" for _, out in pairs)):
         raise UsageError("a job through a pipe cannot be resumed: leave `resume` out")
     if gatys:
         _check_gatys(len(pairs))
@@ -116,12 +118,12 @@ def video(
     how: dict[str, Any] = {"force": force, "quiet": quiet, "as_json": progress_kind == "json"}
     failed = 0
     with ended_by_signals(), ExitStack() as stack:
-        piped = any(source == "-" for source, _ in pairs)
-        spooled = stack.enter_context(spooled_stdin((lambda _: None) if quiet else say)) if piped else None
+        tell: Callable[[str], None] = (lambda _: None) if quiet else say
+        files = {pipe: stack.enter_context(spooled(pipe, tell)) for pipe in pipes}
         stylizer = _open_gatys(gatys, gatys_size, gatys_steps, painting.device) if gatys else painting.stylizer()
         for source, out in pairs:
             try:
-                paint_video(source, out, stylizer, spooled=spooled if source == "-" else None, **how, **options)
+                paint_video(source, out, stylizer, spooled_in=files.get(source), **how, **options)
             except RtstyleError as error:
                 if len(pairs) == 1 or error.exit_code == Interrupted.exit_code:
                     raise
@@ -158,11 +160,11 @@ def paint_video(
     *,
     quiet: bool,
     as_json: bool = False,
-    spooled: Path | None = None,
+    spooled_in: Path | None = None,
     encoding: Encoding | None = None,
     **options: Any,
 ) -> None:
-    """Paint one video with a progress bar and say what came of it. `spooled` is the file that has what a pipe gave,
+    """Paint one video with a progress bar and say what came of it. `spooled_in` is the file that has what a pipe gave,
     `options` are those of `stylize_video`."""
     from rtstyle.video.convert import stylize_video
     from rtstyle.video.inputs import sent_to_stdout
@@ -183,7 +185,7 @@ def paint_video(
         update = stack.enter_context(progress_bar(Path(source).name, unit="frames", quiet=quiet or as_json))
         container = (encoding and encoding.container) or "mkv"
         target = stack.enter_context(sent_to_stdout(container)) if out == "-" else out
-        result = stylize_video(spooled or source, target, stylizer, encoding=encoding, progress=show, **options)
+        result = stylize_video(spooled_in or source, target, stylizer, encoding=encoding, progress=show, **options)
     if result.damaged:
         say(f"warning: {result.damaged} frames of {source} are damaged: they were left out or patched up")
     if quiet:

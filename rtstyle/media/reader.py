@@ -96,6 +96,8 @@ class VideoReader:
             raise InputError(f"{path} does not exist")
         if self.path.is_dir():
             raise InputError(f"{path} is a folder: give a video file")
+        if self.path.is_fifo():
+            raise InputError(f"{path} is a pipe, and a video is read twice: write it to a file first")
         self._state = file_state(path)
         try:
             self.container = av.open(os.fspath(path), metadata_errors="replace")

@@ -94,27 +94,34 @@ CHUNK = 1 << 20  # bytes read from a pipe at once
 SAY_SECONDS = 5.0  # between two words about a pipe that takes its time
 
 
+def is_pipe(source: str) -> bool:
+    """Whether it is standard input (-), or a named pipe such as a shell's <(...)."""
+    return source == "-" or Path(source).is_fifo()
+
+
 @contextlib.contextmanager
-def spooled_stdin(say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:
-    """All of standard input in a temporary file, as a video is read twice, for its frames and for its other streams.
+def spooled(pipe: str, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:
+    """All that a pipe gives in a temporary file, as a video is read twice, for its frames and for its other streams.
 
     `say` hears that this comes first, and every few seconds how far it is. Raises RtstyleError if there is no room.
     """
-    say("reading all of standard input first, as a video is read twice")
-    with tempfile.TemporaryDirectory(prefix="rtstyle-") as folder:
-        path, said = Path(folder) / "standard-input", clock()
+    name = "standard input" if pipe == "-" else pipe
+    say(f"reading all of {name} first, as a video is read twice")
+    with tempfile.TemporaryDirectory(prefix="rtstyle-") as folder, contextlib.ExitStack() as stack:
+        path, said = Path(folder) / Path(name).name.replace(" ", "-"), clock()
         try:
+            source = sys.stdin.buffer if pipe == "-" else stack.enter_context(open(pipe, "rb"))
             with open(path, "wb") as file:
-                while chunk := sys.stdin.buffer.read(CHUNK):
+                while chunk := source.read(CHUNK):
                     file.write(chunk)
                     if clock() - said >= SAY_SECONDS:
                         said = clock()
-                        say(f"standard input: {file.tell() / 1e6:.1f} MB so far")
+                        say(f"{name}: {file.tell() / 1e6:.1f} MB so far")
         except OSError as error:
             raise OutputError(
-                f"standard input could not be kept in {folder} ({error.strerror}): set TMPDIR to a folder with room"
+                f"{name} could not be kept in {folder} ({error.strerror}): set TMPDIR to a folder with room"
             ) from None
-        say(f"standard input: {path.stat().st_size / 1e6:.1f} MB")
+        say(f"{name}: {path.stat().st_size / 1e6:.1f} MB")
         yield path
 
 

@@ -1,9 +1,12 @@
 """Folders of pictures and of videos, pipes, wrong usage."""
 
+import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +16,8 @@ from support.media_files import packets, psnr, read_frames, rgb_frames, stamps
 
 from rtstyle import RtstyleError, stylize_video
 from rtstyle.media.encoding import Encoding
+from rtstyle.media.reader import VideoReader
+from rtstyle.video.inputs import spooled
 
 pytest_plugins = ["support.runtime_fixtures"]
 
@@ -52,6 +57,33 @@ def test_through_pipes(tmp_path, clip):
     (tmp_path / "out.mkv").write_bytes(done.stdout)
     assert len(read_frames(tmp_path / "out.mkv")) == 12
     assert [c for _, c in packets(tmp_path / "out.mkv")] == [c for _, c in packets(clip)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes")
+def test_a_named_pipe_is_read_like_standard_input(tmp_path, call, clip):
+    pipe, out = tmp_path / "pipe", tmp_path / "out.mkv"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(clip.read_bytes()))
+    writer.start()
+    code, _, told = call("video", pipe, out, "--device", "cpu")
+    writer.join()
+    assert code == 0, told
+    assert told.startswith(f"reading all of {pipe} first, as a video is read twice\n{pipe}: ")
+    assert [c for _, c in packets(out)] == [c for _, c in packets(clip)]
+    with pytest.raises(RtstyleError, match="is a pipe, and a video is read twice: write it to a file first"):
+        VideoReader(pipe)
+    code, _, told = call("video", pipe, out, "--resume")
+    assert code == 2 and "a job through a pipe cannot be resumed: leave --resume out" in told
+
+
+def test_a_slow_pipe_is_heard_of(tmp_path):
+    """On a clock that goes on by two seconds with every look at it."""
+    pipe, said, now = tmp_path / "file", [], itertools.count(0, 2)
+    pipe.write_bytes(bytes(5 << 20))
+    with spooled(str(pipe), said.append, lambda: next(now)) as path:
+        assert path.read_bytes() == bytes(5 << 20)
+    assert [line.partition(": ")[2] for line in said[1:]] == ["3.1 MB so far", "5.2 MB"]
+    assert not path.exists()
 
 
 def test_many_files_into_a_folder(tmp_path, call, clip):
