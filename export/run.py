@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.resources
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from rtstyle.export.to_onnx import from_onnx, properties, write_onnx
 from rtstyle.export.train import Progress, Trainer
 from rtstyle.files import check_output
 from rtstyle.gallery import catalog, model_file
+
+log = logging.getLogger("rtstyle")
 
 TEACH_STEPS = 400
 FULL_STEPS = 1500
@@ -34,7 +37,6 @@ def train_model(
     resume: bool = False,
     force: bool = False,
     callback: Callable[[Progress], None] | None = None,
-    say: Callable[[str], None] = print,
     **options,
 ) -> Path:
     """Train by a recipe and write the checked model to `out`. `options` go to `Trainer`.
@@ -47,7 +49,7 @@ def train_model(
     if steps:
         plan = dataclasses.replace(plan, steps=steps, passes=0.0)
     trainer = Trainer(plan, content, pictures, run_dir, resume=resume, **options)
-    return _run(trainer, out, callback, say)
+    return _run(trainer, out, callback)
 
 
 def teach_style(
@@ -64,7 +66,6 @@ def teach_style(
     resume: bool = False,
     force: bool = False,
     callback: Callable[[Progress], None] | None = None,
-    say: Callable[[str], None] = print,
     **options,
 ) -> Path:
     """Learn one new style from a picture and write it to `out`, a model with that style alone.
@@ -99,8 +100,8 @@ def teach_style(
         plan, content, picture.parent, run_dir, init=taught.path, frozen=not full, resume=resume, **options
     )
     if content is None:
-        say("no photographs given: learning from the few that come with rtstyle; more give better styles")
-    return _run(trainer, out, callback, say, show_seconds=SHOW_SECONDS)
+        log.info("no photographs given: learning from the few that come with rtstyle; more give better styles")
+    return _run(trainer, out, callback, show_seconds=SHOW_SECONDS)
 
 
 def teaching_recipe(model: model_file.Model, *, full: bool) -> Recipe:
@@ -136,10 +137,10 @@ def _check(out: str | os.PathLike, run_dir: str | os.PathLike | None, *, force: 
     return check_output(out, force=force), Path(run_dir) if run_dir else out.with_name(f"{out.stem}.run")
 
 
-def _run(trainer: Trainer, out: Path, callback, say, **timing) -> Path:
+def _run(trainer: Trainer, out: Path, callback, **timing) -> Path:
     plan, styles = trainer.recipe, len(trainer.recipe.style)
     weight = f", style weight {float(trainer.style_weights[0]):.1f}" if plan.loss.balance and styles == 1 else ""
-    say(
+    log.info(
         f"{styles} style{'s' * (styles > 1)}{weight}, {len(trainer.photos)} photographs, {plan.steps} steps on "
         f"{trainer.device} in {trainer.precision}; curves and previews in {trainer.run_dir}"
     )

@@ -75,7 +75,7 @@ def test_new_style(
     pytest.importorskip("torch")
     from rtstyle.export import run as training
 
-    toy = {"device": "cpu", "precision": "fp32", "vgg": fake_vgg, "say": lambda text: None}
+    toy = {"device": "cpu", "precision": "fp32", "vgg": fake_vgg}
     model = tmp_path / "toy.onnx"
     training.train_model(toy_recipe_path, photos_folder, paintings_folder, model, steps=2, **toy)
     monkeypatch.setattr(training, "STAGES", [training.Stage(1.0, 48, 2, 48)])

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,8 +117,7 @@ def video(
     how: dict[str, Any] = {"force": force, "quiet": quiet, "as_json": progress_kind == "json"}
     failed = 0
     with ended_by_signals(), ExitStack() as stack:
-        tell: Callable[[str], None] = (lambda _: None) if quiet else say
-        files = {pipe: stack.enter_context(spooled(pipe, tell)) for pipe in pipes}
+        files = {pipe: stack.enter_context(spooled(pipe)) for pipe in pipes}
         stylizer = _open_gatys(gatys, gatys_size, gatys_steps, painting.device) if gatys else painting.stylizer()
         for source, out in pairs:
             try:

@@ -36,9 +36,13 @@ def in_flags(text: str) -> str:
 
 
 class Command(click.Command):
-    """A command whose errors name its flags."""
+    """A command whose errors name its flags, and which is quiet when asked to be."""
 
     def invoke(self, context: click.Context) -> Any:
+        if context.params.get("quiet"):
+            from rtstyle.cli import log
+
+            log.only_warnings()
         try:
             return super().invoke(context)
         except RtstyleError as error:

@@ -110,6 +110,5 @@ def gatys(
             extras=gatys_files.Extras(plot, log, timelapse, grid, every),
             force=force,
             callback=show,
-            say=(lambda text: None) if quiet else say,
         )
     click.echo(out)

@@ -20,7 +20,7 @@ from rtstyle.cli.options import (
     torch_device_option,
     vgg_options,
 )
-from rtstyle.cli.progress import progress_bar, say
+from rtstyle.cli.progress import progress_bar
 from rtstyle.errors import UsageError
 from rtstyle.signals import ended_by_signals
 
@@ -87,7 +87,7 @@ def train(
         def show(p: Progress) -> None:
             update(p.step, p.steps, " ".join(f"{k} {p.losses[k]:.3f}" for k in ("total", "content", "style")))
 
-        options |= {"callback": show, "say": (lambda text: None) if quiet else say}
+        options["callback"] = show
         if recipe:
             train_model(recipe, photos, pictures or Path(recipe).parent, out, init=init, **options)
         elif picture:

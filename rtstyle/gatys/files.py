@@ -6,6 +6,7 @@ import contextlib
 import csv
 import dataclasses
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -20,6 +21,8 @@ from rtstyle.gatys.optimize import Progress, Result, Settings, StylePicture, che
 from rtstyle.media.contact_sheet import draw_grid
 from rtstyle.media.images import Picture, check_suffix, fit, read_image, write_image
 from rtstyle.perceptual import vgg as perceptual
+
+log = logging.getLogger("rtstyle")
 
 FPS = 25  # of a time-lapse
 FRAMES = 250  # a time-lapse skips iterations beyond so many
@@ -50,7 +53,6 @@ def paint_file(
     extras: Extras | None = None,
     force: bool = False,
     callback: Callable[[Progress], None] | None = None,
-    say: Callable[[str], None] = lambda text: None,
 ) -> Result:
     """Paint a picture file in the style of others (`FILE` or `FILE:WEIGHT`). The n-th mask says where the n-th style
     is painted, the n-th style mask which parts of its picture count; white is yes, `-` is none. Transparent parts of
@@ -66,7 +68,7 @@ def paint_file(
     photograph = read_image(content)
     pictures = _read_styles(weighted, masks, style_masks)
     check_pictures(photograph.rgb, pictures)
-    say(_plan_in_words(photograph.rgb, settings))
+    log.info(_plan_in_words(photograph.rgb, settings))
 
     def finish(painted: np.ndarray) -> Picture:
         alpha = None if photograph.alpha is None else resize(photograph.alpha, painted.shape[:2])
@@ -91,7 +93,7 @@ def paint_file(
         _write_extras(extras, photograph.rgb, pictures, result)
     if result.ended == "done":
         write_image(out, finish(result.picture))
-        _mind_the_end(result, settings, say)
+        _mind_the_end(result, settings)
         return result
     raise _ended_early(result, settings, out, finish(result.picture))
 
@@ -189,11 +191,11 @@ def _plan_in_words(rgb: np.ndarray, settings: Settings) -> str:
     return f"{width} x {height} pixels{stages} on {device}: needs about {fits.needed / 1e9:.1f} GB of memory{how}"
 
 
-def _mind_the_end(result: Result, settings: Settings, say: Callable[[str], None]) -> None:
-    """A word about descents that went up."""
+def _mind_the_end(result: Result, settings: Settings) -> None:
+    """A warning about descents that went up."""
     last = [p for p in result.log if (p.width, p.height) == (result.log[-1].width, result.log[-1].height)]
     if len(last) > 1 and result.losses.total > last[0].total:
-        say(f"note: the total loss rose: try a `learning_rate` below {settings.rate:g}")
+        log.warning(f"the total loss rose: try a `learning_rate` below {settings.rate:g}")
 
 
 def _ended_early(result: Result, settings: Settings, out: Path, picture: Picture) -> RtstyleError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import sys
@@ -16,6 +17,8 @@ from rtstyle.errors import InputError, OutputError, UsageError
 from rtstyle.media.reader import VideoReader
 from rtstyle.media.sequence import PictureSequence
 from rtstyle.media.stream import Source
+
+log = logging.getLogger("rtstyle")
 
 VIDEOS = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".flv", ".ogv"),
@@ -100,13 +103,13 @@ def is_pipe(source: str) -> bool:
 
 
 @contextlib.contextmanager
-def spooled(pipe: str, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:
+def spooled(pipe: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:
     """All that a pipe gives in a temporary file, as a video is read twice, for its frames and for its other streams.
 
-    `say` hears that this comes first, and every few seconds how far it is. Raises RtstyleError if there is no room.
+    Logs that this comes first, and every few seconds how far it is. Raises RtstyleError if there is no room.
     """
     name = "standard input" if pipe == "-" else pipe
-    say(f"reading all of {name} first, as a video is read twice")
+    log.info(f"reading all of {name} first, as a video is read twice")
     with tempfile.TemporaryDirectory(prefix="rtstyle-") as folder, contextlib.ExitStack() as stack:
         path, said = Path(folder) / Path(name).name.replace(" ", "-"), clock()
         try:
@@ -116,12 +119,12 @@ def spooled(pipe: str, say: Callable[[str], None], clock: Callable[[], float] = 
                     file.write(chunk)
                     if clock() - said >= SAY_SECONDS:
                         said = clock()
-                        say(f"{name}: {file.tell() / 1e6:.1f} MB so far")
+                        log.info(f"{name}: {file.tell() / 1e6:.1f} MB so far")
         except OSError as error:
             raise OutputError(
                 f"{name} could not be kept in {folder} ({error.strerror}): set TMPDIR to a folder with room"
             ) from None
-        say(f"{name}: {path.stat().st_size / 1e6:.1f} MB")
+        log.info(f"{name}: {path.stat().st_size / 1e6:.1f} MB")
         yield path
 
 

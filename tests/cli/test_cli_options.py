@@ -210,6 +210,18 @@ def test_errors_and_warnings_name_flags(call, monkeypatch):
     assert (code, out, err) == (1, "", "warning: --strength is low\nrtstyle: add --force\n")
 
 
+def test_quiet_leaves_warnings(call, monkeypatch):
+    def work(*_, **__):
+        logging.getLogger("rtstyle").info("a word on the way")
+        logging.getLogger("rtstyle").warning("take care")
+
+    monkeypatch.setattr("rtstyle.image.stylize_image", work)
+    monkeypatch.setattr("rtstyle.cli.options.Painting.stylizer", lambda painting: None)
+    monkeypatch.setattr("rtstyle.cli.files.say_device", lambda stylizer: None)
+    assert call("image", "a.png", "b.png", "-q") == (0, "", "warning: take care\n")
+    assert call("image", "a.png", "b.png") == (0, "", "a word on the way\nwarning: take care\n")
+
+
 def library():
     """(file, text) of every string of the library that is no docstring."""
     root = Path(rtstyle.__file__).parent

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import logging
 import os
 import re
 import shlex
@@ -35,20 +36,20 @@ def toy_model(tmp_path_factory, photos_folder, paintings_folder, fake_vgg):
 
     folder = tmp_path_factory.mktemp("toy")
     (folder / "toy.toml").write_text(TOY_RECIPE, encoding="utf-8")
-    options = {"device": "cpu", "precision": "fp32", "vgg": fake_vgg, "say": lambda text: None}
+    options = {"device": "cpu", "precision": "fp32", "vgg": fake_vgg}
     return train_model(folder / "toy.toml", photos_folder, paintings_folder, folder / "toy.onnx", steps=30, **options)
 
 
 @pytest.fixture
-def teach(toy_model, photos_folder, paintings_folder, fake_vgg, monkeypatch, tmp_path):
+def teach(toy_model, photos_folder, paintings_folder, fake_vgg, monkeypatch, tmp_path, caplog):
     """A function that teaches the toy body the bricks, in small crops."""
     monkeypatch.setattr(run, "STAGES", [run.Stage(1.0, 48, 2, 48)])
 
     def teach(out="mine.onnx", picture=paintings_folder / "bricks.png", **options):
-        told = []
+        caplog.set_level(logging.INFO, "rtstyle")
         usual = {"content": photos_folder, "model": str(toy_model), "steps": 5, "device": "cpu", "precision": "fp32"}
-        options = usual | {"vgg": fake_vgg, "say": told.append} | options
-        return teach_style(picture, tmp_path / out, **options), told
+        options = usual | {"vgg": fake_vgg} | options
+        return teach_style(picture, tmp_path / out, **options), caplog.messages
 
     return teach
 
@@ -177,15 +178,15 @@ def test_absolute_losses_are_not_balanced(toy_model):
     assert (loss.absolute, loss.balance, loss.style_weight) == (True, 0.0, 1e11)
 
 
-def test_steps_count_for_recipes_that_say_passes(photos_folder, paintings_folder, fake_vgg, tmp_path):
+def test_steps_count_for_recipes_that_say_passes(photos_folder, paintings_folder, fake_vgg, tmp_path, caplog):
     from conftest import TOY_RECIPE
 
     recipe = tmp_path / "passes.toml"
     recipe.write_text("passes = 5\n" + TOY_RECIPE, encoding="utf-8")
-    told = []
-    options = {"device": "cpu", "precision": "fp32", "vgg": fake_vgg, "say": told.append}
+    caplog.set_level(logging.INFO, "rtstyle")
+    options = {"device": "cpu", "precision": "fp32", "vgg": fake_vgg}
     train_model(recipe, photos_folder, paintings_folder, tmp_path / "out.onnx", steps=2, **options)
-    assert " 2 steps on cpu" in told[0]
+    assert " 2 steps on cpu" in caplog.messages[0]
 
 
 def test_without_photographs_it_learns_from_bundled_ones(teach, monkeypatch):

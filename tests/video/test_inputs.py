@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -76,13 +77,14 @@ def test_a_named_pipe_is_read_like_standard_input(tmp_path, call, clip):
     assert code == 2 and "a job through a pipe cannot be resumed: leave --resume out" in told
 
 
-def test_a_slow_pipe_is_heard_of(tmp_path):
+def test_a_slow_pipe_is_heard_of(tmp_path, caplog):
     """On a clock that goes on by two seconds with every look at it."""
-    pipe, said, now = tmp_path / "file", [], itertools.count(0, 2)
+    caplog.set_level(logging.INFO, "rtstyle")
+    pipe, now = tmp_path / "file", itertools.count(0, 2)
     pipe.write_bytes(bytes(5 << 20))
-    with spooled(str(pipe), said.append, lambda: next(now)) as path:
+    with spooled(str(pipe), lambda: next(now)) as path:
         assert path.read_bytes() == bytes(5 << 20)
-    assert [line.partition(": ")[2] for line in said[1:]] == ["3.1 MB so far", "5.2 MB"]
+    assert [line.partition(": ")[2] for line in caplog.messages[1:]] == ["3.1 MB so far", "5.2 MB"]
     assert not path.exists()
 
 
