@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -35,6 +37,15 @@ def in_flags(text: str) -> str:
     return ARGUMENT.sub(flag, text)
 
 
+@contextmanager
+def errors_in_flags() -> Iterator[None]:
+    try:
+        yield
+    except RtstyleError as error:
+        error.args = (in_flags(str(error)),)
+        raise
+
+
 class Command(click.Command):
     """A command whose errors name its flags, and which is quiet when asked to be."""
 
@@ -43,21 +54,15 @@ class Command(click.Command):
             from rtstyle.cli import log
 
             log.only_warnings()
-        try:
+        with errors_in_flags():
             return super().invoke(context)
-        except RtstyleError as error:
-            error.args = (in_flags(str(error)),)
-            raise
 
 
 class Group(click.Group):
-    """Such commands."""
+    """A group of such commands."""
 
     command_class = Command
 
     def invoke(self, context: click.Context) -> Any:
-        try:
+        with errors_in_flags():
             return super().invoke(context)
-        except RtstyleError as error:
-            error.args = (in_flags(str(error)),)
-            raise
