@@ -76,19 +76,19 @@ def bench(
         growth.check_plot()
     chosen = bench.Settings(sizes=bench.parse_sizes(sizes or bench.SIZES), **settings)
     with progress_bar("bench", unit="measurements", quiet=quiet) as update:
-        found = (growth.run_scaling if scaling else bench.run)(chosen, update)
+        result = (growth.run_scaling if scaling else bench.run)(chosen, update)
     if as_json == "":
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(result, indent=2))
     else:
-        (bench_report.print_scaling if scaling else bench_report.print_report)(found)
+        (bench_report.print_scaling if scaling else bench_report.print_report)(result)
     if out:
-        bench_report.save(found, out)
+        bench_report.save(result, out)
     if plot:
-        growth.plot(found, plot)
-    for difference in bench_report.print_comparison(found, then) if then else []:
+        growth.plot(result, plot)
+    for difference in bench_report.print_comparison(result, then) if then else []:
         say(f"warning: the runs differ in {difference}")
-    if found["doubts"]:
-        say(f"warning: {found['doubts']}")
+    if result["doubts"]:
+        say(f"warning: {result['doubts']}")
 
 
 @click.command(cls=Command)

@@ -161,7 +161,7 @@ def cam(
     stills = Stills(gatys_style, size=gatys_size or SIZE)
     painter = painting.painter(steady=steady)
     with (
-        _virtual_camera(target_fps, virtual_cam_device, wanted=virtual_cam) as virtual_camera,
+        _virtual_camera(target_fps, virtual_cam_device, enabled=virtual_cam) as virtual_camera,
         closing(Capture(lambda: camera.open_source(source, size=size, fps=fps, loop=loop))) as capture,
         _recorder(record, force=force) as recorder,
     ):
@@ -187,16 +187,16 @@ def cam(
 def print_cameras() -> None:
     from rtstyle.media.camera import list_cameras
 
-    found = list_cameras()
-    for number, name in found:
+    cameras = list_cameras()
+    for number, name in cameras:
         click.echo(f"{number}\t{name}")
-    if not found:
+    if not cameras:
         say("no cameras found")
 
 
 @contextmanager
-def _virtual_camera(fps: float, device: str | None, *, wanted: bool) -> Iterator[VirtualCamera | None]:
-    if not wanted:
+def _virtual_camera(fps: float, device: str | None, *, enabled: bool) -> Iterator[VirtualCamera | None]:
+    if not enabled:
         yield None
         return
     from rtstyle.media.virtual_camera import VirtualCamera

@@ -127,8 +127,8 @@ def complete_own_style(context: click.Context, parameter: click.Parameter, incom
 
 
 def complete_model(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    found = [CompletionItem(name) for name in ("live", "studio") if name.startswith(incomplete)]
-    return found or [CompletionItem(incomplete, type="file")]
+    names = [CompletionItem(name) for name in ("live", "studio") if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="file")]
 
 
 def complete_device(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -47,11 +47,11 @@ def styles(
     if sheet:
         draw_sheet(model, sheet, photo, force=force)
         return
-    found = catalog.styles(model)
+    listed = catalog.styles(model)
     if as_json:
-        click.echo(json.dumps([style.info() for style in found], indent=2, ensure_ascii=False))
+        click.echo(json.dumps([style.info() for style in listed], indent=2, ensure_ascii=False))
         return
-    for line in table(found, terminal_width()):
+    for line in table(listed, terminal_width()):
         click.echo(line)
 
 
@@ -77,12 +77,12 @@ def terminal_width() -> int | None:
     return None
 
 
-def table(found: Sequence[Style], width: int | None) -> list[str]:
+def table(listed: Sequence[Style], width: int | None) -> list[str]:
     """A line a style in columns. What does not fit into `width` is left out: the licence, then the ends of titles and
     artists' names."""
     from rich.cells import cell_len, set_cell_size
 
-    rows = [HEADS, *(tuple(getattr(style, column) for column in COLUMNS) for style in found)]
+    rows = [HEADS, *(tuple(getattr(style, column) for column in COLUMNS) for style in listed)]
     widths = [max(cell_len(row[i]) for row in rows) for i in range(len(HEADS))]
     if width is not None:
         if sum(widths) + 2 * (len(widths) - 1) > width:

@@ -177,7 +177,7 @@ def evaluate(
     if sheet:
         check_output(sheet, force=force)
     with progress_bar("evaluating", unit="steps", quiet=quiet) as update:
-        found = evaluate_model(
+        evaluation = evaluate_model(
             model,
             photos,
             pictures,
@@ -186,12 +186,12 @@ def evaluate(
             **options,
         )
     if sheet:
-        found.save_sheet(sheet)
+        evaluation.save_sheet(sheet)
     if as_json:
-        found.save_json()
+        evaluation.save_json()
     else:
         from rich.console import Console
 
-        Console().print(found.table())
+        Console().print(evaluation.table())
         if yardstick:
-            Console().print(found.yardstick_table())
+            Console().print(evaluation.yardstick_table())

@@ -131,9 +131,9 @@ def mixable(model: Model) -> list[Style]:
         with contextlib.suppress(RtstyleError):  # not every installation has both
             bundled = [load(model.body)]
     others = [m for m in (*bundled, *_own_models()) if m.body_sha256 == model.body_sha256 and m.path != model.path]
-    found = {style.name: style for other in others for style in other.styles}
+    mixing = {style.name: style for other in others for style in other.styles}
     own = {style.name: style for style in model.styles}
-    return [*model.styles, *(style for name, style in found.items() if name not in own)]
+    return [*model.styles, *(style for name, style in mixing.items() if name not in own)]
 
 
 def own_models() -> tuple[list[Model], list[RtstyleError]]:
