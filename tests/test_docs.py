@@ -28,7 +28,9 @@ def commands():
 
 
 def all_commands(group):
-    for command in group.commands.values():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         yield command
         if isinstance(command, click.Group):
             yield from all_commands(command)

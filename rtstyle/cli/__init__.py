@@ -1,16 +1,16 @@
 """The command line: a module for each group of commands, which parse, call and print.
 
-Heavy imports happen inside the commands.
+The module of a command is imported when the command runs, and what is heavy inside of it.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 
 import click
 
-from rtstyle.cli import diagnose, files, gatys, lab, live, styles, train
 from rtstyle.cli.flags import Group
 from rtstyle.cli.progress import say
 from rtstyle.errors import RtstyleError
@@ -42,17 +42,46 @@ def main() -> None:
     sys.exit(code or 0)
 
 
-@click.group(cls=Group, context_settings=CONTEXT)
+COMMANDS = {  # name: (module, what help says of it), so that only the module of the command that runs is imported
+    "bench": ("diagnose", "Measure how fast a model paints here, alone and with everything around it."),
+    "cam": ("live", "Paint a camera, a stream or a file live, in a window with hotkeys."),
+    "demo": ("live", "Paint the camera if there is one, else a bundled clip."),
+    "doctor": ("diagnose", "Say what this machine can do and what is wrong with it."),
+    "evaluate": ("train", "Measure a model: paint, recognition, style, colours, steadiness, artefacts, speed."),
+    "export": ("train", "Write an ONNX model, checked against torch."),
+    "gatys": (
+        "gatys",
+        "Optimise one picture in the style of others (Gatys et al. 2016): slow, the best single frame.",
+    ),
+    "image": ("files", "Paint a picture file, or every picture of a folder."),
+    "lab": ("lab", "Run an experiment of the source documents and write a report (HTML, CSV, PNG) into a folder."),
+    "styles": ("styles", "List the styles; draw them; add your own and remove them."),
+    "train": ("train", "Learn a new style from PICTURE in minutes, or a whole gallery by a recipe."),
+    "video": ("files", "Paint a video: same frames, size and time stamps; sound and all other streams copied."),
+}
+
+
+class Commands(Group):
+    """COMMANDS, each imported when it is asked for."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"rtstyle.cli.{COMMANDS[name][0]}"), name)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings=CONTEXT)
 @click.version_option(package_name="rtstyle")
 def cli() -> None:
     """Paint a webcam or a video in the style of a picture, in real time."""
     from rtstyle.cli import log
 
     log.show()
-
-
-for _command in (
-    *(live.demo, live.cam, files.video, files.image, styles.styles),
-    *(train.train, train.export, train.evaluate, gatys.gatys, lab.lab, diagnose.bench, diagnose.doctor),
-):
-    cli.add_command(_command)

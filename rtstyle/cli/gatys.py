@@ -79,7 +79,7 @@ def gatys(
     quiet: bool,
     **words: Any,
 ) -> None:
-    """Optimise one picture in the style of others (Gatys et al. 2016): slow, and the best single frame.
+    """Optimise one picture in the style of others (Gatys et al. 2016): slow, the best single frame.
 
     STYLE may be several pictures, each with a weight: a.jpg:0.7 b.jpg:0.3.
     """

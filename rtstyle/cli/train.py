@@ -169,7 +169,7 @@ def evaluate(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Measure a model: paint, recognition of the photograph, style, colours, steadiness, artefacts, speed."""
+    """Measure a model: paint, recognition, style, colours, steadiness, artefacts, speed."""
     needs_training("evaluate")
     from rtstyle.export.evaluate.evaluation import evaluate_model
     from rtstyle.files import check_output

@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 
+import click
 import pytest
 from support.helpers import run_python
 from support.media_files import stamps
 
+from rtstyle.cli import COMMANDS, cli
 from rtstyle.cli.progress import progress_bar, progress_lines
 
 pytest_plugins = ["support.runtime_fixtures"]
@@ -18,6 +20,23 @@ def test_every_command_has_help(call, command):
     code, out, err = call(*command.split(), "--help")
     assert (code, err) == (0, "")
     assert "Usage: " in out
+
+
+def test_help_says_what_the_commands_say_of_themselves(call):
+    out = call("--help")[1]
+    context = click.Context(cli)
+    assert list(COMMANDS) == sorted(COMMANDS)
+    for name, (_, text) in COMMANDS.items():
+        assert cli.get_command(context, name).help.partition("\n\n")[0] == text
+        assert f"  {name} " in out
+    assert cli.get_command(context, "paint") is None
+
+
+def test_help_loads_no_command():
+    program = "import sys; sys.argv = ['rtstyle', '--help']; from rtstyle.cli import main\n"
+    program += "try: main()\nexcept SystemExit: print(*sorted(n for n in sys.modules if n.startswith('rtstyle.')))"
+    modules = "rtstyle.cli rtstyle.cli.flags rtstyle.cli.progress rtstyle.errors"
+    assert run_python("-c", program).stdout.splitlines()[-1] == modules
 
 
 def test_version(call):

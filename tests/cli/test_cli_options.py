@@ -20,7 +20,9 @@ pytest_plugins = ["support.runtime_fixtures"]
 
 def commands(group=cli, path=()):
     """(words, command) of every command."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         yield (*path, name), command
         if isinstance(command, click.Group):
             yield from commands(command, (*path, name))
