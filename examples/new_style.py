@@ -7,6 +7,7 @@ Minutes on two cores. VGG-16's weights are taken from RTSTYLE_VGG16, or fetched 
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ parser.add_argument("--photos", help="a folder of photographs to learn on; by de
 parser.add_argument("--model", default="live", help="whose body the style is for")
 parser.add_argument("--steps", type=int, help="by default 400")
 arguments = parser.parse_args()
+logging.basicConfig(level=logging.INFO, format="%(message)s")  # what the library has to say on the way
 
 
 def show(progress: Progress) -> None:
