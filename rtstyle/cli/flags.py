@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,9 +52,7 @@ class Command(click.Command):
 
     def invoke(self, context: click.Context) -> Any:
         if context.params.get("quiet"):
-            from rtstyle.cli import log
-
-            log.only_warnings()
+            logging.getLogger("rtstyle").setLevel(logging.WARNING)
         with errors_in_flags():
             return super().invoke(context)
 

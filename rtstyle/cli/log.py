@@ -14,10 +14,6 @@ class Lines(logging.Handler):
         say(f"warning: {text}" if record.levelno >= logging.WARNING else text)
 
 
-def only_warnings() -> None:
-    logging.getLogger("rtstyle").setLevel(logging.WARNING)
-
-
 def show() -> None:
     """From now on; of Pillow nothing."""
     log = logging.getLogger("rtstyle")
