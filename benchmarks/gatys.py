@@ -212,7 +212,7 @@ def tiles(args: argparse.Namespace) -> None:
     content, style = fitted(args.content, args.size), fitted(args.style, args.size)
     settings = optimize.preset(size=args.size, pyramid=False, steps=STEPS_OF_TILES, history=10, device="cpu")
     whole = optimize.render(content, [style], settings)
-    _, plan = optimize.expected(*content.shape[:2], settings)
+    _, plan = optimize.expected(content.shape[:2], settings)
     limited = optimize.preset(
         size=args.size,
         pyramid=False,

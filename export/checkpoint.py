@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,14 +14,14 @@ from rtstyle.export import networks
 from rtstyle.files import written_beside
 
 
-def save_checkpoint(path: Path, state: dict) -> None:
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint; an earlier one stays whole if that fails."""
     torch.save(state, packed := io.BytesIO())  # torch's own writing gives no reason when the disk is full
     with written_beside(path) as part:
         part.write_bytes(packed.getbuffer())
 
 
-def load_checkpoint(path: str | os.PathLike) -> dict:
+def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """A training checkpoint. Raises RtstyleError if it is not one."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -33,7 +34,7 @@ def load_checkpoint(path: str | os.PathLike) -> dict:
     return state
 
 
-def averaged(average: dict[str, torch.Tensor], description: dict) -> networks.Body:
+def averaged(average: dict[str, torch.Tensor], description: dict[str, Any]) -> networks.Body:
     """The net of a run's averaged weights, without the codes of what was only practised on."""
     styles = len(description["styles"])
     net = networks.build(description["body"], styles, description["config"])

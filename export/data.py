@@ -20,16 +20,16 @@ from rtstyle.media.images import SUFFIXES
 log = logging.getLogger("rtstyle")
 
 
-def read_picture(path: str | os.PathLike, short_side: int | None = None, *, enlarge: bool = True) -> torch.Tensor:
+def read_picture(path: str | os.PathLike[str], short_side: int | None = None, *, enlarge: bool = True) -> torch.Tensor:
     """A picture as uint8 [3, H, W], RGB, upright, its short side scaled to `short_side` pixels.
 
     Raises RtstyleError if it cannot be read or is smaller than 32 pixels.
     """
     try:
-        with Image.open(path) as picture:
+        with Image.open(path) as opened:
             if short_side:
-                picture.draft("RGB", (2 * short_side, 2 * short_side))  # JPEG: decode no larger than needed
-            picture = ImageOps.exif_transpose(picture)
+                opened.draft("RGB", (2 * short_side, 2 * short_side))  # JPEG: decode no larger than needed
+            picture = ImageOps.exif_transpose(opened)
             if picture.mode.startswith("I"):  # 16 bits of grey: Pillow would cut them off at 255
                 picture = Image.fromarray(np.clip(np.asarray(picture) / 257 + 0.5, 0, 255).astype(np.uint8))
             picture = picture.convert("RGB")
@@ -41,11 +41,12 @@ def read_picture(path: str | os.PathLike, short_side: int | None = None, *, enla
         raise InputError(f"{path} is too small ({picture.width}x{picture.height}): 32 pixels a side at least")
     if short_side and (enlarge or min(picture.size) > short_side):
         scale = short_side / min(picture.size)
-        picture = picture.resize([max(short_side, round(s * scale)) for s in picture.size], Image.LANCZOS)
+        width, height = (max(short_side, round(s * scale)) for s in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
 
-def list_pictures(folder: str | os.PathLike) -> list[Path]:
+def list_pictures(folder: str | os.PathLike[str]) -> list[Path]:
     """The picture files of a folder and its subfolders, sorted. Raises RtstyleError if there are none."""
     folder = Path(folder)
     if not folder.is_dir():
@@ -63,13 +64,15 @@ class Photos:
     photographs that come with rtstyle, in several colourings, and pictures of dead leaves. `batch` draws crops.
     """
 
-    def __init__(self, folder: str | os.PathLike | None, short_side: int = 288, device="cpu"):
+    def __init__(
+        self, folder: str | os.PathLike[str] | None, short_side: int = 288, device: str | torch.device = "cpu"
+    ):
         self.device = device
         if folder is None:
             self.skipped, self.pictures = [], [picture.to(device) for picture in default_pictures(short_side)]
             return
 
-        def load(path):
+        def load(path: Path) -> torch.Tensor | RtstyleError:
             try:
                 return read_picture(path, short_side, enlarge=False)
             except RtstyleError as error:
@@ -85,7 +88,7 @@ class Photos:
         if self.skipped:
             log.warning(f"{len(self.skipped)} of {len(files)} photographs skipped: {self.skipped[0]}")
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.pictures)
 
     def batch(self, count: int, crop: int, generator: torch.Generator, grey: float = 0.1) -> torch.Tensor:
@@ -133,7 +136,7 @@ def dead_leaves(side: int, pictures: list[torch.Tensor], chance: np.random.Gener
     """uint8 [3, side, side]: shapes of all sizes on top of one another, with the statistics of edges in photographs
     (Lee, Mumford and Huang 2001, "Occlusion Models for Natural Images"). Each is shaded softly and coloured like a
     pixel of `pictures`; some carry a patch of one of these as their texture."""
-    canvas = np.full((side, side, 3), chance.uniform(60, 200, 3), np.float32)
+    canvas: np.ndarray = np.full((side, side, 3), chance.uniform(60, 200, 3), np.float32)
     for radius in ((chance.pareto(1.2, 150) + 1) * side / 50).clip(3, side / 2):
         picture = pictures[chance.integers(len(pictures))].numpy()
         centre = chance.uniform(0, side, 2)
@@ -177,7 +180,7 @@ def synthetic_motion(count: int, crop: int, generator: torch.Generator) -> torch
         ],
         1,
     )
-    grid = F.affine_grid(theta, (count, 3, crop, crop), align_corners=False)
+    grid = F.affine_grid(theta, [count, 3, crop, crop], align_corners=False)
     swell = torch.randn(count, 2, 4, 4, generator=generator) * 1.5 * unit
     swell = F.interpolate(swell, (crop, crop), mode="bicubic", align_corners=True)
     return grid + swell.permute(0, 2, 3, 1)
@@ -189,7 +192,7 @@ def whole_shifts(count: int, crop: int, generator: torch.Generator) -> torch.Ten
     shift = torch.randint(-8, 9, (count, 2), generator=generator) * (2 / crop)
     theta = torch.eye(2, 3).repeat(count, 1, 1)
     theta[:, :, 2] = shift
-    return F.affine_grid(theta, (count, 3, crop, crop), align_corners=False)
+    return F.affine_grid(theta, [count, 3, crop, crop], align_corners=False)
 
 
 def warp(pictures: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:

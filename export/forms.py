@@ -12,6 +12,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -30,8 +31,8 @@ UNUSED = re.compile(r"(res\d+\.)?in\d+\.(running_mean|running_var|num_batches_tr
 
 
 def export_model(
-    source: str | os.PathLike,
-    out: str | os.PathLike,
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     *,
     style: str | None = None,
     half: bool = False,
@@ -50,10 +51,9 @@ def export_model(
     """
     source = str(source)
     card = {"name": name, "title": title, "artist": artist}
-    weights = None
-    if source not in catalog.BUNDLED and not source.lower().endswith(".onnx"):
-        state = _torch_file(source)
-        weights = state if _are_weights(state, source) else None
+    is_model = source in catalog.BUNDLED or source.lower().endswith(".onnx")
+    weights = None if is_model else _foreign_weights(source)
+    body: networks.Body
     if weights is not None:
         if style is not None:
             raise UsageError(f"{source} holds a single style: leave `style` out; `name` gives it a name")
@@ -62,14 +62,14 @@ def export_model(
         return
     if any(card.values()):
         raise UsageError(f"{source} knows the names of its styles: `name`, `title` and `artist` are for bare weights")
-    if source in catalog.BUNDLED or source.lower().endswith(".onnx"):
+    if is_model:
         body, description, single = from_model(catalog.model_path(source))
         write_onnx(body, description, out, style=style or single, half=half, force=force)
     else:
         export_checkpoint(source, out, style=style, half=half, force=force)
 
 
-def from_model(path: Path) -> tuple[networks.Body, dict, str | None]:
+def from_model(path: Path) -> tuple[networks.Body, dict[str, Any], str | None]:
     """(body with its codes, description as `Trainer.describe` gives it, name of the style if it is a part of the net)
     of a model that rtstyle wrote."""
     body, cards = from_onnx(path)
@@ -87,30 +87,27 @@ def from_model(path: Path) -> tuple[networks.Body, dict, str | None]:
     return body, description, single
 
 
-def _torch_file(path: str) -> object:
+def _foreign_weights(path: str) -> dict[str, torch.Tensor] | None:
+    """The weights in a file of torch, None for a checkpoint. Raises RtstyleError for what is neither."""
     if not Path(path).is_file():
         raise ModelError(f"the file {path} does not exist")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, zipfile and pickle each raise their own
         raise ModelError(f"{path} cannot be read ({type(error).__name__}): {EXPECTED}") from None
-
-
-def _are_weights(state: object, path: str) -> bool:
-    """True for bare weights, False for a checkpoint. Raises RtstyleError for what is neither."""
     if not isinstance(state, dict):
         raise ModelError(f"{path} holds a {type(state).__name__}: {EXPECTED}")
     if {"net", "average", "description"} <= state.keys():
-        return False
+        return None
     if "conv1.conv2d.weight" not in state:
         found = ", ".join(map(str, list(state)[:3])) or "nothing"
         raise ModelError(f"{path} holds {found}, ...: {EXPECTED} (conv1.conv2d.weight, ...)")
-    return True
+    return state
 
 
 def from_fast_neural_style(
     state: dict[str, torch.Tensor], path: Path, card: dict[str, str | None]
-) -> tuple[networks.Johnson, dict]:
+) -> tuple[networks.Johnson, dict[str, Any]]:
     """(body with one code, its description) of the state dict of a TransformerNet.
 
     Widths and the number of residual blocks are taken from the weights. `path` gives the style its name where the
@@ -147,7 +144,7 @@ def from_fast_neural_style(
     return body, describe(path, card)
 
 
-def describe(path: Path, card: dict[str, str | None]) -> dict:
+def describe(path: Path, card: dict[str, str | None]) -> dict[str, Any]:
     """The description of a model made from the weights at `path`; its style is called after the file by default."""
     name = card["name"] or typeable(path.stem)
     if name != typeable(name):

@@ -85,7 +85,8 @@ class Comparison:
 
     def layers(self, *, content: bool = True, style: bool = True) -> dict[int, list[str]]:
         """The VGG layers that are compared, by the factor by which pictures are shrunk before; full size first."""
-        loss, found = self.loss, dict[int, list[str]]()
+        loss = self.loss
+        found: dict[int, list[str]] = {}
         if content:
             found[1] = [*loss.content_layers]
         if style:
@@ -100,7 +101,7 @@ class Comparison:
     def features(self, pictures: torch.Tensor, *, content: bool = True, style: bool = True) -> Features:
         """Features of pictures [N, 3, H, W], {`at(layer, scale)`: [N, C, h, w]}: what `content` and `structure` compare
         with the photograph, and what `matrices` are made of."""
-        found = {}
+        found: Features = {}
         for scale, layers in self.layers(content=content, style=style).items():
             shrunk = F.avg_pool2d(pictures, scale) if scale > 1 else pictures
             found |= {at(layer, scale): maps for layer, maps in self.vgg(shrunk, layers).items()}

@@ -15,18 +15,20 @@ Borders are reflected in every layer, because zeros would paint a frame around t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from rtstyle.export.operations import EPS_GREY, Canvas, TorchOps
+from rtstyle.export.operations import EPS_GREY, Canvas, Ops, TorchOps, X
 
 
 def conv(cin: int, cout: int, kernel: int, stride: int = 1, dilation: int = 1, bias: bool = False) -> nn.Conv2d:
     return nn.Conv2d(cin, cout, kernel, stride, dilation=dilation, bias=bias)
 
 
-def same(op, module: nn.Conv2d, x):
+def same(op: Ops[X], module: nn.Conv2d, x: X) -> X:
     """A convolution that keeps the size (or halves it): its borders are reflected, because zeros there show up
     as a painted frame around the picture."""
     return op.conv(module, op.reflect(x, module.kernel_size[0] // 2 * module.dilation[0]))
@@ -47,9 +49,17 @@ class Body(nn.Module):
     levels (0 to 255, RGB, output not clamped); the output is rounded up to multiples of `stride`.
     """
 
+    name: str
     stride: int
     least: int  # sides that the innermost reflection needs, in pixels
-    config: dict
+    config: dict[str, Any]
+    code_length: int
+    codes: nn.Parameter
+    head: nn.Conv2d
+
+    def paint(self, op: Ops[X], x: X) -> X:
+        """Frames to paintings, by the operations of `op`."""
+        raise NotImplementedError
 
     def start_codes(self, styles: int, generator: torch.Generator | None = None) -> None:
         """New codes: scale near 1, shift 0; noise tells the styles apart from the first step, so that they get strokes
@@ -71,7 +81,7 @@ class Body(nn.Module):
     def norm_channels(self) -> list[int]:
         """Channels of every layer with scale and shift, in the order in which a code lists them."""
         spy = _NormSpy()
-        self.paint(spy, None)
+        self.paint(cast(Ops[None], spy), None)
         return spy.channels
 
     def forward(
@@ -87,7 +97,7 @@ class Body(nn.Module):
     def stylize(self, frames: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
         """uint8 [N, H, W, 3] to uint8 [N, H, W, 3]: what the exported model must compute, in torch."""
         h, w = frames.shape[1:3]
-        y = self(frames.permute(0, 3, 1, 2).float(), code)[:, :, :h, :w]
+        y = self.forward(frames.permute(0, 3, 1, 2).float(), code)[:, :, :h, :w]
         return (y + 0.5).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
     def body_weights(self) -> dict[str, torch.Tensor]:
@@ -106,21 +116,21 @@ class Body(nn.Module):
 class _NormSpy:
     """Walks through `paint` without computing anything and notes the normalisations."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.channels: list[int] = []
 
-    def norm(self, x, channels, *args):
+    def norm(self, x: None, channels: int, *args: float) -> None:
         self.channels.append(channels)
 
     active = norm
 
-    def canvas(self, canvas, x, channels):
+    def canvas(self, canvas: Canvas, x: None, channels: int) -> None:
         self.channels.append(channels)
 
-    def resize_head(self, module, x):
+    def resize_head(self, module: nn.Conv2d, x: None) -> None:
         self.channels.append(module.out_channels)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return lambda *args, **kwargs: None
 
 
@@ -138,7 +148,13 @@ class Live(Body):
     name = "live"
     stride = 4
 
-    def __init__(self, styles: int = 1, widths=(16, 32), dilations=(1, 2, 3, 3, 2, 1), generator=None):
+    def __init__(
+        self,
+        styles: int = 1,
+        widths: Sequence[int] = (16, 32),
+        dilations: Sequence[int] = (1, 2, 3, 3, 2, 1),
+        generator: torch.Generator | None = None,
+    ):
         super().__init__()
         self.config = {"widths": list(widths), "dilations": list(dilations)}
         half, quarter = self.widths = tuple(widths)
@@ -158,18 +174,18 @@ class Live(Body):
             self.codes[:, at : at + quarter] *= 0.3  # the canvas: a hint of it
 
     @torch.no_grad()
-    def start_colors(self, means, deviations):
+    def start_colors(self, means: torch.Tensor, deviations: torch.Tensor) -> None:
         self.codes[:, -6:-3] = deviations / 127.5
         self.codes[:, -3:] = means / 127.5 - 1
 
-    def paint(self, op, x):
+    def paint(self, op: Ops[X], x: X) -> X:
         half, quarter = self.widths
         # Borders are reflected where that is cheapest: what each convolution eats was put around the layer before
         x = op.active(op.centered(self.stem, op.image(x, 4)), half, EPS_GREY)
         x = op.active(op.conv(self.down4, x), quarter)
         x = op.canvas(self.canvas, x, quarter)
         for block in self.blocks:
-            x = op.add(x, op.active(same(op, block, x), quarter))
+            x = op.add(x, op.active(same(op, cast(nn.Conv2d, block), x), quarter))
         x = op.active(same(op, self.narrow, x), half)
         x = op.active(op.conv(self.up2, op.up(op.reflect(x, 1))), half)
         return op.resize_head(self.head, x)
@@ -181,7 +197,11 @@ class Studio(Live):
     name = "studio"
 
     def __init__(
-        self, styles: int = 1, widths=(24, 64), dilations=(1, 2, 3, 3, 2, 1, 1, 2, 4, 4, 2, 1), generator=None
+        self,
+        styles: int = 1,
+        widths: Sequence[int] = (24, 64),
+        dilations: Sequence[int] = (1, 2, 3, 3, 2, 1, 1, 2, 4, 4, 2, 1),
+        generator: torch.Generator | None = None,
     ):
         super().__init__(styles, widths, dilations, generator)
 
@@ -227,7 +247,13 @@ class Johnson(Body):
     least = 16
     eps = 1e-5
 
-    def __init__(self, styles: int = 1, widths=(32, 64, 128), blocks=(5,), generator=None):
+    def __init__(
+        self,
+        styles: int = 1,
+        widths: Sequence[int] = (32, 64, 128),
+        blocks: Sequence[int] = (5,),
+        generator: torch.Generator | None = None,
+    ):
         super().__init__()
         self.config = {"widths": list(widths), "blocks": list(blocks)}
         self.widths = (full, half, quarter) = tuple(widths)
@@ -240,12 +266,12 @@ class Johnson(Body):
         self.head = conv(full, 3, 9, bias=True)
         self.start_codes(styles, generator)
 
-    def paint(self, op, x):
+    def paint(self, op: Ops[X], x: X) -> X:
         full, half, quarter = self.widths
         x = op.relu(op.norm(op.conv(self.conv1, op.image(x, 4)), full, self.eps))
         x = op.relu(op.norm(same(op, self.conv2, x), half, self.eps))
         x = op.relu(op.norm(same(op, self.conv3, x), quarter, self.eps))
-        for block in self.residuals:
+        for block in cast("Sequence[Residual]", self.residuals):
             y = op.relu(op.norm(same(op, block.conv1, x), quarter, self.eps))
             x = op.add(x, op.norm(same(op, block.conv2, y), quarter, self.eps))
         x = op.relu(op.norm(same(op, self.up2, op.repeat(x)), half, self.eps))
@@ -253,10 +279,12 @@ class Johnson(Body):
         return op.head(self.head, op.reflect(x, 4))
 
 
-BODIES = {"live": Live, "studio": Studio, "johnson": Johnson}
+BODIES: dict[str, type[Live | Johnson]] = {"live": Live, "studio": Studio, "johnson": Johnson}
 
 
-def build(name: str, styles: int = 1, config: dict | None = None, generator=None) -> Body:
+def build(
+    name: str, styles: int = 1, config: dict[str, Any] | None = None, generator: torch.Generator | None = None
+) -> Body:
     """A body by name with fresh weights; `config` may change its widths and its blocks."""
     if name not in BODIES:
         raise ValueError(f"unknown body {name!r}: choose {' or '.join(BODIES)}")

@@ -1,6 +1,11 @@
-"""The operations that bodies consist of, on torch tensors; `rtstyle.export.to_onnx.OnnxOps` has the same for ONNX."""
+"""The operations that bodies consist of: what they are (`Ops`), and how they are done on torch tensors (`TorchOps`).
+
+`rtstyle.export.to_onnx.OnnxOps` writes the same down as an ONNX graph.
+"""
 
 from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +21,50 @@ EPS_GREY = EPS * 127.5**2
 # Edges of photographs rarely reach this many standard deviations, blots go to 15 and more.
 PEAK = 6.0
 CANVAS_SIDE = 128  # positions at a quarter of the picture's size, after which the canvas repeats
+
+
+X = TypeVar("X")  # what operations work on: tensors [N, C, H, W], or names in a graph
+
+
+class Ops(Protocol[X]):
+    """What a body may consist of. Sizes change in no other way than is said."""
+
+    def image(self, x: X, margin: int) -> X:
+        """Frames as they come in; borders reflected: `margin` on every side, below and to the right also up to a
+        multiple of the body's stride and to its smallest size."""
+
+    def conv(self, module: nn.Conv2d, x: X) -> X: ...
+
+    def centered(self, module: nn.Conv2d, x: X) -> X:
+        """The convolution of x - 127.5, for grey levels."""
+
+    def norm(self, x: X, channels: int, eps: float = EPS) -> X:
+        """Instance normalisation, with the code's next scale and shift."""
+
+    def active(self, x: X, channels: int, eps: float = EPS) -> X:
+        """relu(norm(x))"""
+
+    def relu(self, x: X) -> X: ...
+
+    def add(self, a: X, b: X) -> X: ...
+
+    def up(self, x: X) -> X:
+        """Twice the size, bilinear."""
+
+    def repeat(self, x: X) -> X:
+        """Every pixel twice in each direction."""
+
+    def reflect(self, x: X, pad: int) -> X: ...
+
+    def canvas(self, canvas: Canvas, x: X, channels: int) -> X:
+        """x plus the tile, normalised over itself, scaled and shifted by the code, where the gate is open."""
+
+    def head(self, module: nn.Conv2d, x: X) -> X:
+        """The last convolution: colours in grey levels."""
+
+    def resize_head(self, module: nn.Conv2d, x: X) -> X:
+        """Nearest-resize by 2, then a 5x5 convolution; then the colours are normalised, so that the code sets their
+        mean and contrast."""
 
 
 class TorchOps:
@@ -36,54 +85,49 @@ class TorchOps:
         self.at = 0
         self.peaks, self.offsets = peaks, offsets
 
-    def image(self, x, margin: int):
-        """Reflect the borders: `margin` on every side; below and to the right also up to a multiple of the
-        stride and to at least `least` pixels."""
+    def image(self, x: torch.Tensor, margin: int) -> torch.Tensor:
         below, right = (margin + max(-size % self.stride, self.least - size) for size in x.shape[2:])
         return F.pad(x, [margin, right, margin, below], mode="reflect")
 
-    def conv(self, module: nn.Conv2d, x):
+    def conv(self, module: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
         return F.conv2d(x, module.weight, module.bias, module.stride, dilation=module.dilation)
 
-    def centered(self, module: nn.Conv2d, x):
-        """The convolution of x - 127.5, for grey levels. The middle is taken off within the convolution, so that its
-        sums are small before they are rounded."""
+    def centered(self, module: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        # The middle is taken off within the convolution, so that its sums are small before they are rounded
         return F.conv2d(x, module.weight, -127.5 * module.weight.sum((1, 2, 3)), module.stride)
 
-    def norm(self, x, channels: int, eps: float = EPS):
+    def norm(self, x: torch.Tensor, channels: int, eps: float = EPS) -> torch.Tensor:
         scale, shift = self._next(channels)
-        return InstanceNorm.apply(x, scale, shift, eps)
+        normalised: torch.Tensor = InstanceNorm.apply(x, scale, shift, eps)
+        return normalised
 
-    def active(self, x, channels: int, eps: float = EPS):
-        """relu(norm(x))"""
+    def active(self, x: torch.Tensor, channels: int, eps: float = EPS) -> torch.Tensor:
         y = self.norm(x, channels, eps)
         if self.peaks is not None:
             self.peaks.append(F.relu(y.abs() - PEAK).square().mean(dim=(1, 2, 3)))
         return F.relu(y)
 
-    def _next(self, channels: int):
+    def _next(self, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
         scale, shift = self.code[:, self.at : self.at + 2 * channels].unflatten(1, (2, channels, 1, 1)).unbind(1)
         self.at += 2 * channels
         return scale, shift
 
-    def relu(self, x):
+    def relu(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu(x)
 
-    def add(self, a, b):
+    def add(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return a + b
 
-    def up(self, x):
+    def up(self, x: torch.Tensor) -> torch.Tensor:
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
-    def repeat(self, x):
-        """Every pixel twice in each direction."""
+    def repeat(self, x: torch.Tensor) -> torch.Tensor:
         return F.interpolate(x, scale_factor=2, mode="nearest")
 
-    def reflect(self, x, pad: int):
+    def reflect(self, x: torch.Tensor, pad: int) -> torch.Tensor:
         return F.pad(x, [pad] * 4, mode="reflect")
 
-    def canvas(self, canvas: Canvas, x, channels: int):
-        """x plus the tile, normalised over itself, scaled and shifted by the code, where the gate is open."""
+    def canvas(self, canvas: Canvas, x: torch.Tensor, channels: int) -> torch.Tensor:
         scale, shift = self._next(channels)
         ground = F.instance_norm(F.conv2d(canvas.tile.to(x.dtype), canvas.mix.weight.to(x.dtype)).float(), eps=EPS)[0]
         side, (height, width) = ground.shape[-1], x.shape[2:]
@@ -96,13 +140,11 @@ class TorchOps:
         gate = torch.sigmoid(self.conv(canvas.gate, x))
         return x + ((torch.stack(parts) * scale + shift) * gate).to(x.dtype)
 
-    def head(self, module: nn.Conv2d, x):
-        """The last convolution: colours in grey levels, not yet clamped."""
+    def head(self, module: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
         return self.conv(module, x) * 127.5 + 127.5
 
-    def resize_head(self, module: nn.Conv2d, x):
-        """Nearest-resize by 2, then a 5x5 convolution, as one 3x3 convolution and a pixel shuffle; then the colours
-        are normalised, so that the code sets their mean and contrast."""
+    def resize_head(self, module: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        # As one 3x3 convolution and a pixel shuffle
         y = F.pixel_shuffle(F.conv2d(x, fold_resize(module.weight)), 2).float()
         return self.norm(y, module.out_channels) * 127.5 + 127.5
 
@@ -113,7 +155,7 @@ class InstanceNorm(torch.autograd.Function):
     cost a third of a training step of `studio`; sums in float32."""
 
     @staticmethod
-    def forward(ctx, x, scale, shift, eps):
+    def forward(ctx: Any, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, eps: float) -> torch.Tensor:
         n, c, h, w = x.shape
         wide = torch.promote_types(x.dtype, torch.float32)
         rows = x.permute(0, 2, 3, 1).reshape(n, h * w, c).to(wide)
@@ -125,7 +167,7 @@ class InstanceNorm(torch.autograd.Function):
         return torch.addcmul(shift, rows, scale).to(x.dtype).view(n, h, w, c).permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
         rows, inverse, scale = ctx.saved_tensors
         n, c, h, w = grad.shape
         g = grad.permute(0, 2, 3, 1).reshape(n, h * w, c).to(rows.dtype)
@@ -187,9 +229,8 @@ def smooth_noise(depth: int, side: int, generator: torch.Generator | None = None
         noise = torch.randn(1, depth, side, side, generator=generator)
         reach = 2 * scale
         line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / (scale / 2)) ** 2)
-        for shape in ((-1, 1), (1, -1)):
+        for shape, pad in (((-1, 1), [0, 0, reach, reach]), ((1, -1), [reach, reach, 0, 0])):
             kernel = line.view(1, 1, *shape).expand(depth, 1, -1, -1)
-            pad = [reach, reach, 0, 0] if shape[0] == 1 else [0, 0, reach, reach]
             noise = F.conv2d(F.pad(noise, pad, mode="circular"), kernel, groups=depth)
         total += noise / noise.std((2, 3), keepdim=True)
     return total / 2

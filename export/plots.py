@@ -14,10 +14,11 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
     sums = np.cumsum(np.insert(values, 0, 0.0))
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(0, ends - window)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    means: np.ndarray = (sums[ends] - sums[starts]) / (ends - starts)
+    return means
 
 
-def draw_curves(rows: list[list[float]], columns: tuple[str, ...], out: str | os.PathLike) -> None:
+def draw_curves(rows: list[list[float]], columns: tuple[str, ...], out: str | os.PathLike[str]) -> None:
     """Losses over steps, smoothed, on a logarithmic axis, as a PNG."""
     import matplotlib
 

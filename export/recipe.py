@@ -9,6 +9,7 @@ import math
 import os
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -91,7 +92,7 @@ class Recipe:
     """Everything that makes a model again. Read from TOML by `Recipe.read`."""
 
     body: str = "live"
-    config: dict = dataclasses.field(default_factory=dict)
+    config: dict[str, Any] = dataclasses.field(default_factory=dict)
     seed: int = 0
     steps: int = 10000
     passes: float = 0.0  # over the photographs, instead of `steps`
@@ -105,7 +106,7 @@ class Recipe:
     practice_share: float = 0.25  # of the samples, if there is any practice
 
     @classmethod
-    def read(cls, path: str | os.PathLike) -> Recipe:
+    def read(cls, path: str | os.PathLike[str]) -> Recipe:
         """A recipe from a TOML file. Raises RtstyleError for unknown keys, wrong values or no styles."""
         try:
             data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -126,7 +127,7 @@ class Recipe:
             raise InputError(f"the recipe {path} is not understood: {error}") from None
         return recipe
 
-    def check(self, path) -> None:
+    def check(self, path: str | os.PathLike[str]) -> None:
         """Raises RtstyleError for values that make no training; `path` names the recipe in its sentence."""
         names = [style.name for style in self.artworks]
         if not self.style:

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rtstyle.errors import InputError, Interrupted, OutputError, UsageError
 from rtstyle.export.evaluate.evaluation import read_training
@@ -27,17 +28,17 @@ SHOW_SECONDS = 30.0  # between previews while somebody waits for one style
 
 
 def train_model(
-    recipe: str | os.PathLike,
-    content: str | os.PathLike | None,
-    pictures: str | os.PathLike,
-    out: str | os.PathLike,
+    recipe: str | os.PathLike[str],
+    content: str | os.PathLike[str] | None,
+    pictures: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     *,
     steps: int | None = None,
-    run_dir: str | os.PathLike | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
     force: bool = False,
     callback: Callable[[Progress], None] | None = None,
-    **options,
+    **options: Any,
 ) -> Path:
     """Train by a recipe and write the checked model to `out`. `options` go to `Trainer`.
 
@@ -53,20 +54,20 @@ def train_model(
 
 
 def teach_style(
-    picture: str | os.PathLike,
-    out: str | os.PathLike,
+    picture: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     *,
-    content: str | os.PathLike | None = None,
+    content: str | os.PathLike[str] | None = None,
     model: str = "live",
     full: bool = False,
     card: dict[str, str] | None = None,
     style_weight: float | None = None,
     steps: int | None = None,
-    run_dir: str | os.PathLike | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
     force: bool = False,
     callback: Callable[[Progress], None] | None = None,
-    **options,
+    **options: Any,
 ) -> Path:
     """Learn one new style from a picture and write it to `out`, a model with that style alone.
 
@@ -130,14 +131,16 @@ def teaching_recipe(model: model_file.Model, *, full: bool) -> Recipe:
     )
 
 
-def _check(out: str | os.PathLike, run_dir: str | os.PathLike | None, *, force: bool) -> tuple[Path, Path]:
+def _check(out: str | os.PathLike[str], run_dir: str | os.PathLike[str] | None, *, force: bool) -> tuple[Path, Path]:
     out = Path(out)
     if out.suffix.lower() != ".onnx":
         raise OutputError(f"the model must be named .onnx, not {out.name}")
     return check_output(out, force=force), Path(run_dir) if run_dir else out.with_name(f"{out.stem}.run")
 
 
-def _run(trainer: Trainer, out: Path, callback, **timing) -> Path:
+def _run(
+    trainer: Trainer, out: Path, callback: Callable[[Progress], None] | None, **timing: float
+) -> Path:
     plan, styles = trainer.recipe, len(trainer.recipe.style)
     weight = f", style weight {float(trainer.style_weights[0]):.1f}" if plan.loss.balance and styles == 1 else ""
     log.info(

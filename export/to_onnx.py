@@ -14,12 +14,15 @@ import base64
 import io
 import json
 import os
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from torch import nn
 
 from rtstyle.errors import ModelError
 from rtstyle.export import networks, operations
@@ -46,22 +49,22 @@ class OnnxOps:
         self.code = code
         self.at = 0  # in the code
 
-    def constant(self, name: str, values) -> str:
+    def constant(self, name: str, values: npt.ArrayLike) -> str:
         array = np.asarray(values)
         array = array.astype(np.int64) if array.dtype.kind in "iu" else array.astype(np.float32)
         self.initializers[name] = numpy_helper.from_array(array, name)
         return name
 
-    def node(self, op: str, *inputs: str, **attributes) -> str:
+    def node(self, op: str, *inputs: str, **attributes: Any) -> str:
         out = f"{op.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [out], out, **attributes))
         return out
 
-    def weight(self, module, which: str) -> str:
+    def weight(self, module: nn.Module, which: str) -> str:
         name = f"{self.names[module]}.{which}"
         return self.constant(name, getattr(module, which).detach().cpu().numpy())
 
-    def image(self, x, margin: int):
+    def image(self, x: str, margin: int) -> str:
         """uint8 [N, H, W, 3] to float [N, 3, H', W'], reflected as `TorchOps.image` does."""
         shape = self.node("Shape", "frames")
         self.size = self.node("Slice", shape, self.constant("one", [1]), self.constant("three", [3]))
@@ -74,27 +77,27 @@ class OnnxOps:
         padded = self.node("Pad", "frames", pads, mode="reflect")
         return self.node("Cast", self.node("Transpose", padded, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
 
-    def conv(self, module, x):
+    def conv(self, module: nn.Conv2d, x: str) -> str:
         inputs = [x, self.weight(module, "weight")]
         if module.bias is not None:
             inputs.append(self.weight(module, "bias"))
         return self.node("Conv", *inputs, **self._geometry(module))
 
     @staticmethod
-    def _geometry(module):
+    def _geometry(module: nn.Conv2d) -> dict[str, Any]:
         shape = {"kernel_shape": list(module.kernel_size), "strides": list(module.stride), "group": module.groups}
         return shape | ({"dilations": list(module.dilation)} if max(module.dilation) > 1 else {})
 
-    def centered(self, module, x):
+    def centered(self, module: nn.Conv2d, x: str) -> str:
         weight = self.weight(module, "weight")
         sums = self.node("ReduceSum", weight, self.constant("filter_axes", [1, 2, 3]), keepdims=0)
         bias = self.node("Mul", sums, self.constant("minus_middle", -127.5))
         return self.node("Conv", x, weight, bias, **self._geometry(module))
 
-    def norm(self, x, channels: int, eps: float = operations.EPS):
+    def norm(self, x: str, channels: int, eps: float = operations.EPS) -> str:
         return self.node("InstanceNormalization", x, *self._next(channels), epsilon=eps)
 
-    def active(self, x, channels: int, eps: float = operations.EPS):
+    def active(self, x: str, channels: int, eps: float = operations.EPS) -> str:
         return self.relu(self.norm(x, channels, eps))
 
     def _next(self, channels: int) -> list[str]:
@@ -111,7 +114,7 @@ class OnnxOps:
             self.at = end
         return names
 
-    def canvas(self, canvas, x, channels: int):
+    def canvas(self, canvas: operations.Canvas, x: str, channels: int) -> str:
         """What is made of the tile alone is constant: runtimes calculate it at load. The tile is repeated until it
         covers the features."""
         tile = self.constant(f"{self.names[canvas]}.tile", canvas.tile.detach().cpu().numpy())
@@ -128,31 +131,31 @@ class OnnxOps:
         ground = self.node("Add", self.node("Mul", ground, scale), shift)
         return self.node("Add", x, self.node("Mul", ground, self.node("Sigmoid", self.conv(canvas.gate, x))))
 
-    def relu(self, x):
+    def relu(self, x: str) -> str:
         return self.node("Relu", x)
 
-    def add(self, a, b):
+    def add(self, a: str, b: str) -> str:
         return self.node("Add", a, b)
 
-    def up(self, x):
+    def up(self, x: str) -> str:
         scales = self.constant("double", np.array([1, 1, 2, 2], np.float32))
         return self.node("Resize", x, "", scales, mode="linear", coordinate_transformation_mode="half_pixel")
 
-    def repeat(self, x):
+    def repeat(self, x: str) -> str:
         scales = self.constant("double", np.array([1, 1, 2, 2], np.float32))
         how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
         return self.node("Resize", x, "", scales, mode="nearest", **how)
 
-    def reflect(self, x, pad: int):
+    def reflect(self, x: str, pad: int) -> str:
         return self.node("Pad", x, self.constant(f"reflect{pad}", [0, 0, pad, pad] * 2), mode="reflect")
 
-    def head(self, module, x):
+    def head(self, module: nn.Conv2d, x: str) -> str:
         weight = self.node("Mul", self.weight(module, "weight"), self.constant("grey", 127.5))
         return self._cropped(
             self._levels(self.node("Conv", x, weight, self._grey_bias(module), **self._geometry(module)))
         )
 
-    def resize_head(self, module, x):
+    def resize_head(self, module: nn.Conv2d, x: str) -> str:
         """The folding of the 5x5 filter is written as nodes on constants, which every runtime folds at load:
         so the file holds the torch weight and the runtime sees one 3x3 convolution. Its channels are the colours of
         four pixels (left and right above, left and right below), normalised by colour."""
@@ -184,17 +187,17 @@ class OnnxOps:
         shape = self.node("Concat", self.constant("flat", [-1]), size, self.constant("colours", [out]), axis=0)
         return self._cropped(self.node("Reshape", y, shape))
 
-    def _grey_bias(self, module):
+    def _grey_bias(self, module: nn.Conv2d) -> str:
         # 127.5 for mid-grey and 0.5 so that the truncation of the last cast rounds
         scaled = self.node("Mul", self.weight(module, "bias"), self.constant("grey", 127.5))
         return self.node("Add", scaled, self.constant("middle", 128.0))
 
-    def _levels(self, y):
+    def _levels(self, y: str) -> str:
         """Float planes in grey levels to uint8 [N, H, W, C]."""
         y = self.node("Clip", y, self.constant("black", 0.0), self.constant("white", 255.5))
         return self.node("Cast", self.node("Transpose", y, perm=[0, 2, 3, 1]), to=TensorProto.UINT8)
 
-    def _cropped(self, y):
+    def _cropped(self, y: str) -> str:
         """Without the padding: the model's output."""
         inputs = [y, self.constant("corner", [0, 0]), self.size, self.constant("rows_columns", [1, 2])]
         self.nodes.append(helper.make_node("Slice", inputs, ["stylized"], "crop"))
@@ -205,7 +208,7 @@ def to_model(body: networks.Body, code: np.ndarray | None = None) -> onnx.ModelP
     """The ONNX graph of a body; with `code` [K] a one-style model without the code input. No metadata yet."""
     ops = OnnxOps(body, code)
     body.paint(ops, "frames")
-    frames = ["N", "H", "W", 3]
+    frames: list[str | int | None] = ["N", "H", "W", 3]
     inputs = [helper.make_tensor_value_info("frames", TensorProto.UINT8, frames)]
     if code is None:
         inputs.append(helper.make_tensor_value_info("code", TensorProto.FLOAT, [body.code_length]))
@@ -221,7 +224,7 @@ def to_model(body: networks.Body, code: np.ndarray | None = None) -> onnx.ModelP
     )
 
 
-def metadata(body: networks.Body, codes: np.ndarray, description: dict) -> dict[str, str]:
+def metadata(body: networks.Body, codes: np.ndarray, description: dict[str, Any]) -> dict[str, str]:
     """The `rtstyle.*` entries of a model; `description` as `Trainer.describe` gives it."""
     return {
         "rtstyle.format": FORMAT,
@@ -235,7 +238,7 @@ def metadata(body: networks.Body, codes: np.ndarray, description: dict) -> dict[
     }
 
 
-def with_thumbnails(body: networks.Body, codes: np.ndarray, cards: list[dict]) -> list[dict]:
+def with_thumbnails(body: networks.Body, codes: np.ndarray, cards: list[dict[str, str]]) -> list[dict[str, str]]:
     """The cards, each with a bundled photograph painted in its style, a small JPEG as a data URL."""
     with Image.open(bundled_photograph()) as photograph:
         frame = torch.from_numpy(np.array(photograph.convert("RGB")))[None]
@@ -273,8 +276,8 @@ def halve(model: onnx.ModelProto) -> None:
 
 def write_onnx(
     body: networks.Body,
-    description: dict,
-    out: str | os.PathLike,
+    description: dict[str, Any],
+    out: str | os.PathLike[str],
     *,
     style: str | None = None,
     half: bool = False,
@@ -338,12 +341,12 @@ def picture_like(random: np.random.Generator, n: int, h: int, w: int) -> np.ndar
     return np.clip(soft + random.normal(0, 12, soft.shape), 0, 255).astype(np.uint8)
 
 
-def properties(path: str | os.PathLike) -> dict[str, str]:
+def properties(path: str | os.PathLike[str]) -> dict[str, str]:
     """The metadata of a model file."""
     return {prop.key: prop.value for prop in onnx.load(str(path), load_external_data=False).metadata_props}
 
 
-def from_onnx(path: str | os.PathLike) -> tuple[networks.Body, list[dict]]:
+def from_onnx(path: str | os.PathLike[str]) -> tuple[networks.Body, list[dict[str, str]]]:
     """(body with its codes, their cards without thumbnails) of a model that rtstyle wrote, for further training.
 
     Raises RtstyleError if the file is not one.
@@ -374,8 +377,8 @@ def from_onnx(path: str | os.PathLike) -> tuple[networks.Body, list[dict]]:
 
 
 def export_checkpoint(
-    checkpoint: str | os.PathLike,
-    out: str | os.PathLike,
+    checkpoint: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     *,
     style: str | None = None,
     half: bool = False,

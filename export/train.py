@@ -16,6 +16,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ def bfloat16_pays(device: torch.device) -> bool:
     """Whether bf16 convolutions are fast on this device: on CUDA and on CPUs with AMX. AVX-512 BF16 alone may halve
     the speed of convolutions."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     supported = getattr(torch.cpu, "_is_amx_tile_supported", None)  # private until torch offers it openly
     return bool(supported and supported())
 
@@ -65,15 +66,15 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        content: str | os.PathLike | None,
-        pictures: str | os.PathLike,
-        run_dir: str | os.PathLike,
+        content: str | os.PathLike[str] | None,
+        pictures: str | os.PathLike[str],
+        run_dir: str | os.PathLike[str],
         *,
         device: str = "auto",
         precision: str = "auto",
-        vgg: str | os.PathLike | None = None,
+        vgg: str | os.PathLike[str] | None = None,
         vgg_convention: str | None = None,
-        init: str | os.PathLike | None = None,
+        init: str | os.PathLike[str] | None = None,
         frozen: bool = False,
         resume: bool = False,
     ):
@@ -111,15 +112,17 @@ class Trainer:
         self.net = networks.build(recipe.body, len(recipe.artworks), recipe.config, self.generator)
         self.seed_weights()
         self.net.start_colors(*self.artwork_colors())
-        self.started_from = None
+        self.started_from: dict[str, str] | None = None
         self.frozen = frozen
-        self.net.to(self.device, memory_format=torch.channels_last)
+        self.net.to(self.device).to(memory_format=torch.channels_last)
         if init and not resume:
             self.start_from(init)
-        self.net.requires_grad_(not frozen).codes.requires_grad_(True)
+        self.net.requires_grad_(not frozen)
+        self.net.codes.requires_grad_(True)
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         self.optimiser = torch.optim.Adam(self.parameter_groups(), lr=recipe.learning_rate, betas=(0.9, 0.99))
-        self.step, self.seconds, self.rows = 0, 0.0, []
+        self.step, self.seconds = 0, 0.0
+        self.rows: list[list[float]] = []
         if resume:
             self.load()
 
@@ -154,7 +157,7 @@ class Trainer:
         """What the optimiser may change."""
         return [parameter for parameter in self.net.parameters() if parameter.requires_grad]
 
-    def start_from(self, path: str | os.PathLike) -> None:
+    def start_from(self, path: str | os.PathLike[str]) -> None:
         """Weights of an exported model, or of a smaller body to grow from; codes of styles with the same name go on,
         new ones start from the nearest of the model's."""
         from rtstyle.export.to_onnx import from_onnx
@@ -235,13 +238,13 @@ class Trainer:
         self,
         photos: torch.Tensor,
         styles: torch.Tensor,
-        peaks: list | None = None,
+        peaks: list[torch.Tensor] | None = None,
         offsets: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The run's net in the run's precision, float32 out; `peaks` and `offsets` as for `operations.TorchOps`."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             photos = photos.contiguous(memory_format=torch.channels_last)
-            return self.net(photos, self.net.codes[styles], peaks, offsets).float()
+            return self.net.forward(photos, self.net.codes[styles], peaks, offsets).float()
 
     def draw_motion(self, photos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """A sampling grid, of a free motion or of whole pixels, and what a camera adds to the second look: sensor noise
@@ -421,7 +424,7 @@ class Trainer:
             rows = [row for row in csv.reader(file)][1:]
         self.rows = [[int(row[0]), *map(float, row[1:])] for row in rows][: self.step]
 
-    def describe(self) -> dict:
+    def describe(self) -> dict[str, Any]:
         """What makes this run again, as it goes into the checkpoint and the model's metadata."""
         loss = dataclasses.asdict(self.recipe.loss)
         names = [style.name for style in self.recipe.style]

@@ -35,6 +35,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -112,12 +113,12 @@ class Evaluation:
     vgg_sha256: str
     scores: list[Score]
     noise: dict[str, float]  # grey levels of sensor noise by measure: `warp`, `flicker`
-    clip: dict | None  # file, frames, and the warping error of the unpainted clip: the floor of its flow
+    clip: dict[str, Any] | None  # file, frames, and the warping error of the unpainted clip: the floor of its flow
     # uint8 [H, W, 3]: the artworks, then [photograph, painted in each style...] for the first SHEET_ROWS
     artworks: list[np.ndarray] = dataclasses.field(repr=False, compare=False)
     rows: list[list[np.ndarray]] = dataclasses.field(repr=False, compare=False)
 
-    def overall(self) -> dict:
+    def overall(self) -> dict[str, Any]:
         """Means over the styles; besides, the worst style by each of what a goal is set for."""
         numbers = [f.name for f in dataclasses.fields(Score) if f.name not in ("name", "title", "artist", "yardstick")]
         means = {name: mean_of([getattr(score, name) for score in self.scores]) for name in numbers}
@@ -130,7 +131,7 @@ class Evaluation:
             "worst_ratio": max(score.ratio for score in self.scores),
         }
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Everything but the pictures, in plain types."""
         plain = {
             f.name: getattr(self, f.name)
@@ -142,9 +143,10 @@ class Evaluation:
         found = plain | {"goals": goals, "overall": self.overall(), "styles": scores}
         if any(score.yardstick for score in self.scores):
             found["yardstick_left_out"] = yardstick.LEFT_OUT
-        return json.loads(json.dumps(found, allow_nan=False))  # keys are strings and tuples lists there
+        result: dict[str, Any] = json.loads(json.dumps(found, allow_nan=False))  # keys are strings and tuples lists
+        return result
 
-    def save_json(self, out: str | os.PathLike | None = None) -> None:
+    def save_json(self, out: str | os.PathLike[str] | None = None) -> None:
         """`to_json` into a file, or to standard output."""
         text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         if out is None:
@@ -203,7 +205,7 @@ class Evaluation:
         table.add_row("mean", "", "", *(cell(None, means[count]) for count in counts))
         return table
 
-    def save_sheet(self, out: str | os.PathLike, height: int = SHEET_HEIGHT) -> None:
+    def save_sheet(self, out: str | os.PathLike[str], height: int = SHEET_HEIGHT) -> None:
         """A contact sheet as a PNG: the artworks in the first row, then a photograph a row, painted in every
         style. Cells are `height` pixels high. It shows the photographs: publish it only if they allow that."""
         width = max(round(row[0].shape[1] * height / row[0].shape[0]) for row in self.rows)
@@ -212,7 +214,7 @@ class Evaluation:
         draw_grid([top, *self.rows], ["photograph", *(score.name for score in self.scores)], out, height)
 
 
-def _cells(values: dict) -> list[str]:
+def _cells(values: dict[str, Any]) -> list[str]:
     def judged(key: str, good: bool) -> str:
         return f"[{'green' if good else 'red'}]{values[key]:.2f}[/]"
 
@@ -229,7 +231,7 @@ def _cells(values: dict) -> list[str]:
     ]
 
 
-def mean_of(values: Sequence):
+def mean_of(values: Sequence[Any]) -> Any:
     """The mean of numbers, or of dicts key by key; None where one of them is None."""
     if any(value is None for value in values):
         return None
@@ -244,17 +246,17 @@ def _into_cell(picture: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def evaluate_model(
-    model: str | os.PathLike,
-    photos: str | os.PathLike,
-    pictures: str | os.PathLike,
+    model: str | os.PathLike[str],
+    photos: str | os.PathLike[str],
+    pictures: str | os.PathLike[str],
     *,
-    recipe: str | os.PathLike | None = None,
-    vgg: str | os.PathLike | None = None,
+    recipe: str | os.PathLike[str] | None = None,
+    vgg: str | os.PathLike[str] | None = None,
     vgg_convention: str | None = None,
     limit: int | None = None,
     size: int | None = None,
     style_size: int | None = None,
-    clip: str | os.PathLike | None = None,
+    clip: str | os.PathLike[str] | None = None,
     iterations: Sequence[int] = (),
     device: str = "auto",
     progress: Progress | None = None,
@@ -298,7 +300,8 @@ def evaluate_model(
 
     judge = Judge(perceptual.VGG("vgg16", vgg, convention=vgg_convention), artworks, frames, progress)
     painters = [painter(session, style.code if loaded.takes_code else None) for style in loaded.styles]
-    found, rows = [], []
+    found: list[dict[str, np.ndarray]] = []
+    rows: list[list[np.ndarray]] = []
     for p, (painted, milliseconds) in enumerate(paint_all(painters, frames)):
         found.append(judge.measure(p, painted) | {"milliseconds": milliseconds})
         if len(rows) < SHEET_ROWS:
@@ -329,20 +332,21 @@ def evaluate_model(
         vgg_sha256=judge.vgg.sha256,
         scores=scores,
         noise={"warp": measures.WARP_NOISE, "flicker": measures.FLICKER_NOISE},
-        clip=film
-        and {
-            "file": Path(clip).name,
-            "frames": len(film.frames),
-            "unpainted": measures.clip_error(measures.as_it_is, film),
-        },
+        clip=about(clip, film) if clip and film else None,
         artworks=artworks,
         rows=rows,
     )
 
 
+def about(path: str | os.PathLike[str], clip: measures.Clip) -> dict[str, Any]:
+    """What a report says of a clip."""
+    unpainted = measures.clip_error(measures.as_it_is, clip)
+    return {"file": Path(path).name, "frames": len(clip.frames), "unpainted": unpainted}
+
+
 def alone(
     paint: measures.Painter, frames: list[np.ndarray], artwork: np.ndarray, clip: measures.Clip | None
-) -> dict[str, float | dict | None]:
+) -> dict[str, Any]:
     """What concerns a painter alone, as fields of a Score; `artwork` at the size of the photographs, for grain."""
     some = evenly(frames, WARP_PHOTOS)
     return {
@@ -354,7 +358,7 @@ def alone(
     }
 
 
-def read_training(props: dict[str, str]) -> dict:
+def read_training(props: dict[str, str]) -> dict[str, Any]:
     """What the metadata says of the training; empty where it says nothing."""
     try:
         training = json.loads(props.get("rtstyle.training", "{}"))
@@ -363,14 +367,16 @@ def read_training(props: dict[str, str]) -> dict:
     return training if isinstance(training, dict) else {}
 
 
-def style_weights(entries: Sequence[Style], training: dict, common: float) -> list[float]:
+def style_weights(entries: Sequence[Style], training: dict[str, Any], common: float) -> list[float]:
     """The style weight of each style as its training ended: that of its training, where the model says it, else its own
     in the recipe, else the common one of the training; times the last stage's factor."""
     known, factor = training.get("style_weights", {}), (training.get("stages") or [{}])[-1].get("style_factor", 1.0)
     return [factor * known.get(style.name, common if style.weight is None else style.weight) for style in entries]
 
 
-def styles_of(model: model_file.Model, training: dict, recipe: str | os.PathLike | None = None) -> list[Style]:
+def styles_of(
+    model: model_file.Model, training: dict[str, Any], recipe: str | os.PathLike[str] | None = None
+) -> list[Style]:
     """The recipe's entry for each style of the model; without a recipe, what the model says of its training, else the
     packaged recipe of its body. Raises RtstyleError for a style that is in neither."""
     files = training.get("pictures", {})
@@ -389,7 +395,10 @@ def styles_of(model: model_file.Model, training: dict, recipe: str | os.PathLike
     return [known[style.name] for style in model.styles]
 
 
-def evenly(items: Sequence, limit: int | None) -> list:
+T = TypeVar("T")
+
+
+def evenly(items: Sequence[T], limit: int | None) -> list[T]:
     """`limit` items spread evenly over the whole sequence; all of them if there are no more or no limit."""
     if limit is None or limit >= len(items):
         return list(items)
@@ -401,13 +410,15 @@ def as_frame(picture: torch.Tensor) -> np.ndarray:
     return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
 
 
-def painter(session, code: np.ndarray | None) -> measures.Painter:
+def painter(session: Any, code: np.ndarray | None) -> measures.Painter:
     """A style of a session as a function of one frame. A code of None: the model takes none."""
     extra = {} if code is None else {"code": np.ascontiguousarray(code)}
     return lambda frame: session.run(None, {"frames": np.ascontiguousarray(frame[None])} | extra)[0][0]
 
 
-def paint_all(painters: list, frames: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def paint_all(
+    painters: Sequence[measures.Painter], frames: Sequence[np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Each frame in every style: (uint8 [S, H, W, 3], milliseconds [S]). The first run at a new size, which plans its
     memory, is not timed."""
     seen = set()
@@ -429,7 +440,13 @@ class Judge:
     `artworks` and `photos` are lists of uint8 frames [H, W, 3], of any sizes.
     """
 
-    def __init__(self, vgg: perceptual.VGG, artworks: list, photos: list, progress: Progress | None = None):
+    def __init__(
+        self,
+        vgg: perceptual.VGG,
+        artworks: Sequence[np.ndarray],
+        photos: Sequence[np.ndarray],
+        progress: Progress | None = None,
+    ):
         self.vgg = vgg
         self.photos = photos
         grams = [self.grams(features(vgg, artwork[None], STYLE_LAYERS)) for artwork in artworks]
@@ -502,7 +519,7 @@ def summarise(styles: Sequence[model_file.Style], found: list[dict[str, np.ndarr
     for s, style in enumerate(styles):
         mean = {key: float(values[s]) for key, values in means.items() if values.ndim == 1}
         ratio = mean["style_distance"] / max(mean["photo_distance"], 1e-12)
-        layers = {
+        by_layer = {
             key: dict(zip(STYLE_LAYERS, means[key][s].tolist(), strict=True))
             for key in ("style_layers", "photo_layers")
         }
@@ -520,7 +537,8 @@ def summarise(styles: Sequence[model_file.Style], found: list[dict[str, np.ndarr
                 photo_distance=mean["photo_distance"],
                 palette=mean["palette"] / max(mean["photo_palette"], 1e-12),
                 ssim=mean["ssim"],
-                **layers,
+                style_layers=by_layer["style_layers"],
+                photo_layers=by_layer["photo_layers"],
                 milliseconds=float(np.median(table["milliseconds"][:, s])),
             )
         )

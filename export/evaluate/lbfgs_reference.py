@@ -17,7 +17,8 @@ import contextlib
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -69,7 +70,9 @@ class Objective:
     matrices of the artwork as `losses.Comparison.matrices` gives them.
     """
 
-    def __init__(self, vgg, photo: torch.Tensor, targets: losses.Targets, loss: Loss, style_weight: float):
+    def __init__(
+        self, vgg: perceptual.VGG, photo: torch.Tensor, targets: losses.Targets, loss: Loss, style_weight: float
+    ):
         self.compare = losses.Comparison(loss, vgg)
         self.photo, self.targets = photo, targets
         self.style = torch.zeros(1, dtype=torch.long, device=photo.device)
@@ -118,7 +121,7 @@ def optimise(objective: Objective, photo: torch.Tensor, iterations: Sequence[int
     )
     evaluations, reached, started = 0, [], time.perf_counter()
 
-    def closure():
+    def closure() -> torch.Tensor:
         nonlocal evaluations
         evaluations += 1
         optimiser.zero_grad()
@@ -169,7 +172,7 @@ def measure(
 
 def summarise(style_weight: float, content_weight: float, rows: list[tuple[Terms, Terms, list[Reached]]]) -> Yardstick:
     """Means over photographs; the ratios are of means, like all ratios of `rtstyle evaluate`."""
-    photograph, net = (mean([row[i] for row in rows]) for i in (0, 1))
+    photograph, net = mean([row[0] for row in rows]), mean([row[1] for row in rows])
     gatys = [mean(column) for column in zip(*(row[2] for row in rows), strict=True)]
     if not np.isfinite([net.total, *(reached.total for reached in gatys)]).all():
         raise ModelError("the yardstick's objective is not a number: look at the recipe's layers and weights")
@@ -177,13 +180,17 @@ def summarise(style_weight: float, content_weight: float, rows: list[tuple[Terms
     return Yardstick(style_weight, content_weight, photograph, net, gatys, ratios)
 
 
-def mean(items: Sequence):
+T = TypeVar("T", bound=Terms)
+
+
+def mean(items: Sequence[T]) -> T:
     """The mean of equal dataclasses of numbers, field by field."""
-    names = [f.name for f in dataclasses.fields(items[0])]
-    values = {name: statistics.fmean(getattr(item, name) for item in items) for name in names}
-    if "iterations" in values:
-        values["iterations"] = items[0].iterations
-    return type(items[0])(**values)
+    first = items[0]
+    names = [f.name for f in dataclasses.fields(first)]
+    values: dict[str, Any] = {name: statistics.fmean(getattr(item, name) for item in items) for name in names}
+    if isinstance(first, Reached):
+        values["iterations"] = first.iterations
+    return type(first)(**values)
 
 
 def as_picture(frame: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -192,7 +199,7 @@ def as_picture(frame: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def full_precision():
+def full_precision() -> Iterator[None]:
     """float32 as it is: no TensorFloat-32 in convolutions, which would blur the line search."""
     allowed = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
@@ -202,7 +209,7 @@ def full_precision():
         torch.backends.cudnn.allow_tf32 = allowed
 
 
-def loss_of(training: dict) -> Loss:
+def loss_of(training: dict[str, Any]) -> Loss:
     """The losses that the model's metadata tells of. Raises RtstyleError where it tells of none: a yardstick on other
     weights would say nothing of this net."""
     told = training.get("loss")

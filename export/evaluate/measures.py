@@ -71,7 +71,8 @@ def _patches(frame: np.ndarray) -> np.ndarray:
     detail = grey - cv2.GaussianBlur(grey, (0, 0), DETAIL_HEIGHT / 80)
     windows = np.lib.stride_tricks.sliding_window_view(detail, (DETAIL_PATCH, DETAIL_PATCH))
     flat = windows[:: DETAIL_PATCH // 2, :: DETAIL_PATCH // 2].reshape(-1, DETAIL_PATCH**2)
-    return flat - flat.mean(1, keepdims=True)
+    patches: np.ndarray = flat - flat.mean(1, keepdims=True)
+    return patches
 
 
 def busy_half(photo: np.ndarray) -> np.ndarray:
@@ -80,7 +81,8 @@ def busy_half(photo: np.ndarray) -> np.ndarray:
     grey = photo.astype(np.float32).mean(2)
     energy = (grey - cv2.GaussianBlur(grey, (0, 0), len(grey) / 80)) ** 2
     energy = cv2.GaussianBlur(energy, (0, 0), len(grey) / 20)
-    return (energy >= np.median(energy)).astype(np.float32)
+    busy: np.ndarray = (energy >= np.median(energy)).astype(np.float32)
+    return busy
 
 
 # Likeness
@@ -94,7 +96,7 @@ def self_similarity(features: torch.Tensor) -> torch.Tensor:
     and what was different stays different. The mean product of two such rows is their correlation.
     """
     cosines = perceptual.self_similarity(F.adaptive_avg_pool2d(features.float(), SIMILARITY_GRID))
-    rows, columns = torch.triu_indices(*cosines.shape[1:], offset=1)
+    rows, columns = torch.triu_indices(cosines.shape[1], cosines.shape[2], offset=1)
     pairs = cosines[:, rows, columns]
     return (pairs - pairs.mean(1, keepdim=True)) / pairs.std(1, keepdim=True).clamp_min(1e-12)
 
@@ -112,13 +114,13 @@ def ssim(a: np.ndarray, b: np.ndarray) -> torch.Tensor:
     line = torch.exp(-(torch.arange(-5.0, 6.0, dtype=torch.float64) ** 2) / (2 * 1.5**2))
     line /= line.sum()
 
-    def blur(x):  # a Gaussian is separable
+    def blur(x: torch.Tensor) -> torch.Tensor:  # a Gaussian is separable
         return F.conv2d(F.conv2d(x, line.view(1, 1, 1, 11)), line.view(1, 1, 11, 1))
 
-    a, b = luminance(a), luminance(b)
-    mean_a, mean_b = blur(a), blur(b)
-    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
-    covariance = blur(a * b) - mean_a * mean_b
+    luma_a, luma_b = luminance(a), luminance(b)
+    mean_a, mean_b = blur(luma_a), blur(luma_b)
+    var_a, var_b = blur(luma_a * luma_a) - mean_a**2, blur(luma_b * luma_b) - mean_b**2
+    covariance = blur(luma_a * luma_b) - mean_a * mean_b
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     below = (mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2)
@@ -136,9 +138,7 @@ def luminance(frames: np.ndarray) -> torch.Tensor:
 
 def noisy(frame: np.ndarray, sigma: float, random: np.random.Generator) -> np.ndarray:
     """The frame with Gaussian sensor noise of `sigma` grey levels, uint8; 0 leaves it as it is."""
-    if not sigma:
-        return frame
-    return np.clip(np.rint(frame + random.normal(0, sigma, frame.shape)), 0, 255).astype(np.uint8)
+    return to_uint8(frame + random.normal(0, sigma, frame.shape)) if sigma else frame
 
 
 def square(frame: np.ndarray) -> np.ndarray:
@@ -170,11 +170,13 @@ def moved(frame: np.ndarray, grid: torch.Tensor) -> np.ndarray:
     """A frame [H, W, 3] sampled bicubically at `grid` [1, H, W, 2]: float32 [H, W, 3], 0 to 255."""
     maps = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].float()
     sampled = F.grid_sample(maps, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
-    return sampled.clamp(0, 255)[0].permute(1, 2, 0).numpy()
+    result: np.ndarray = sampled.clamp(0, 255)[0].permute(1, 2, 0).numpy()
+    return result
 
 
 def to_uint8(frame: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(frame), 0, 255).astype(np.uint8)
+    levels: np.ndarray = np.clip(np.rint(frame), 0, 255).astype(np.uint8)
+    return levels
 
 
 def flicker(paint: Painter, photos: Sequence[np.ndarray], noise: float = FLICKER_NOISE) -> float:
@@ -199,7 +201,7 @@ class Clip:
     masks: list[np.ndarray]
 
 
-def read_clip(path: str | os.PathLike, short_side: int, count: int = CLIP_FRAMES) -> Clip:
+def read_clip(path: str | os.PathLike[str], short_side: int, count: int = CLIP_FRAMES) -> Clip:
     """The first frames of a video, shrunk to `short_side` pixels where they are larger, with DIS flow. Raises
     RtstyleError if it cannot be read or has fewer than two frames of at least 32 pixels a side."""
     with VideoReader(path) as reader:
@@ -227,13 +229,14 @@ def flow_back(new: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray
     Left out are pixels just uncovered, |w + v|^2 > 0.01 (|w|^2 + |v|^2) + 0.5, and contours of motion,
     |grad u|^2 + |grad v|^2 > 0.01 |w|^2 + 0.002 (Ruder et al. 2016, eq. 5 and 6, after Sundaram et al. 2010).
     """
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(0)
     a, b = (cv2.GaussianBlur(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), (0, 0), 1) for frame in (new, last))
-    there, back = dis.calc(a, b, None), dis.calc(b, a, None)
+    none = np.empty(0, np.float32)  # is known of the flow beforehand
+    there, back = dis.calc(a, b, none), dis.calc(b, a, none)
     height, width = a.shape
     origin = there + np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
-    back = cv2.remap(back, origin, None, cv2.INTER_LINEAR)
+    back = cv2.remap(back, origin[..., 0], origin[..., 1], cv2.INTER_LINEAR)
     length = np.square(there).sum(-1)
     seen = np.square(there + back).sum(-1) <= 0.01 * (length + np.square(back).sum(-1)) + 0.5
     bend = sum(cv2.Sobel(there[..., c], cv2.CV_32F, *d, scale=0.125) ** 2 for c in (0, 1) for d in ((1, 0), (0, 1)))
@@ -252,7 +255,8 @@ def clip_error(paint: Painter, clip: Clip) -> float | None:
     for i, frame in enumerate(clip.frames):
         painted = paint(frame).astype(np.float32)
         if last is not None and clip.masks[i - 1].any():
-            came = cv2.remap(last, clip.origins[i - 1], None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+            x, y = clip.origins[i - 1][..., 0], clip.origins[i - 1][..., 1]
+            came = cv2.remap(last, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
             errors.append(np.square(painted - came)[clip.masks[i - 1]].mean())
         last = painted
     return float(np.sqrt(np.mean(errors))) if errors else None
@@ -266,7 +270,9 @@ def as_it_is(frame: np.ndarray) -> np.ndarray:
 # Artefacts
 
 
-def artefacts(paint: Painter, photos: Sequence[np.ndarray] = (), artwork: np.ndarray | None = None) -> dict:
+def artefacts(
+    paint: Painter, photos: Sequence[np.ndarray] = (), artwork: np.ndarray | None = None
+) -> dict[str, float | None]:
     """What a painter does wrong where there is nothing to paint. All of flat grey 256x256, unless said otherwise:
 
     - checkerboard: share of the energy at the multiples of 1/8 cycle a pixel (1/4, 1/2 and the Nyquist frequencies

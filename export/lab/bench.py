@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from rtstyle.errors import InputError, OutputError
 from rtstyle.export.evaluate.measures import ssim
 from rtstyle.export.lab.plan import EXPERIMENTS, Plan
 from rtstyle.export.lab.report import Report, Table, placard
+from rtstyle.export.recipe import Recipe
 from rtstyle.gatys import optimize
 from rtstyle.gatys.objective import Objective, StyleTensor
 from rtstyle.gatys.settings import Settings
@@ -68,7 +70,7 @@ class Bench:
         photograph = read_image(content_file).rgb
         styles = [read_opaque(path) for path in style_files]
         optimize.check_pictures(photograph, [optimize.StylePicture(rgb) for rgb in styles or [photograph]])
-        self.shape = optimize.sizes(*photograph.shape[:2], self.settings)[-1]
+        self.shape = optimize.sizes(photograph.shape[:2], self.settings)[-1]
         self.content = optimize.resize(photograph, self.shape)
         self.styles = [optimize.fit_style(style, self.shape, self.settings) for style in styles]
         self.report = Report(f"rtstyle lab {plan.name}: {EXPERIMENTS[plan.name]}", "", out)
@@ -86,7 +88,7 @@ class Bench:
     def steps(self) -> int:
         return self.plan.steps[-1]
 
-    def describe_settings(self, settings) -> None:
+    def describe_settings(self, settings: Settings | Recipe) -> None:
         """Say in the report which settings there were; files by their names."""
         for name, value in dataclasses.asdict(settings).items():
             if value is not None:
@@ -116,16 +118,16 @@ class Bench:
 
     def paint(
         self, styles: Sequence[np.ndarray], settings: Settings, counts: Sequence[int], note: str
-    ) -> tuple[list[Cell], list[optimize.Progress]]:
+    ) -> tuple[list[Cell], list[optimize.Iteration]]:
         """Gatys' method: a cell for each of the rising numbers of iterations `counts`, and the log of the longest run.
 
         The pictures are taken out of the longest run on its way; without a pyramid they are those of shorter runs. The
         seconds are those of that run up to there. After a Ctrl-C the last cell is where it got to.
         """
-        wanted, shots = set(counts), {}
+        shots: dict[int, Cell] = {}
 
         def tell(progress: optimize.Progress) -> None:
-            if progress.step in wanted:
+            if progress.step in counts:
                 shots[progress.step] = Cell(
                     progress.picture(),
                     progress.step,
@@ -161,7 +163,7 @@ class Bench:
     def judge(self, styles: Sequence[np.ndarray] | None = None, settings: Settings | None = None) -> Objective:
         """The objective with alpha = beta = 1 that pictures are measured by."""
         settings = dataclasses.replace(settings or self.settings, content_weight=1.0, style_weight=1.0)
-        _, fits = optimize.expected(*self.shape, settings)
+        _, fits = optimize.expected(self.shape, settings)
         side = fits.side if max(self.shape) > (fits.side or 0) else None
         targets = [StyleTensor(optimize.as_tensor(style, self.device)) for style in styles or [self.style]]
         with optimize.reproducible():
@@ -186,7 +188,7 @@ class Bench:
             return objective(picture.to(self.device), gradient=False)[0].total
 
     def record(
-        self, table: Table, cell: Cell, judge: Objective, settings: Settings, name: str, label: str, **row
+        self, table: Table, cell: Cell, judge: Objective, settings: Settings, name: str, label: str, **row: Any
     ) -> tuple[str, np.ndarray]:
         """Put a cell down: a row of `table`, a picture `name` with a caption. Returns (label, picture) for a strip."""
         weights = {"alpha": settings.content_weight, "beta": settings.style_weight}
@@ -202,7 +204,7 @@ class Bench:
         self.report.picture(name, picture, caption if cell.ended == DONE else f"{caption}: {cell.ended}")
         return label, picture
 
-    def show_inputs(self, *strips: list, style: bool = True) -> None:
+    def show_inputs(self, *strips: list[tuple[str, np.ndarray]], style: bool = True) -> None:
         """Photograph and style picture at the head of strips and among the pictures."""
         shown = [("photograph", self.content), *([("style", self.style)] if style else [])]
         for name, rgb in shown:
@@ -211,14 +213,14 @@ class Bench:
                 strip.append((name, cover(rgb, self.shape)))
 
 
-def check_inputs(files: Sequence[str | os.PathLike], out: Path) -> None:
+def check_inputs(files: Sequence[str | os.PathLike[str]], out: Path) -> None:
     """Raises RtstyleError if the report would be written over a picture that it is made from."""
     for file in files:
         if out.resolve() in Path(file).resolve().parents:
             raise OutputError(f"{file} lies in {out}, where the report goes: give another `out`")
 
 
-def read_opaque(path: str | os.PathLike) -> np.ndarray:
+def read_opaque(path: str | os.PathLike[str]) -> np.ndarray:
     """A style picture, uint8 [H, W, 3]. Raises RtstyleError if parts of it are transparent: which style have these?"""
     picture = read_image(path)
     if picture.alpha is not None and (picture.alpha < 255).any():

@@ -9,16 +9,19 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from rtstyle.errors import RtstyleError
 from rtstyle.export.lab.bench import DONE, MEASURED, MEASURES, Bench, Cell, cover, likeness, psnr, timed
-from rtstyle.export.lab.report import Curve, placard
+from rtstyle.export.lab.report import Curve, Table, placard
+from rtstyle.export.networks import Body
 from rtstyle.export.plots import smooth
 from rtstyle.export.recipe import Loss, Recipe, Stage, Style
 from rtstyle.export.train import Trainer
-from rtstyle.gatys.settings import parse_layers
+from rtstyle.gatys.settings import Settings, parse_layers
 from rtstyle.paint.stylizer import Stylizer
 
 BATCH = 4
@@ -73,7 +76,7 @@ def weights_words(style: float, content: float) -> str:
 def make_recipe(bench: Bench, style_weight: float, content_weight: float) -> Recipe:
     """The live body for one style. Crops have half the size of the experiment's pictures."""
     options, size = bench.plan.options, bench.settings.size
-    loss = {"style_weight": style_weight, "content_weight": content_weight, "tv_weight": 0.0}
+    loss: dict[str, Any] = {"style_weight": style_weight, "content_weight": content_weight, "tv_weight": 0.0}
     if bench.plan.preset:  # the first document: Johnson's absolute losses
         loss |= {"absolute": True, "content_layers": ("relu2_2",)}
     for name in ("content_layers", "style_layers"):
@@ -90,18 +93,20 @@ def make_recipe(bench: Bench, style_weight: float, content_weight: float) -> Rec
         reference_height=size,
         loss=Loss(**loss),
         stage=[Stage(1.0, crop, BATCH, max(32, size))],
-        style=[Style(name="style", file=Path(options.style).name)],
+        style=[Style(name="style", file=Path(options.style or "").name)],
     )
 
 
-def train(bench: Bench, style_weight: float, content_weight: float) -> tuple[list[dict], np.ndarray | None, str]:
+def train(
+    bench: Bench, style_weight: float, content_weight: float
+) -> tuple[list[dict[str, float]], np.ndarray | None, str]:
     """(losses and seconds of each step, the photograph painted by the net or None, how it ended)."""
     options, rows, ended = bench.plan.options, [], DONE
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
             make_recipe(bench, style_weight, content_weight),
             options.photos,
-            Path(options.style).absolute().parent,
+            Path(options.style or "").absolute().parent,
             Path(folder) / "run",
             device=options.device,
             vgg=options.weights,
@@ -128,12 +133,10 @@ def train(bench: Bench, style_weight: float, content_weight: float) -> tuple[lis
     return rows, paint(net, bench.content), ended
 
 
-def paint(net, rgb: np.ndarray) -> np.ndarray:
+def paint(net: Body, rgb: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3] to the same by a body of one style."""
-    import torch
-
-    with torch.no_grad():
-        return net.stylize(torch.from_numpy(np.array(rgb))[None], net.codes)[0].numpy()
+    painted: np.ndarray = net.stylize(torch.from_numpy(np.array(rgb))[None], net.codes.detach())[0].numpy()
+    return painted
 
 
 def compare(bench: Bench) -> None:
@@ -167,7 +170,7 @@ def compare(bench: Bench) -> None:
         bench.go_on()
 
 
-def compare_one(bench: Bench, table, name: str, net: Stylizer, style: np.ndarray, settings) -> None:
+def compare_one(bench: Bench, table: Table, name: str, net: Stylizer, style: np.ndarray, settings: Settings) -> None:
     """One style: a strip of photograph, style picture, net and Gatys' method, and a row of figures for each result."""
     judge = bench.judge([style])
     words = f"{name}: the net, and Gatys' method after so many iterations."

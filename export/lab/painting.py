@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from rtstyle.export.lab.bench import DONE, MEASURED, MEASURES, Bench, cover, likeness, psnr
-from rtstyle.export.lab.report import Curve
+from rtstyle.export.lab.report import Curve, Table
 from rtstyle.gatys import optimize
 from rtstyle.gatys.settings import MIN_SIDE
 from rtstyle.perceptual import vgg as perceptual
@@ -30,7 +30,8 @@ def ratio(bench: Bench) -> None:
     )
     table = report.table("ratio", ("alpha/beta", "alpha", "beta", "steps", "seconds", *MEASURES, "ended"), MEASURED)
     strip = report.strip("strip", "From more content to more style, in the order asked for.")
-    curve = Curve("", [], [], [])
+    labels: list[str] = []
+    curve = Curve("", [], [], labels)
     trade = report.plot("trade-off", "What is given for what: losses of each result.", "content", "style", log_x=True)
     bench.show_inputs(strip)
     bench.expected = bench.steps * len(bench.plan.ratios)
@@ -41,8 +42,9 @@ def ratio(bench: Bench) -> None:
         strip.append(bench.record(table, cell, judge, changed, f"ratio-{number}", label, **{"alpha/beta": value}))
         last = table.rows[-1]
         if cell.picture is not None and last["content"] > 0 and last["style"] > 0:
-            for values, new in ((curve.x, last["content"]), (curve.y, last["style"]), (curve.labels, label)):
-                values.append(new)
+            curve.x.append(last["content"])
+            curve.y.append(last["style"])
+            labels.append(label)
             trade[:] = [curve]
         bench.go_on()
 
@@ -93,8 +95,8 @@ def optimizers(bench: Bench) -> None:
 
 def with_optimizer(bench: Bench, name: str, rate: float) -> optimize.Settings:
     """The experiment's settings with another optimizer; Adam keeps the moments that the preset has for it."""
-    changes = {"optimiser": name, "learning_rate": rate, "unit": "range", "line_search": True}
-    return dataclasses.replace(bench.settings, **changes).check()
+    changed = dataclasses.replace(bench.settings, optimiser=name, learning_rate=rate, unit="range", line_search=True)
+    return changed.check()
 
 
 def features(bench: Bench) -> None:
@@ -131,7 +133,7 @@ def filters(vgg: perceptual.VGG) -> list[np.ndarray]:
     """The filters of the first layer, uint8 [TILE, TILE, 3] in RGB, each over its own range."""
     state, convention, _ = perceptual.read_weights(vgg.path, vgg.arch, vgg.convention)
     weights = state["features.0.weight"].numpy()
-    if perceptual.CONVENTIONS[convention]["bgr"]:
+    if perceptual.CONVENTIONS[convention].bgr:
         weights = weights[:, ::-1]
     return [np.repeat(np.repeat(spread(w.transpose(1, 2, 0)), TILE // 3, 0), TILE // 3, 1) for w in weights]
 
@@ -139,7 +141,8 @@ def filters(vgg: perceptual.VGG) -> list[np.ndarray]:
 def spread(values: np.ndarray) -> np.ndarray:
     """Smallest to 0, largest to 255, as uint8; black where all are equal."""
     low, high = values.min(), values.max()
-    return np.rint((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+    levels: np.ndarray = np.rint((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+    return levels
 
 
 def as_picture(channel: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -177,21 +180,33 @@ def reconstruct(bench: Bench) -> None:
     bench.show_inputs()
     contents.append(("photograph", bench.content))
     styles.append(("style", cover(bench.style, bench.shape)))
-    tasks = [("content", {"content_layers": {layer: 1.0}, "style_layers": {}}) for layer in bench.plan.layers]
     names = list(settings.style_layers.items())
-    tasks += [
-        ("style", {"content_layers": {}, "style_layers": dict(names[:count])}) for count in range(1, len(names) + 1)
-    ]
+    tasks = [("content", {layer: 1.0}) for layer in bench.plan.layers]
+    tasks += [("style", dict(names[:count])) for count in range(1, len(names) + 1)]
     bench.expected = bench.steps * len(tasks)
     for kind, layers in tasks:
-        changed = dataclasses.replace(settings, content_weight=1.0, style_weight=1.0, **layers)
-        aimed = list(layers[f"{kind}_layers"])
+        changed = dataclasses.replace(
+            settings,
+            content_weight=1.0,
+            style_weight=1.0,
+            content_layers=layers if kind == "content" else {},
+            style_layers=layers if kind == "style" else {},
+        )
+        aimed = list(layers)
         label = aimed[0] if len(aimed) == 1 else f"{aimed[0]} to {aimed[-1]}"
         reconstruct_one(bench, table, contents if kind == "content" else styles, kind, label, aimed, changed)
         bench.go_on()
 
 
-def reconstruct_one(bench: Bench, table, strip: list, kind: str, label: str, aimed: list[str], settings) -> None:
+def reconstruct_one(
+    bench: Bench,
+    table: Table,
+    strip: list[tuple[str, np.ndarray]],
+    kind: str,
+    label: str,
+    aimed: list[str],
+    settings: optimize.Settings,
+) -> None:
     (cell, *_), _ = bench.paint([bench.style], settings, [bench.steps], f"{kind} {label}")
     row = {"kind": kind, "layers": " ".join(aimed), "steps": cell.steps, "seconds": cell.seconds, "ended": cell.ended}
     picture = cell.picture

@@ -81,12 +81,12 @@ class Options:
     """What the command line was given, lists as their words; None is the experiment's usual."""
 
     style: str | None = None
-    content: str | os.PathLike | None = None
+    content: str | os.PathLike[str] | None = None
     preset: str | None = None
     size: int | None = None
     steps: str | None = None
     vgg: str | None = None
-    weights: str | os.PathLike | None = None
+    weights: str | os.PathLike[str] | None = None
     convention: str | None = None
     content_layers: str | None = None
     style_layers: str | None = None
@@ -95,7 +95,7 @@ class Options:
     ratios: str | None = None
     style_weights: str | None = None
     content_weights: str | None = None
-    photos: str | os.PathLike | None = None
+    photos: str | os.PathLike[str] | None = None
     optimizers: str | None = None
     layers: str | None = None
     maps: int | None = None
@@ -190,7 +190,7 @@ def _ratios(preset: str | None, settings: Settings, given: str | None) -> tuple[
     if not (settings.content_weight and settings.style_weight):
         raise UsageError("there is no alpha / beta where one of them is 0")
     usual = settings.content_weight / settings.style_weight
-    return RATIOS.get(preset) or tuple(usual * factor for factor in AROUND)
+    return RATIOS.get(preset or "") or tuple(usual * factor for factor in AROUND)
 
 
 def _weights(options: Options) -> tuple[tuple[float, float], ...]:
@@ -251,7 +251,7 @@ def parse_optimizers(text: str | None) -> tuple[tuple[str, float], ...]:
 def run(
     name: str,
     options: Options,
-    out: str | os.PathLike | None = None,
+    out: str | os.PathLike[str] | None = None,
     *,
     force: bool = False,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
@@ -280,7 +280,7 @@ def run(
     return bench.report.save()
 
 
-def check_folder(out: str | os.PathLike, *, force: bool) -> Path:
+def check_folder(out: str | os.PathLike[str], *, force: bool) -> Path:
     """The folder that the report may go to. Raises RtstyleError if it is a file, holds files already (unless `force`),
     or cannot be written."""
     out = Path(out)

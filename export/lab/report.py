@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -42,9 +43,9 @@ class Table:
     name: str
     columns: tuple[str, ...]
     words: str = ""
-    rows: list[dict] = dataclasses.field(default_factory=list)
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
-    def add(self, **row) -> None:
+    def add(self, **row: Any) -> None:
         if unknown := row.keys() - set(self.columns):
             raise ValueError(f"{self.name} has no column {sorted(unknown)}")
         self.rows.append(row)
@@ -55,8 +56,8 @@ class Curve:
     """Values over `x`, as a line, or as points with their `labels`."""
 
     label: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: list[float]
+    y: list[float]
     labels: Sequence[str] = ()
 
 
@@ -118,7 +119,7 @@ class Report:
         folder = self._folder()
         for table in self.tables:
             write_csv(table, self.out / f"{table.name}.csv")
-        sheets = [sheet for sheet in self.sheets if sheet.draw(folder / f"{sheet.name}.png")]
+        sheets = [sheet for sheet in self.sheets if sheet.draw and sheet.draw(folder / f"{sheet.name}.png")]
         page = self._page(sheets, incomplete)
         with written_beside(self.out / "report.html") as part:
             part.write_text(page, encoding="utf-8")
@@ -146,7 +147,7 @@ class Report:
         return folder
 
 
-def in_words(value) -> str:
+def in_words(value: Any) -> str:
     """A cell of the page: four digits of a number, which the CSV has in full."""
     if value is None:
         return ""

@@ -17,7 +17,17 @@ import numpy as np
 from rtstyle.errors import InputError, Interrupted, OutputError, RtstyleError, UsageError
 from rtstyle.files import check_output, partial_name, written_beside
 from rtstyle.gatys.objective import cut
-from rtstyle.gatys.optimize import Progress, Result, Settings, StylePicture, check_pictures, expected, render, resize
+from rtstyle.gatys.optimize import (
+    Iteration,
+    Progress,
+    Result,
+    Settings,
+    StylePicture,
+    check_pictures,
+    expected,
+    render,
+    resize,
+)
 from rtstyle.media.contact_sheet import draw_grid
 from rtstyle.media.images import Picture, check_suffix, fit, read_image, write_image
 from rtstyle.perceptual import vgg as perceptual
@@ -35,17 +45,17 @@ class Extras:
     """What to write besides the picture: loss curves (PNG), losses (CSV), a time-lapse (MP4), a contact sheet (PNG),
     and the picture after every so many iterations, beside it."""
 
-    plot: str | os.PathLike | None = None
-    log: str | os.PathLike | None = None
-    timelapse: str | os.PathLike | None = None
-    grid: str | os.PathLike | None = None
+    plot: str | os.PathLike[str] | None = None
+    log: str | os.PathLike[str] | None = None
+    timelapse: str | os.PathLike[str] | None = None
+    grid: str | os.PathLike[str] | None = None
     every: int | None = None
 
 
 def paint_file(
-    content: str | os.PathLike,
+    content: str | os.PathLike[str],
     styles: Sequence[str],
-    out: str | os.PathLike,
+    out: str | os.PathLike[str],
     settings: Settings,
     *,
     masks: Sequence[str] = (),
@@ -74,7 +84,7 @@ def paint_file(
         alpha = None if photograph.alpha is None else resize(photograph.alpha, painted.shape[:2])
         return Picture(painted, alpha, photograph.exif)
 
-    shape = expected(*photograph.rgb.shape[:2], settings)[0][-1]
+    shape = expected(photograph.rgb.shape[:2], settings)[0][-1]
     with time_lapse(extras.timelapse, shape) as film:
 
         def tell(progress: Progress) -> None:
@@ -98,7 +108,7 @@ def paint_file(
     raise _ended_early(result, settings, out, finish(result.picture))
 
 
-def in_short(progress: Progress, width: int = 120) -> str:
+def in_short(progress: Iteration, width: int = 120) -> str:
     """The losses in a few words, fewer on a terminal of less than 120 columns."""
 
     def brief(value: float) -> str:
@@ -112,7 +122,9 @@ def in_short(progress: Progress, width: int = 120) -> str:
     )
 
 
-def _check_outputs(out: Path, extras: Extras, settings: Settings, force: bool, inputs) -> None:
+def _check_outputs(
+    out: Path, extras: Extras, settings: Settings, force: bool, inputs: Sequence[str | os.PathLike[str]]
+) -> None:
     """Every file that will be written may be, before the work begins."""
     check_suffix(out)
     names = {"": out, "plot": extras.plot, "log": extras.log, "timelapse": extras.timelapse}
@@ -135,7 +147,7 @@ def snapshot_name(out: Path, step: int) -> Path:
     return out.with_name(f"{out.stem}-{step:05}{out.suffix}")
 
 
-def split_weight(text: str | os.PathLike) -> tuple[str, float]:
+def split_weight(text: str | os.PathLike[str]) -> tuple[str, float]:
     """`FILE` or `FILE:WEIGHT` as (file, weight); a file that has such a name wins. Raises UsageError."""
     text = os.fspath(text)
     name, colon, weight = text.rpartition(":")
@@ -150,7 +162,9 @@ def split_weight(text: str | os.PathLike) -> tuple[str, float]:
     return name, number
 
 
-def _read_styles(weighted, masks: Sequence[str], style_masks: Sequence[str]) -> list[StylePicture]:
+def _read_styles(
+    weighted: Sequence[tuple[str, float]], masks: Sequence[str], style_masks: Sequence[str]
+) -> list[StylePicture]:
     for option, given in (("masks", masks), ("style_masks", style_masks)):
         if given and len(given) != len(weighted):
             raise UsageError(
@@ -175,16 +189,17 @@ def read_mask(path: str) -> np.ndarray | None:
     if path == NONE:
         return None
     picture = read_image(path)
-    mask = picture.rgb @ np.array([0.299, 0.587, 0.114])
+    luma: np.ndarray = picture.rgb @ np.array([0.299, 0.587, 0.114])
     if picture.alpha is not None:
-        mask = mask * (picture.alpha / 255)
-    if mask.max() < 1:
+        luma = luma * (picture.alpha / 255)
+    if luma.max() < 1:
         raise InputError(f"the mask {path} is all black: white is what counts")
-    return np.rint(mask).astype(np.uint8)
+    mask: np.ndarray = np.rint(luma).astype(np.uint8)
+    return mask
 
 
 def _plan_in_words(rgb: np.ndarray, settings: Settings) -> str:
-    shapes, fits = expected(*rgb.shape[:2], settings)
+    shapes, fits = expected(rgb.shape[:2], settings)
     (height, width), stages = shapes[-1], f" in {len(shapes)} sizes" if len(shapes) > 1 else ""
     how = f", in {len(cut(height, width, fits.side, 0))} tiles" if fits.side else ""
     device = perceptual.pick_device(settings.device)
@@ -228,15 +243,15 @@ def _write_extras(extras: Extras, photograph: np.ndarray, styles: Sequence[Style
         draw_grid([[photograph, *(style.rgb for style in styles), result.picture]], titles, extras.grid, height)
 
 
-def _write_log(path: Path, log: Sequence[Progress]) -> None:
-    columns = [field.name for field in dataclasses.fields(Progress) if field.name != "picture"]
+def _write_log(path: Path, log: Sequence[Iteration]) -> None:
+    columns = [field.name for field in dataclasses.fields(Iteration)]
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows([getattr(row, name) for name in columns] for row in log)
 
 
-def draw_losses(log: Sequence[Progress], out: str | os.PathLike) -> None:
+def draw_losses(log: Sequence[Iteration], out: str | os.PathLike[str]) -> None:
     """Weighted losses over iterations, logarithmic, as a PNG; dotted lines where the size changes."""
     import matplotlib
 
@@ -263,7 +278,9 @@ def draw_losses(log: Sequence[Progress], out: str | os.PathLike) -> None:
 
 
 @contextlib.contextmanager
-def time_lapse(out: str | os.PathLike | None, shape: tuple[int, int]) -> Iterator[Callable[[np.ndarray], None] | None]:
+def time_lapse(
+    out: str | os.PathLike[str] | None, shape: tuple[int, int]
+) -> Iterator[Callable[[np.ndarray], None] | None]:
     """A function that adds a picture uint8 [H, W, 3] of any size to an H.264 film of (height, width); the file takes
     its name when the block ends well. None without `out`."""
     if out is None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,17 +36,15 @@ class Tile:
         top, bottom, left, right = self.outer
         return x[..., top:bottom, left:right]
 
-    def inside(self, features: torch.Tensor, stride: int, height: int, width: int) -> tuple[torch.Tensor, Box]:
-        """The features [1, C, h, w] of `outer` that count, and where they lie in those of the picture, which has
-        `height` x `width` pixels; `stride` is in pixels."""
-        box = []
-        for start, end, size in ((*self.inner[:2], height), (*self.inner[2:], width)):
-            box += [start // stride, size // stride if end == size else end // stride]
+    def inside(self, features: torch.Tensor, stride: int) -> tuple[torch.Tensor, Box]:
+        """The features [1, C, h, w] of `outer` that count, and where they lie in those of the picture; `stride` is in
+        pixels."""
+        top, bottom, left, right = (edge // stride for edge in self.inner)
         y, x = self.outer[0] // stride, self.outer[2] // stride
-        return features[:, :, box[0] - y : box[1] - y, box[2] - x : box[3] - x], tuple(box)
+        return features[:, :, top - y : bottom - y, left - x : right - x], (top, bottom, left, right)
 
 
-def reach(arch: str, layers) -> int:
+def reach(arch: str, layers: Iterable[str]) -> int:
     """How many pixels around its own cell a feature of the deepest of `layers` sees, rounded up to CELL."""
     deepest = max(perceptual.layer_index(arch, layer) for layer in layers)
     seen, jump = 0, 1
@@ -166,7 +165,7 @@ class Objective:
         for tile in self.tiles:
             found = self.vgg(tile.crop(content), self.settings.content_layers)
             for layer, maps in found.items():
-                part, (top, bottom, left, right) = self._inside(tile, layer, maps)
+                part, (top, bottom, left, right) = tile.inside(maps, _stride(layer))
                 if layer not in targets:
                     stride = _stride(layer)
                     shape = (1, maps.shape[1], self.height // stride, self.width // stride)
@@ -214,27 +213,24 @@ class Objective:
         for tile in cut(height, width, side, self.margin):
             found = self.vgg(tile.crop(style.picture), self.settings.style_layers)
             for layer, maps in found.items():
-                part, box = tile.inside(maps, _stride(layer), height, width)
+                part, box = tile.inside(maps, _stride(layer))
                 matrix = _correlations(part, _cut_mask(masks.get(layer), box))
                 sums[layer] = sums.get(layer, 0) + matrix
         return {layer: matrix * (self.scale**2 / mass[layer]) for layer, matrix in sums.items()}
-
-    def _inside(self, tile: Tile, layer: str, maps: torch.Tensor) -> tuple[torch.Tensor, Box]:
-        return tile.inside(maps, _stride(layer), self.height, self.width)
 
     def _parts(self, tile: Tile, crop: torch.Tensor) -> tuple[torch.Tensor, dict[tuple[int, str], torch.Tensor]]:
         """What one tile adds to the weighted content loss, and to F F^T of every group and layer."""
         found = self.vgg(crop, self.layers)
         content = crop.new_zeros(())
         for layer, weight in self.settings.content_layers.items():
-            part, (top, bottom, left, right) = self._inside(tile, layer, found[layer])
+            part, (top, bottom, left, right) = tile.inside(found[layer], _stride(layer))
             wanted = self.wanted[layer]
             count = 2 if self.settings.content_norm == "gatys" else wanted.numel()
             distance = (part - wanted[:, :, top:bottom, left:right]).square().sum()
             content = content + distance * (weight * self.scale**2 / count)
         sums = {}
         for layer in self.settings.style_layers:
-            part, box = self._inside(tile, layer, found[layer])
+            part, box = tile.inside(found[layer], _stride(layer))
             for number, group in enumerate(self.groups):
                 mask = group.masks[layer] if group.masks else None
                 sums[number, layer] = _correlations(part, _cut_mask(mask, box))
@@ -290,7 +286,8 @@ class Objective:
         self, seen: torch.Tensor, others: torch.Tensor, gradient: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Content and style loss; the gradient is also that of `others`, losses of pixels."""
-        content, sums = torch.zeros((), device=seen.device), {}
+        content = torch.zeros((), device=seen.device)
+        sums: dict[tuple[int, str], torch.Tensor] = {}
         with torch.no_grad():
             for tile in self.tiles:
                 part, matrices = self._parts(tile, tile.crop(seen))
@@ -312,8 +309,7 @@ class Objective:
             for key, pull in pulls.items():
                 part = part + (pull * matrices[key]).sum()
             if part.requires_grad:
-                part.backward()
-                tile.crop(total).add_(crop.grad)
+                tile.crop(total).add_(torch.autograd.grad(part, crop)[0])
         # through the clamping, and with the losses of pixels, in one go
         both = [seen, others] if others.requires_grad else [seen]
         torch.autograd.backward(both, [total, None][: len(both)])
@@ -326,19 +322,19 @@ class _InRange(torch.autograd.Function):
     a full red, green or blue for ever, and dark areas would be full of such speckles."""
 
     @staticmethod
-    def forward(ctx, x):
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(x)
         return x.clamp(0, 255)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
         (x,) = ctx.saved_tensors
         outwards = ((x <= 0) & (grad > 0)) | ((x >= 255) & (grad < 0))  # descent goes against the gradient
         return grad.masked_fill(outwards, 0)
 
 
 def _stride(layer: str) -> int:
-    return 2 ** (int(layer[4]) - 1)
+    return 1 << (int(layer[4]) - 1)
 
 
 def _cut_mask(mask: torch.Tensor | None, box: Box) -> torch.Tensor | None:
@@ -381,17 +377,18 @@ def plan(height: int, width: int, settings: Settings, limit: float | None, steps
         pairs = min(history, steps or settings.steps) * 2 * 12 if settings.optimiser == "lbfgs" else 24
         return int(FIXED + largest * BACKWARD + height * width * (KEPT + pairs))
 
+    allowed = math.inf if limit is None else limit
     least = min(wanted, 10)
     for history in sorted({wanted, max(least, wanted // 2), max(least, wanted // 4), least}, reverse=True):
         found = needed(None, history)
-        if limit is None or found <= limit:
+        if found <= allowed:
             return Plan(None, history, found)
     for history in (min(wanted, 20), least):
         for side in range((max(height, width) - 1) // CELL * CELL, SMALLEST - 1, -CELL):
             found = needed(side, history)
-            if found <= limit:
+            if found <= allowed:
                 return Plan(side, history, found)
     raise RtstyleError(
         f"{width} x {height} pixels need at least {needed(SMALLEST, least) / 1e9:.1f} GB of memory, and "
-        f"{limit / 1e9:.1f} GB are allowed: raise `max_memory`, or ask for a smaller `size`"
+        f"{allowed / 1e9:.1f} GB are allowed: raise `max_memory`, or ask for a smaller `size`"
     )

@@ -24,7 +24,7 @@ from PIL import Image
 
 from rtstyle.errors import InputError, UsageError
 from rtstyle.gatys.objective import Losses, Objective, Past, Plan, StyleTensor, plan
-from rtstyle.gatys.recolor import colors_of, mixture, recolor, transport
+from rtstyle.gatys.recolor import Colors, colors_of, mixture, recolor, transport
 from rtstyle.gatys.settings import MIN_SIDE, PRESETS, UNITS, Settings, preset
 from rtstyle.paint.look import keep_color
 from rtstyle.perceptual import vgg as perceptual
@@ -32,6 +32,7 @@ from rtstyle.perceptual import vgg as perceptual
 __all__ = [
     "PRESETS",
     "Before",
+    "Iteration",
     "Progress",
     "Result",
     "Settings",
@@ -47,6 +48,7 @@ __all__ = [
 FIRST_SIZE = 256  # long side at which the pyramid starts
 # Noise to start from, in grey levels: strong noise stays in the result as grain.
 NOISE_MEAN, NOISE_DEVIATION = (123.7, 116.3, 103.5), 25.0
+Shape = tuple[int, int]  # height, width in pixels
 KEPT_EVALUATIONS = 3  # of a line search, so that the chosen one need not be computed again
 
 
@@ -74,10 +76,10 @@ class Before:
 
 
 @dataclasses.dataclass(frozen=True)
-class Progress:
+class Iteration:
     """One iteration done. `total` = `content` + `style` + `tv` (+ what `Before` adds), all weighted: with line search
-    the losses of the picture now, else those of the picture that the step began with. `picture()` is the picture now,
-    uint8 [height, width, 3]; `evaluations` counts losses with gradients so far."""
+    the losses of the picture now, else those of the picture that the step began with. `evaluations` counts losses with
+    gradients so far."""
 
     step: int
     steps: int
@@ -89,7 +91,13 @@ class Progress:
     tv: float
     evaluations: int
     seconds: float
-    picture: Callable[[], np.ndarray] | None = dataclasses.field(default=None, repr=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress(Iteration):
+    """The same for callbacks: `picture()` is the picture now, uint8 [height, width, 3]."""
+
+    picture: Callable[[], np.ndarray] = dataclasses.field(repr=False, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +110,7 @@ class Result:
     raw: np.ndarray
     ended: str
     losses: Losses
-    log: list[Progress]
+    log: list[Iteration]
     steps: int
     evaluations: int
     seconds: float
@@ -113,19 +121,19 @@ class NotANumber(Exception):
     """The losses or the picture stopped being numbers."""
 
 
-def sizes(height: int, width: int, settings: Settings) -> list[tuple[int, int]]:
-    """(height, width) of each stage, rising to the size asked for. Raises RtstyleError if the picture would be too
-    narrow to be looked at by VGG."""
+def sizes(shape: Sequence[int], settings: Settings) -> list[Shape]:
+    """The shape of each stage for a photograph of `shape`, rising to the size asked for. Raises RtstyleError if the
+    picture would be too narrow to be looked at by VGG."""
     sides, found = [float(settings.size)], []
     while settings.pyramid and sides[-1] / math.sqrt(2) >= FIRST_SIZE - 1:
         sides.append(sides[-1] / math.sqrt(2))
     for side in reversed(sides):
-        shape = tuple(max(1, round(length * side / max(height, width))) for length in (height, width))
-        if min(shape) >= MIN_SIDE:
-            found.append(shape)
+        height, width = (max(1, round(length * side / max(shape))) for length in shape)
+        if min(height, width) >= MIN_SIDE:
+            found.append((height, width))
     if not found:
         raise InputError(
-            f"at `size` {settings.size} the picture would be {shape[1]} x {shape[0]} pixels, and {MIN_SIDE} are the "
+            f"at `size` {settings.size} the picture would be {width} x {height} pixels, and {MIN_SIDE} are the "
             "least: ask for a larger `size`, or crop it"
         )
     return found
@@ -151,9 +159,9 @@ def allowed_memory(settings: Settings) -> float | None:
         return None
 
 
-def expected(height: int, width: int, settings: Settings) -> tuple[list[tuple[int, int]], Plan]:
-    """The sizes that a photograph of height x width goes through, and how the largest fits into memory."""
-    shapes = sizes(height, width, settings)
+def expected(shape: Sequence[int], settings: Settings) -> tuple[list[Shape], Plan]:
+    """The shapes that a photograph of `shape` goes through, and how the largest fits into memory."""
+    shapes = sizes(shape, settings)
     steps = split_steps(settings.steps, len(shapes))[-1]
     return shapes, plan(*shapes[-1], settings, allowed_memory(settings), steps)
 
@@ -175,12 +183,12 @@ def render(
     and device give the same result. Raises RtstyleError for pictures, weights or settings that cannot work.
     """
     settings = (settings or Settings()).check()
-    styles = [style if isinstance(style, StylePicture) else StylePicture(style) for style in styles]
-    check_pictures(content, styles)
+    pictures = [style if isinstance(style, StylePicture) else StylePicture(style) for style in styles]
+    check_pictures(content, pictures)
     device = perceptual.pick_device(settings.device)
-    shapes, fits = expected(*content.shape[:2], settings)
+    shapes, fits = expected(content.shape[:2], settings)
     with reproducible():
-        rendering = _Rendering(vgg or load_vgg(settings), content, styles, settings, device, callback, before)
+        rendering = _Rendering(vgg or load_vgg(settings), content, pictures, settings, device, callback, before)
         return rendering.run(shapes[-1:] if before else shapes, fits)
 
 
@@ -217,15 +225,24 @@ def check_pictures(content: np.ndarray, styles: Sequence[StylePicture]) -> None:
 class _Rendering:
     """One run: the loop over stages and iterations, and what it needs to give a picture at any moment."""
 
-    def __init__(self, vgg, content, styles, settings: Settings, device, callback, before: Before | None = None):
+    def __init__(
+        self,
+        vgg: perceptual.VGG,
+        content: np.ndarray,
+        styles: Sequence[StylePicture],
+        settings: Settings,
+        device: torch.device,
+        callback: Callable[[Progress], None] | None,
+        before: Before | None = None,
+    ):
         self.before = before
         self.vgg, self.settings, self.device, self.callback = vgg, settings, device, callback
         self.photograph, self.styles = content, styles
         self.content = grey(content) if settings.keep_color else content
-        self.log: list[Progress] = []
+        self.log: list[Iteration] = []
         self.evaluations = self.step = 0
 
-    def run(self, shapes: list[tuple[int, int]], fits: Plan) -> Result:
+    def run(self, shapes: Sequence[Shape], fits: Plan) -> Result:
         started, ended = time.perf_counter(), "done"
         counts = split_steps(self.settings.steps, len(shapes))
         picture = good = self._start(shapes[0])  # `good`: the last one whose losses were numbers
@@ -240,7 +257,7 @@ class _Rendering:
                     good = descent.good
                     self.step += 1
                     evaluations = self.evaluations + objective.evaluations
-                    self._tell(descent, losses, sum(counts), shape, evaluations, time.perf_counter() - started)
+                    self._report(descent, losses, sum(counts), shape, evaluations, time.perf_counter() - started)
                 self.evaluations += objective.evaluations
                 picture = descent.picture
             losses = objective(picture, gradient=False)[0]
@@ -268,13 +285,14 @@ class _Rendering:
             fits,
         )
 
-    def _tell(self, descent: Descent, losses: Losses, steps: int, shape, evaluations: int, seconds: float) -> None:
+    def _report(
+        self, descent: Descent, losses: Losses, steps: int, shape: Shape, evaluations: int, seconds: float
+    ) -> None:
         height, width = shape
         values = losses.total, losses.content, losses.style, losses.tv
-        told = Progress(self.step, steps, width, height, *values, evaluations, seconds)
-        self.log.append(told)
+        self.log.append(row := Iteration(self.step, steps, width, height, *values, evaluations, seconds))
         if self.callback:
-            self.callback(dataclasses.replace(told, picture=lambda: self.finished(descent.picture)))
+            self.callback(Progress(**dataclasses.asdict(row), picture=lambda: self.finished(descent.picture)))
 
     def _start(self, shape: tuple[int, int]) -> torch.Tensor:
         """The photograph, in its own colours or the artwork's, noise, or a mixture; or what is known."""
@@ -310,16 +328,21 @@ class _Rendering:
     def finished(self, picture: torch.Tensor) -> np.ndarray:
         """uint8 [H, W, 3]: with the photograph's colours if asked for, and the photograph where no mask is."""
         painted = picture.detach().clamp(0, 255).round()[0].permute(1, 2, 0).to("cpu", torch.uint8).numpy()
-        if not (self.settings.keep_color or all(style.mask is not None for style in self.styles)):
+        masks = [style.mask for style in self.styles if style.mask is not None]
+        everywhere = len(masks) < len(self.styles)
+        if everywhere and not self.settings.keep_color:
             return painted
         photograph = resize(self.photograph, painted.shape[:2])
         if self.settings.keep_color:
             painted = keep_color(photograph, painted)
-        if all(style.mask is not None for style in self.styles):
-            masks = [resize(style.mask, painted.shape[:2]).astype(np.float32) / 255 for style in self.styles]
+        if not everywhere:
+            masks = [resize(mask, painted.shape[:2]).astype(np.float32) / 255 for mask in masks]
             cover = np.minimum(1, sum(masks))[..., None]
             painted = np.rint(photograph + cover * (painted.astype(np.float32) - photograph)).astype(np.uint8)
         return painted
+
+
+Evaluation = tuple[torch.Tensor, Losses, torch.Tensor]  # a picture, its losses and their gradient, each in its unit
 
 
 class Descent:
@@ -333,7 +356,7 @@ class Descent:
         self.unit = float(picture.numel()) if second_order else UNITS[settings.unit]
         self.variable = (picture / self.unit).contiguous().requires_grad_()
         self.good = picture
-        self._seen: list[tuple[torch.Tensor, Losses, torch.Tensor]] = []
+        self._seen: list[Evaluation] = []
         # L-BFGS and SGD see losses divided by the mean magnitude of the first gradient: for SGD the learning rate is
         # then the mean change of the first step, and L-BFGS squares slopes, which float32 would not hold
         self._slope = None if settings.optimiser in ("lbfgs", "sgd") else 1.0
@@ -380,7 +403,7 @@ class Descent:
         self.good = self.picture
         return now[1]
 
-    def _known(self):
+    def _known(self) -> Evaluation | None:
         """The evaluation of the picture as it stands, if it was among the last."""
         point = self._point()
         return next((seen for seen in reversed(self._seen) if torch.equal(seen[0], point)), None)
@@ -396,7 +419,7 @@ class Descent:
         known = self._known()
         if known is None:
             losses, gradient = self.objective(self.picture)
-            if not (losses.finite and torch.isfinite(gradient).all()):
+            if gradient is None or not (losses.finite and torch.isfinite(gradient).all()):
                 raise NotANumber
             gradient = gradient * self.unit
             self._slope = self._slope or max(float(gradient.abs().mean()), 1e-30)
@@ -406,7 +429,7 @@ class Descent:
             if self.settings.optimiser != "lbfgs":
                 self.good = self.picture
         self.variable.grad = known[2].clone()
-        return known[1].total / self._slope
+        return known[1].total / (self._slope or 1.0)
 
 
 @contextlib.contextmanager
@@ -421,14 +444,15 @@ def reproducible() -> Iterator[None]:
         cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before
 
 
-def resize(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resize(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """uint8 [H, W, 3] or [H, W] at another (height, width), by Lanczos' method."""
     if array.shape[:2] == tuple(shape):
         return array
-    return np.asarray(Image.fromarray(array).resize(shape[::-1], Image.Resampling.LANCZOS))
+    height, width = shape
+    return np.asarray(Image.fromarray(array).resize((width, height), Image.Resampling.LANCZOS))
 
 
-def fit_style(rgb: np.ndarray, shape: tuple[int, int], settings: Settings) -> np.ndarray:
+def fit_style(rgb: np.ndarray, shape: Sequence[int], settings: Settings) -> np.ndarray:
     """A style picture uint8 [H, W, 3] at the size at which it is looked at for a result of `shape`; never enlarged,
     unless it is squeezed into the photograph's shape."""
     if settings.style_fit == "content":
@@ -438,7 +462,7 @@ def fit_style(rgb: np.ndarray, shape: tuple[int, int], settings: Settings) -> np
     return resize(rgb, tuple(max(MIN_SIDE, round(length * share)) for length in rgb.shape[:2]))
 
 
-def style_rgb(style: StylePicture, shape: tuple[int, int], settings: Settings, content: np.ndarray) -> np.ndarray:
+def style_rgb(style: StylePicture, shape: Sequence[int], settings: Settings, content: np.ndarray) -> np.ndarray:
     """A style picture uint8 [H, W, 3] as it is looked at for a result of `shape`, in the colours that are aimed at."""
     rgb = fit_style(style.rgb, shape, settings)
     if settings.keep_color:
@@ -450,30 +474,30 @@ def recolored(content: np.ndarray, styles: Sequence[StylePicture], settings: Set
     """The photograph uint8 [H, W, 3] in the colours of the styles, each where its mask is: float32, 0 to 255."""
     shape = content.shape[:2]
 
-    def target(style: StylePicture):
+    def target(style: StylePicture) -> Colors:
         rgb = style_rgb(style, shape, settings, content)
         return colors_of(rgb, None if style.own_mask is None else resize(style.own_mask, rgb.shape[:2]))
 
-    result = content.astype(np.float32)
+    result: np.ndarray = content.astype(np.float32)
     everywhere = [(target(style), style.weight) for style in styles if style.mask is None]
     if everywhere:
         result = recolor(content, transport(colors_of(content), mixture(everywhere)))
-    base, masked = result, [style for style in styles if style.mask is not None]
-    masks = [resize(style.mask, shape).astype(np.float32) / 255 for style in masked]
-    crowd = np.maximum(1, sum(masks)) if masks else 1
-    for style, mask in zip(masked, masks, strict=True):
+    base = result
+    masked = [(s, resize(s.mask, shape).astype(np.float32) / 255) for s in styles if s.mask is not None]
+    crowd = np.maximum(1, sum(mask for _, mask in masked))
+    for style, mask in masked:
         own = recolor(content, transport(colors_of(content, mask), target(style)))
         result = result + (mask / crowd)[..., None] * (own - base)
     return result
 
 
-def noise(shape: tuple[int, int], seed: int) -> torch.Tensor:
+def noise(shape: Sequence[int], seed: int) -> torch.Tensor:
     """What to start from, [1, 3, H, W] for a `shape` of (height, width), 0 to 255; the same for the same seed."""
     found = torch.randn((1, 3, *shape), generator=torch.Generator().manual_seed(seed)) * NOISE_DEVIATION
     return (found + torch.tensor(NOISE_MEAN).view(1, 3, 1, 1)).clamp(0, 255)
 
 
-def enlarge(picture: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+def enlarge(picture: torch.Tensor, shape: Shape) -> torch.Tensor:
     """A picture [1, 3, H, W] at another (height, width), cut to 0..255 if that is a change."""
     if picture.shape[2:] == tuple(shape):
         return picture
@@ -485,7 +509,7 @@ def as_tensor(rgb: np.ndarray, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].float().contiguous().to(device)
 
 
-def as_mask(mask: np.ndarray | None, shape: tuple[int, int], device: torch.device) -> torch.Tensor | None:
+def as_mask(mask: np.ndarray | None, shape: Sequence[int], device: torch.device) -> torch.Tensor | None:
     """uint8 [H, W] to float of another (height, width), 0 to 1."""
     return None if mask is None else torch.from_numpy(np.array(resize(mask, shape))).float().to(device) / 255
 
@@ -503,11 +527,13 @@ def match_colors(rgb: np.ndarray, like: np.ndarray) -> np.ndarray:
     flat, target = (picture.reshape(-1, 3).astype(np.float64) for picture in (rgb, like))
     a = _power(np.cov(target.T), 0.5) @ _power(np.cov(flat.T), -0.5)
     matched = (flat - flat.mean(0)) @ a.T + target.mean(0)
-    return np.rint(np.clip(matched, 0, 255)).astype(np.uint8).reshape(rgb.shape)
+    result: np.ndarray = np.rint(np.clip(matched, 0, 255)).astype(np.uint8).reshape(rgb.shape)
+    return result
 
 
 def _power(covariance: np.ndarray, exponent: float) -> np.ndarray:
     """A power of a symmetric matrix; directions without variance stay without."""
     values, vectors = np.linalg.eigh(covariance)
     alive = values > max(values.max(), 1.0) * 1e-9
-    return (vectors * np.where(alive, np.where(alive, values, 1.0) ** exponent, 0)) @ vectors.T
+    power: np.ndarray = (vectors * np.where(alive, np.where(alive, values, 1.0) ** exponent, 0)) @ vectors.T
+    return power

@@ -35,8 +35,9 @@ def colors_of(rgb: np.ndarray, weights: np.ndarray | None = None) -> Colors:
     """The colours of a picture uint8 [H, W, 3]; `weights` [H, W] says how much each pixel counts (None, or none at
     all: all alike)."""
     flat = rgb.reshape(-1, 3)
-    alike = weights is None or not weights.any()
-    counts = np.ones(len(flat)) if alike else weights.reshape(-1).astype(np.float64)
+    if weights is None or not weights.any():
+        weights = np.ones(len(flat))
+    counts = weights.reshape(-1).astype(np.float64)
     cells = (flat.astype(np.int64) * CELLS // 256) @ np.array([CELLS * CELLS, CELLS, 1])
     mass = np.bincount(cells, counts, CELLS**3)
     means = np.stack([np.bincount(cells, counts * flat[:, i], CELLS**3) for i in range(3)], axis=1)
@@ -86,4 +87,5 @@ def recolor(rgb: np.ndarray, table: torch.Tensor) -> np.ndarray:
     smooth = cv2.bilateralFilter(rgb, 0, DETAIL, 2.0)
     at = torch.from_numpy(np.ascontiguousarray(smooth[..., ::-1])).float().div(127.5).sub(1)  # blue is innermost
     mapped = F.grid_sample(table[None], at[None, None], align_corners=True)[0, :, 0].permute(1, 2, 0).numpy()
-    return np.clip(mapped * 255 + (rgb.astype(np.float32) - smooth), 0, 255)
+    result: np.ndarray = np.clip(mapped * 255 + (rgb.astype(np.float32) - smooth), 0, 255)
+    return result

@@ -11,6 +11,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable
+from typing import Any
 
 from rtstyle.errors import UsageError
 
@@ -70,7 +71,7 @@ class Settings:
     """
 
     vgg: str = "vgg19"
-    weights: str | os.PathLike | None = None  # file; else RTSTYLE_VGG19 / RTSTYLE_VGG16, else torchvision's
+    weights: str | os.PathLike[str] | None = None  # file; else RTSTYLE_VGG19 / RTSTYLE_VGG16, else torchvision's
     convention: str | None = None  # of files that do not say: torchvision or oxford
     features: str = "oxford"
     pooling: str = "max"
@@ -228,7 +229,7 @@ PRESETS = {
 }
 
 
-def preset(name: str | None = None, **changes) -> Settings:
+def preset(name: str | None = None, **changes: Any) -> Settings:
     """The settings of a source document, or the defaults, with changes. Raises UsageError for what cannot work.
 
     Another optimiser does not keep the preset's learning rate and epsilon, which were not meant for it.
@@ -256,7 +257,7 @@ def parse_layers(text: str, usual: Callable[[str], float]) -> dict[str, float]:
     return layers
 
 
-def changes_from_words(name: str | None, **given) -> dict:
+def changes_from_words(name: str | None, **given: Any) -> dict[str, Any]:
     """What the command line was given, as changes to the preset `name`: None is left out; `ratio` is alpha / beta and
     sets beta; `start` is palette, content, noise or a share of noise; layers and memory are read. Raises UsageError."""
     given = {key: value for key, value in given.items() if value is not None}

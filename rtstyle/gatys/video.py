@@ -66,7 +66,7 @@ class GatysStylizer:
         """The (height, width) at which a frame is painted: as large as the settings say, never larger than it is."""
         if max(height, width) <= self.settings.size:
             return height, width
-        tall, wide = optimize.sizes(height, width, self.settings)[-1]
+        tall, wide = optimize.sizes((height, width), self.settings)[-1]
         return tall, wide
 
     def for_throughput(self) -> tuple[Run, int]:

@@ -13,7 +13,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,12 +28,21 @@ log = logging.getLogger("rtstyle")
 STAGES = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 WIDTHS = (64, 128, 256, 512, 512)
 
+
 # How a picture in grey levels becomes the input that a weight file was trained on.
+class Convention(NamedTuple):
+    """The order of the channels, and their mean and deviation in grey levels."""
+
+    bgr: bool
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
 CONVENTIONS = {
     # RGB, scaled to 0..1, ImageNet mean and deviation
-    "torchvision": {"bgr": False, "mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},
+    "torchvision": Convention(False, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     # the original release of the Oxford group (Caffe): BGR, 0..255, mean taken off, no scaling
-    "oxford": {"bgr": True, "mean": (103.939, 116.779, 123.68), "std": (1.0, 1.0, 1.0)},
+    "oxford": Convention(True, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
 }
 
 # Files known by their SHA-256 (torchvision publishes the first eight digits of its own, in the name).
@@ -86,7 +97,7 @@ class VGG:
     def __init__(
         self,
         arch: str = "vgg16",
-        weights: str | os.PathLike | None = None,
+        weights: str | os.PathLike[str] | None = None,
         *,
         convention: str | None = None,
         pooling: str = "max",
@@ -98,10 +109,9 @@ class VGG:
         path = find_weights(arch, weights)
         state, self.convention, self.sha256 = read_weights(path, arch, convention)
         self.arch, self.path, self.pooling, self.dtype = arch, path, pooling, dtype
-        how = CONVENTIONS[self.convention]
-        self._bgr = how["bgr"]
-        self._mean = torch.tensor(how["mean"], device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(how["std"], device=device).view(1, 3, 1, 1)
+        self._bgr, mean, std = CONVENTIONS[self.convention]
+        self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
         self._convs: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         channels = 3
         for stage, (count, width) in enumerate(zip(STAGES[arch], WIDTHS, strict=True), start=1):
@@ -123,7 +133,7 @@ class VGG:
         x = x.flip(1) if self._bgr else x
         return (x - self._mean) / self._std
 
-    def __call__(self, x: torch.Tensor, layers) -> dict[str, torch.Tensor]:
+    def __call__(self, x: torch.Tensor, layers: Iterable[str]) -> dict[str, torch.Tensor]:
         """Features of the named layers in `dtype`, {name: [N, C, H, W]}. `x`: [N, 3, H, W], RGB, 0 to 255."""
         wanted = {layer_index(self.arch, name): name for name in layers}
         last = max(wanted)
@@ -150,7 +160,7 @@ class VGG:
         return found
 
 
-def find_weights(arch: str, weights: str | os.PathLike | None) -> Path:
+def find_weights(arch: str, weights: str | os.PathLike[str] | None) -> Path:
     """Where the weights are: given by path, by RTSTYLE_VGG16 / RTSTYLE_VGG19, or torchvision's own download.
 
     The download is announced with its size and source before it starts and checked against the digest that
@@ -188,7 +198,7 @@ def _download(arch: str, variable: str) -> Path:
     return cached
 
 
-def read_weights(path: Path, arch: str, convention: str | None = None) -> tuple[dict, str, str]:
+def read_weights(path: Path, arch: str, convention: str | None = None) -> tuple[dict[str, torch.Tensor], str, str]:
     """(state dict, convention, SHA-256) of a weight file; the convention is never guessed."""
     if convention is not None and convention not in CONVENTIONS:
         raise ModelError(f"unknown convention {convention!r}: choose {' or '.join(CONVENTIONS)}")
@@ -217,12 +227,13 @@ def read_weights(path: Path, arch: str, convention: str | None = None) -> tuple[
     found = known or _convention_of(metadata)
     if found and convention and found != convention:
         raise ModelError(f"{path} follows the {found} convention, not {convention}: leave `vgg_convention` out")
-    if not (found or convention):
+    follows = found or convention
+    if follows is None:
         raise ModelError(
             f"{path} does not say what input it was trained on: give `vgg_convention='torchvision'` "
             "(RGB, ImageNet mean and deviation) or oxford (BGR, 0-255, mean subtracted)"
         )
-    return state, found or convention, digest
+    return state, follows, digest
 
 
 def _convention_of(metadata: dict[str, str]) -> str | None:
@@ -290,18 +301,20 @@ def style_loss(grams: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 def squared_norm(x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
     """Sum of squares over the dimensions `dims`, in one pass forwards and one backwards: the tensors are large."""
-    return _SquaredNorm.apply(x, dims)
+    result: torch.Tensor = _SquaredNorm.apply(x, dims)
+    return result
 
 
 class _SquaredNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, dims):
+    def forward(ctx: Any, x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
         ctx.save_for_backward(x)
         ctx.dims = dims
-        return torch.linalg.vector_norm(x, dim=dims).square()
+        norm: torch.Tensor = torch.linalg.vector_norm(x, dim=dims)
+        return norm.square()
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         (x,) = ctx.saved_tensors
         for dim in sorted(dim % x.dim() for dim in ctx.dims):
             grad = grad.unsqueeze(dim)

@@ -501,16 +501,16 @@ def test_the_callback_sees_every_iteration(small, content, style):
 
 def test_the_pyramid_grows_by_sqrt_2():
     settings = optimize.Settings(size=1024)
-    assert optimize.sizes(768, 1024, settings) == [(192, 256), (272, 362), (384, 512), (543, 724), (768, 1024)]
-    assert optimize.sizes(768, 1024, dataclasses.replace(settings, pyramid=False)) == [(768, 1024)]
-    assert optimize.sizes(100, 50, optimize.Settings(size=300)) == [(300, 150)]
-    assert optimize.sizes(100, 1000, optimize.Settings(size=512)) == [(36, 362), (51, 512)], (
+    assert optimize.sizes((768, 1024), settings) == [(192, 256), (272, 362), (384, 512), (543, 724), (768, 1024)]
+    assert optimize.sizes((768, 1024), dataclasses.replace(settings, pyramid=False)) == [(768, 1024)]
+    assert optimize.sizes((100, 50), optimize.Settings(size=300)) == [(300, 150)]
+    assert optimize.sizes((100, 1000), optimize.Settings(size=512)) == [(36, 362), (51, 512)], (
         "too narrow stages are left out"
     )
     assert optimize.split_steps(500, 5) == [178, 126, 89, 63, 44]
     assert optimize.split_steps(1, 3) == [1, 1, 1]
     with pytest.raises(RtstyleError, match="would be 256 x 13 pixels, and 32 are the least"):
-        optimize.sizes(50, 1000, optimize.Settings(size=256))
+        optimize.sizes((50, 1000), optimize.Settings(size=256))
 
 
 def test_the_pyramid_ends_at_the_size_asked_for(small, content, style, monkeypatch):
