@@ -12,38 +12,30 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 
 from rtstyle.errors import InputError, RtstyleError
-from rtstyle.media.images import SUFFIXES
+from rtstyle.media.images import SUFFIXES, read_image
+
+MIN_SIDE = 32  # pixels of a picture
 
 log = logging.getLogger("rtstyle")
 
 
 def read_picture(path: str | os.PathLike[str], short_side: int | None = None, *, enlarge: bool = True) -> torch.Tensor:
-    """A picture as uint8 [3, H, W], RGB, upright, its short side scaled to `short_side` pixels.
+    """A picture as `read_image` shows it, uint8 [3, H, W], its short side scaled to `short_side` pixels.
 
     Raises RtstyleError if it cannot be read or is smaller than 32 pixels.
     """
-    try:
-        with Image.open(path) as opened:
-            if short_side:
-                opened.draft("RGB", (2 * short_side, 2 * short_side))  # JPEG: decode no larger than needed
-            picture = ImageOps.exif_transpose(opened)
-            if picture.mode.startswith("I"):  # 16 bits of grey: Pillow would cut them off at 255
-                picture = Image.fromarray(np.clip(np.asarray(picture) / 257 + 0.5, 0, 255).astype(np.uint8))
-            picture = picture.convert("RGB")
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} is not a readable picture ({error})") from None
-    if min(picture.size) < 32:
-        raise InputError(f"{path} is too small ({picture.width}x{picture.height}): 32 pixels a side at least")
-    if short_side and (enlarge or min(picture.size) > short_side):
-        scale = short_side / min(picture.size)
-        width, height = (max(short_side, round(s * scale)) for s in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+    rgb = read_image(path, short_side).rgb
+    height, width = rgb.shape[:2]
+    short = min(height, width)
+    if short < MIN_SIDE:
+        raise InputError(f"{path} is too small ({width}x{height}): {MIN_SIDE} pixels a side at least")
+    if short_side and (enlarge or short > short_side):
+        width, height = (max(short_side, round(side * (short_side / short))) for side in (width, height))
+        rgb = np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.LANCZOS))
+    return torch.from_numpy(rgb).permute(2, 0, 1).contiguous()
 
 
 def list_pictures(folder: str | os.PathLike[str]) -> list[Path]:

@@ -138,7 +138,7 @@ class Trainer:
         with torch.no_grad():
             self.net.head.weight.mul_(0.2)  # start near mid-grey, within range
 
-    def parameter_groups(self) -> list[dict]:
+    def parameter_groups(self) -> list[dict[str, Any]]:
         """The body and the codes, with what multiplies the learning rate of each. A code has a gradient only in the
         steps that draw its style, a share p of them, for which Adam moves it sqrt(p) times as far as a weight that has
         one in every step: that is made up for."""

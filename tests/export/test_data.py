@@ -1,9 +1,11 @@
+import struct
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from PIL import Image  # noqa: E402
+from PIL import Image, ImageCms  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export.data import Photos, list_pictures, read_picture, synthetic_motion, warp, whole_shifts  # noqa: E402
@@ -100,6 +102,44 @@ def test_deep_grey_pictures_keep_their_greys(tmp_path):
     assert (got - torch.linspace(0, 255, 64)).abs().max() < 2
 
 
+# Display P3's primaries, adapted to D50 as profiles have them, by column
+DISPLAY_P3 = np.array([[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]])
+SRGB = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
+
+
+def display_p3():
+    """sRGB's profile with the primaries of Display P3."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    for i in range(struct.unpack_from(">I", profile, 128)[0]):
+        name, start, _ = struct.unpack_from(">4sII", profile, 132 + 12 * i)
+        if name in (b"rXYZ", b"gXYZ", b"bXYZ"):
+            column = DISPLAY_P3[:, b"rgb".index(name[:1])]
+            struct.pack_into(">3i", profile, start + 8, *(round(value * 65536) for value in column))
+    return bytes(profile)
+
+
+def shown_in_srgb(colour):
+    """What a colour of Display P3, 0 to 255, looks like: its levels in sRGB, by the formulas."""
+    level = np.array(colour) / 255
+    light = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
+    light = (np.linalg.inv(SRGB) @ DISPLAY_P3 @ light).clip(0, 1)
+    return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_wide_gamut_is_learned_in_the_colours_that_are_shown(tmp_path, suffix):
+    """Phones save Display P3: read without its profile, a painting would be learned paler than it is seen."""
+    colour, path = (200, 90, 60), tmp_path / f"phone.{suffix}"
+    Image.new("RGB", (96, 80), colour).save(
+        path, icc_profile=display_p3(), **({"quality": 95} if suffix == "jpg" else {})
+    )
+    wanted = shown_in_srgb(colour)
+    assert wanted[0] > 210 and wanted[2] < 50
+    photos = Photos(tmp_path, 64)
+    for picture in (read_picture(path), read_picture(path, 40), photos.pictures[0]):
+        assert np.abs(picture.flatten(1).float().mean(1).numpy() - wanted).max() < 3
+
+
 @pytest.mark.parametrize("size", ((31, 200), (200, 31), (1, 1)))
 def test_tiny_pictures_are_refused(tmp_path, size):
     halves(*size).save(tmp_path / "tiny.png")
@@ -122,7 +162,7 @@ def test_missing_and_broken_files_are_refused_by_name(tmp_path, photos_folder):
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(RtstyleError, match=r"half\.png is not a readable picture"):
         read_picture(tmp_path / "half.png")
-    with pytest.raises(RtstyleError, match="is not a readable picture"):
+    with pytest.raises(RtstyleError, match="is a folder"):
         read_picture(tmp_path)
 
 
