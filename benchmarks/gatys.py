@@ -95,7 +95,7 @@ class PlainLoop:
     def run(self, evaluations: int) -> torch.Tensor:
         """The best picture after so many evaluations."""
         x = self.content.clone().requires_grad_()
-        optimiser = torch.optim.LBFGS(
+        optimizer = torch.optim.LBFGS(
             [x],
             max_iter=10 * evaluations,
             max_eval=10 * evaluations,
@@ -111,7 +111,7 @@ class PlainLoop:
             if count == evaluations:
                 raise Enough
             count += 1
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss = self.total(x)
             loss.backward()
             if float(loss.detach()) < best[0]:
@@ -119,7 +119,7 @@ class PlainLoop:
             return loss
 
         with contextlib.suppress(Enough):
-            optimiser.step(closure)
+            optimizer.step(closure)
         return best[1]
 
 

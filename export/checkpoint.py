@@ -35,7 +35,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def averaged(average: dict[str, torch.Tensor], description: dict[str, Any]) -> networks.Body:
-    """The net of a run's averaged weights, without the codes of what was only practised on."""
+    """The net of a run's averaged weights, without the codes of auxiliary styles."""
     styles = len(description["styles"])
     net = networks.build(description["body"], styles, description["config"])
     net.load_state_dict({k: v.cpu() if k != "codes" else v[:styles].cpu() for k, v in average.items()})

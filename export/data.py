@@ -43,10 +43,10 @@ def list_pictures(folder: str | os.PathLike[str]) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"the folder {folder} does not exist")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not found:
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not files:
         raise InputError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
-    return found
+    return files
 
 
 class Photos:
@@ -91,17 +91,17 @@ class Photos:
         """
         out = []
         for _ in range(count):
-            which, top, left, zoom, mirror, colour = torch.rand(6, generator=generator).tolist()
+            which, top, left, zoom, mirror, color = torch.rand(6, generator=generator).tolist()
             picture = self.pictures[int(which * len(self.pictures))]
             h, w = picture.shape[1:]
             short = min(h, w)
-            least = min(short, crop * 2 // 3)  # enlarged ones look like video: soft at the pixel
-            side = round(least + zoom * (short - least))
+            smallest = min(short, crop * 2 // 3)  # enlarged ones look like video: soft at the pixel
+            side = round(smallest + zoom * (short - smallest))
             y, x = int(top * (h - side + 1)), int(left * (w - side + 1))
             patch = picture[None, :, y : y + side, x : x + side].float()
             if side != crop:
                 patch = F.interpolate(patch, (crop, crop), mode="bilinear", antialias=True, align_corners=False)
-            if colour < grey:  # black-and-white film wants painting too
+            if color < grey:  # black-and-white film wants painting too
                 patch = patch.mean(1, keepdim=True).expand(-1, 3, -1, -1)
             out.append(patch.flip(3) if mirror < 0.5 else patch)
         return torch.cat(out)
@@ -135,17 +135,17 @@ def dead_leaves(side: int, pictures: list[torch.Tensor], chance: np.random.Gener
         (left, top), (right, bottom) = (np.clip(centre + sign * radius, 0, side).astype(int) for sign in (-1, 1))
         if right - left < 2 or bottom - top < 2:
             continue
-        at, mask = centre - (left, top), np.zeros((bottom - top, right - left), np.uint8)
+        middle, mask = centre - (left, top), np.zeros((bottom - top, right - left), np.uint8)
         if chance.random() < 0.5:
             axes = (radius * chance.uniform(0.4, 1, 2)).astype(int) + 1
-            cv2.ellipse(mask, at.astype(int).tolist(), axes.tolist(), chance.uniform(0, 180), 0, 360, 1, cv2.FILLED)
+            cv2.ellipse(mask, middle.astype(int).tolist(), axes.tolist(), chance.uniform(0, 180), 0, 360, 1, cv2.FILLED)
         else:
             angles = np.sort(chance.uniform(0, 2 * np.pi, chance.integers(3, 7)))
-            corners = at + radius * np.stack([np.cos(angles), np.sin(angles)], 1)
+            corners = middle + radius * np.stack([np.cos(angles), np.sin(angles)], 1)
             cv2.fillPoly(mask, [corners.astype(np.int32)], 1)
         y, x = (chance.integers(size) for size in picture.shape[1:])
         slope, (rows, columns) = chance.normal(0, 0.4, 2), np.ogrid[0 : bottom - top, 0 : right - left]
-        shade = slope[0] * (rows - at[1]) + slope[1] * (columns - at[0])
+        shade = slope[0] * (rows - middle[1]) + slope[1] * (columns - middle[0])
         leaf = picture[:, y, x] + shade[..., None].clip(-60, 60)
         if chance.random() < 0.4:
             texture = picture[:, top:bottom, left:right].transpose(1, 2, 0).astype(np.float32)

@@ -12,8 +12,8 @@ every term relative to its target so that layers and paintings count alike):
                               2017)
           + w_k  * palette:   the colours of y have the distribution of those of s (`perceptual.palette_loss`)
           + w_t  * temporal:  the painting of the moved photograph is the moved painting (Wang et al. 2020, ReReVST)
-          + w_p  * peak:      no value behind a normalisation goes far beyond the others (`operations.PEAK`), or there
-                              are blots
+          + w_p  * outliers:  no activation behind a normalisation goes far beyond the others
+                              (`operations.OUTLIER_LEVEL`), or there are blots
           + w_tv * tv, and w_o * range for values outside of 0 to 255
 
 w_s is the style's own weight. At `style_scales` beyond 1, y and s are shrunk by that factor first, so that the same
@@ -67,11 +67,11 @@ class Batch:
     matrices: Targets
     targets: Targets
     style_weights: torch.Tensor  # [N]
-    peaks: Sequence[torch.Tensor] = ()
+    outliers: Sequence[torch.Tensor] = ()
     moved: Moved | None = None
 
 
-def at(layer: str, scale: int = 1) -> str:
+def feature_name(layer: str, scale: int = 1) -> str:
     """The name of a layer's features of pictures that are shrunk by `scale`."""
     return f"{layer} / {scale}"
 
@@ -86,37 +86,37 @@ class Comparison:
     def layers(self, *, content: bool = True, style: bool = True) -> dict[int, list[str]]:
         """The VGG layers that are compared, by the factor by which pictures are shrunk before; full size first."""
         loss = self.loss
-        found: dict[int, list[str]] = {}
+        result: dict[int, list[str]] = {}
         if content:
-            found[1] = [*loss.content_layers]
+            result[1] = [*loss.content_layers]
         if style:
             for scale in loss.style_scales:
-                found.setdefault(scale, []).extend(loss.style_layers)
+                result.setdefault(scale, []).extend(loss.style_layers)
             if loss.repeat_shifts:
-                found.setdefault(1, []).append(loss.repeat_layer)
+                result.setdefault(1, []).append(loss.repeat_layer)
         if content and loss.structure_weight:
-            found.setdefault(STRUCTURE_SCALE, []).append(STRUCTURE_LAYER)
-        return {scale: list(dict.fromkeys(found[scale])) for scale in sorted(found)}
+            result.setdefault(STRUCTURE_SCALE, []).append(STRUCTURE_LAYER)
+        return {scale: list(dict.fromkeys(result[scale])) for scale in sorted(result)}
 
     def features(self, pictures: torch.Tensor, *, content: bool = True, style: bool = True) -> Features:
-        """Features of pictures [N, 3, H, W], {`at(layer, scale)`: [N, C, h, w]}: what `content` and `structure` compare
-        with the photograph, and what `matrices` are made of."""
-        found: Features = {}
+        """Features of pictures [N, 3, H, W], {`feature_name(layer, scale)`: [N, C, h, w]}: what `content` and
+        `structure` compare with the photograph, and what `matrices` are made of."""
+        result: Features = {}
         for scale, layers in self.layers(content=content, style=style).items():
             shrunk = F.avg_pool2d(pictures, scale) if scale > 1 else pictures
-            found |= {at(layer, scale): maps for layer, maps in self.vgg(shrunk, layers).items()}
-        return found
+            result |= {feature_name(layer, scale): maps for layer, maps in self.vgg(shrunk, layers).items()}
+        return result
 
     def matrices(self, features: Features) -> Targets:
         """What describes the style of pictures whose `features` are at hand: Gram matrices {name: [N, C, C]} of every
         layer and scale, and correlations at a distance."""
         loss = self.loss
-        names = [at(layer, scale) for scale in loss.style_scales for layer in loss.style_layers]
-        found = {name: perceptual.gram(features[name]) for name in names}
+        names = [feature_name(layer, scale) for scale in loss.style_scales for layer in loss.style_layers]
+        result = {name: perceptual.gram(features[name]) for name in names}
         for shift in loss.repeat_shifts:
             for dy, dx in ((shift, 0), (0, shift)):
-                found[f"repeat {dy} {dx}"] = perceptual.shifted_gram(features[at(loss.repeat_layer)], dy, dx)
-        return found
+                result[f"repeat {dy} {dx}"] = perceptual.shifted_gram(features[feature_name(loss.repeat_layer)], dy, dx)
+        return result
 
     def content(self, features: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         if self.loss.absolute:
@@ -134,12 +134,12 @@ class Comparison:
 
 
 def content(compare: Comparison, batch: Batch) -> torch.Tensor:
-    names = [at(layer) for layer in compare.loss.content_layers]
+    names = [feature_name(layer) for layer in compare.loss.content_layers]
     return compare.mean_or_sum([compare.content(batch.features[k], batch.photo_features[k]) for k in names])
 
 
 def structure(compare: Comparison, batch: Batch) -> torch.Tensor:
-    name = at(STRUCTURE_LAYER, STRUCTURE_SCALE)
+    name = feature_name(STRUCTURE_LAYER, STRUCTURE_SCALE)
     painted, photo = (perceptual.self_similarity(x[name]) for x in (batch.features, batch.photo_features))
     return (painted - photo).abs().mean(dim=(1, 2)) / photo.abs().mean(dim=(1, 2)).clamp_min(1e-6)
 
@@ -175,8 +175,8 @@ def temporal(compare: Comparison, batch: Batch) -> torch.Tensor:
     return error.mean(dim=(1, 2, 3)) / inside.mean(dim=(1, 2, 3)).clamp_min(1e-3)
 
 
-def peak(compare: Comparison, batch: Batch) -> torch.Tensor:
-    return sum((far.float() for far in batch.peaks), torch.zeros_like(batch.style_weights))
+def outliers(compare: Comparison, batch: Batch) -> torch.Tensor:
+    return sum((far.float() for far in batch.outliers), torch.zeros_like(batch.style_weights))
 
 
 def tv(compare: Comparison, batch: Batch) -> torch.Tensor:
@@ -212,7 +212,7 @@ TERMS = (
     Term("repeat", _repeat_weight, repeat),
     Term("palette", lambda loss, style_weights: loss.palette_weight, palette),
     Term("temporal", lambda loss, style_weights: loss.temporal_weight, temporal),
-    Term("peak", lambda loss, style_weights: loss.peak_weight, peak),
+    Term("outliers", lambda loss, style_weights: loss.outlier_weight, outliers),
     Term("tv", lambda loss, style_weights: loss.tv_weight, tv),
     Term("range", lambda loss, style_weights: loss.range_weight, out_of_range),
 )

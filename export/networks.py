@@ -51,7 +51,7 @@ class Body(nn.Module):
 
     name: str
     stride: int
-    least: int  # sides that the innermost reflection needs, in pixels
+    min_size: int  # sides that the innermost reflection needs, in pixels
     config: dict[str, Any]
     code_length: int
     codes: nn.Parameter
@@ -88,10 +88,10 @@ class Body(nn.Module):
         self,
         x: torch.Tensor,
         code: torch.Tensor,
-        peaks: list[torch.Tensor] | None = None,
+        outliers: list[torch.Tensor] | None = None,
         offsets: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        return self.paint(TorchOps(code, self.stride, self.least, peaks, offsets), x)
+        return self.paint(TorchOps(code, self.stride, self.min_size, outliers, offsets), x)
 
     @torch.no_grad()
     def stylize(self, frames: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
@@ -160,7 +160,7 @@ class Live(Body):
         half, quarter = self.widths = tuple(widths)
         if not all(isinstance(d, int) and d >= 1 for d in dilations):
             raise ValueError(f"dilations are whole numbers from 1, not {list(dilations)}")
-        self.least = 4 * (max(dilations) + 1)  # positions at a quarter that the innermost reflection needs
+        self.min_size = 4 * (max(dilations) + 1)  # positions at a quarter that the innermost reflection needs
         self.stem = conv(3, half, 6, 2)
         self.down4 = conv(half, quarter, 3, 2)
         self.canvas = Canvas(quarter, generator=generator)
@@ -170,8 +170,8 @@ class Live(Body):
         self.head = conv(half, 3, 5)
         self.start_codes(styles, generator)
         with torch.no_grad():
-            at = 2 * (half + quarter)
-            self.codes[:, at : at + quarter] *= 0.3  # the canvas: a hint of it
+            start = 2 * (half + quarter)
+            self.codes[:, start : start + quarter] *= 0.3  # the canvas: a hint of it
 
     @torch.no_grad()
     def start_colors(self, means: torch.Tensor, deviations: torch.Tensor) -> None:
@@ -244,7 +244,7 @@ class Johnson(Body):
 
     name = "johnson"
     stride = 4
-    least = 16
+    min_size = 16
     eps = 1e-5
 
     def __init__(

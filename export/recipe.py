@@ -17,6 +17,13 @@ from rtstyle.errors import InputError
 from rtstyle.export import networks
 
 STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
+# Keys of recipes and of models' metadata that had other names before
+RENAMED = {"peak_weight": "outlier_weight", "practice": "auxiliary", "practice_share": "auxiliary_share"}
+
+
+def current_names(keys: dict[str, Any]) -> dict[str, Any]:
+    """Keys of a recipe or of metadata by the names that they have now."""
+    return {RENAMED.get(key, key): value for key, value in keys.items()}
 
 
 @dataclasses.dataclass
@@ -55,9 +62,15 @@ class Loss:
     repeat_weight: float = 1.0
     palette_weight: float = 0.0
     temporal_weight: float = 0.0
-    peak_weight: float = 0.0
+    outlier_weight: float = 0.0
     tv_weight: float = 10.0
     range_weight: float = 10.0
+
+    @classmethod
+    def from_metadata(cls, keys: dict[str, Any]) -> Loss:
+        """The losses that a model's metadata tell of; what this version does not know is left out."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in current_names(keys).items() if key in known})
 
 
 @dataclasses.dataclass
@@ -102,24 +115,24 @@ class Recipe:
     loss: Loss = dataclasses.field(default_factory=Loss)
     stage: list[Stage] = dataclasses.field(default_factory=lambda: [Stage()])
     style: list[Style] = dataclasses.field(default_factory=list)
-    practice: list[Style] = dataclasses.field(default_factory=list)
-    practice_share: float = 0.25  # of the samples, if there is any practice
+    auxiliary: list[Style] = dataclasses.field(default_factory=list)  # take part in the training, are not exported
+    auxiliary_share: float = 0.25  # of the samples, if there are auxiliary styles
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Recipe:
         """A recipe from a TOML file. Raises RtstyleError for unknown keys, wrong values or no styles."""
         try:
-            data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            data = current_names(tomllib.loads(Path(path).read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise InputError(f"the recipe {path} does not exist") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise InputError(f"the recipe {path} is not readable TOML: {error}") from None
         try:
             if "loss" in data:
-                data["loss"] = Loss(**data["loss"])
+                data["loss"] = Loss(**current_names(data["loss"]))
             if "stage" in data:
                 data["stage"] = [Stage(**item) for item in data["stage"]]
-            for key in ("style", "practice"):
+            for key in ("style", "auxiliary"):
                 data[key] = [Style(**item) for item in data.get(key, [])]
             recipe = cls(**data)
             recipe.check(path)
@@ -141,8 +154,8 @@ class Recipe:
                 networks.build(self.body, 1, self.config)
         except (TypeError, ValueError, LookupError, RuntimeError) as error:
             raise InputError(f"the recipe {path} has a config that makes no {self.body} body: {error}") from None
-        if not 0 <= self.practice_share < 1:
-            raise InputError(f"the recipe {path} has a practice_share out of range: from 0 to below 1")
+        if not 0 <= self.auxiliary_share < 1:
+            raise InputError(f"the recipe {path} has an auxiliary_share out of range: from 0 to below 1")
         if self.steps < 1 or self.passes < 0 or self.learning_rate <= 0 or not self.stage:
             raise InputError(f"the recipe {path} needs steps, a learning rate and a [[stage]]")
         if self.loss.balance < 0 or (self.loss.balance and self.loss.absolute):
@@ -164,12 +177,15 @@ class Recipe:
 
     @property
     def artworks(self) -> list[Style]:
-        """The styles, then what is only practised on."""
-        return [*self.style, *self.practice]
+        """The styles, then the auxiliary ones."""
+        return [*self.style, *self.auxiliary]
 
     def digest(self) -> str:
-        """SHA-256 of the recipe's content; comments and order of keys do not matter."""
-        content = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+        """SHA-256 of the recipe's content; comments and order of keys do not matter. Keys go by their first names, so
+        that a renaming does not make a recipe another one."""
+        first = {new: old for old, new in RENAMED.items()}
+        content = {first.get(key, key): value for key, value in dataclasses.asdict(self).items() if value is not None}
+        content["loss"] = {first.get(key, key): value for key, value in content["loss"].items()}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def stage_at(self, step: int) -> Stage:

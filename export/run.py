@@ -111,9 +111,8 @@ def teaching_recipe(model: model_file.Model, *, full: bool) -> Recipe:
     body, _ = from_onnx(model.path)
     training = read_training(properties(model.path))
     packaged = Path(str(importlib.resources.files("rtstyle.export.recipes") / f"{body.name}.toml"))
-    known = {field.name for field in dataclasses.fields(Loss)}
     if training.get("loss"):
-        loss = Loss(**{key: value for key, value in training["loss"].items() if key in known})
+        loss = Loss.from_metadata(training["loss"])
     else:
         loss = Recipe.read(packaged).loss if packaged.exists() else Loss()
     steps, rate, average = (FULL_STEPS, 1e-3, 0.999) if full else (TEACH_STEPS, 2e-2, 0.99)

@@ -43,11 +43,11 @@ class OnnxOps:
 
     def __init__(self, body: networks.Body, code: np.ndarray | None):
         self.names = {module: name for name, module in body.named_modules()}
-        self.stride, self.least = body.stride, body.least
+        self.stride, self.min_size = body.stride, body.min_size
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self.code = code
-        self.at = 0  # in the code
+        self.code_index = 0  # in the code
 
     def constant(self, name: str, values: npt.ArrayLike) -> str:
         array = np.asarray(values)
@@ -70,7 +70,7 @@ class OnnxOps:
         self.size = self.node("Slice", shape, self.constant("one", [1]), self.constant("three", [3]))
         stride = self.constant("stride", [self.stride])
         extra = self.node("Mod", self.node("Neg", self.size), stride)
-        extra = self.node("Max", extra, self.node("Sub", self.constant("least", [self.least]), self.size))
+        extra = self.node("Max", extra, self.node("Sub", self.constant("min_size", [self.min_size]), self.size))
         after = self.node("Add", extra, self.constant("margin", [margin]))
         before = self.constant("pads_before", [0, margin, margin, 0, 0])
         pads = self.node("Concat", before, after, self.constant("zero", [0]), axis=0)
@@ -105,13 +105,13 @@ class OnnxOps:
         run on WebGPU."""
         names = []
         for _ in ("scale", "shift"):
-            start, end = self.at, self.at + channels
+            start, end = self.code_index, self.code_index + channels
             if self.code is None:
                 bounds = (self.constant(f"code_{k}", [k]) for k in (start, end))
                 names.append(self.node("Slice", "code", *bounds))
             else:  # one style: its code becomes part of the graph
                 names.append(self.constant(f"code_{start}_{end}", self.code[start:end]))
-            self.at = end
+            self.code_index = end
         return names
 
     def canvas(self, canvas: operations.Canvas, x: str, channels: int) -> str:
@@ -242,13 +242,13 @@ def with_thumbnails(body: networks.Body, codes: np.ndarray, cards: list[dict[str
     """The cards, each with a bundled photograph painted in its style, a small JPEG as a data URL."""
     with Image.open(bundled_photograph()) as photograph:
         frame = torch.from_numpy(np.array(photograph.convert("RGB")))[None]
-    told = []
+    result = []
     for card, code in zip(cards, codes, strict=True):
         painted = Image.fromarray(body.stylize(frame, torch.from_numpy(code.copy()))[0].numpy())
         painted.thumbnail((THUMBNAIL, THUMBNAIL))
         painted.save(file := io.BytesIO(), "JPEG", quality=80)
-        told.append(card | {"thumbnail": "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()})
-    return told
+        result.append(card | {"thumbnail": "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()})
+    return result
 
 
 def halve(model: onnx.ModelProto) -> None:
@@ -327,10 +327,10 @@ def compare(model: onnx.ModelProto, body: networks.Body, codes: np.ndarray, seed
         if len(session.get_inputs()) == 2:
             feed["code"] = code
         got = session.run(None, feed)[0]
-        wanted = body.stylize(torch.from_numpy(frames), torch.from_numpy(code.copy())).numpy()
-        if got.shape != wanted.shape:
+        target = body.stylize(torch.from_numpy(frames), torch.from_numpy(code.copy())).numpy()
+        if got.shape != target.shape:
             raise ModelError(f"the exported model turns {frames.shape} into {got.shape}")
-        worst = max(worst, int(np.abs(got.astype(int) - wanted.astype(int)).max()))
+        worst = max(worst, int(np.abs(got.astype(int) - target.astype(int)).max()))
     return worst
 
 

@@ -1,7 +1,7 @@
 """Training: photographs and paintings in, one body with a gallery of style codes out.
 
 The loss is in `rtstyle.export.losses`, the settings in `rtstyle.export.recipe`. Each sample of a batch gets a style of
-its own, drawn at random (Dumoulin et al. 2017). The artworks under [[practice]] take part like styles but are not
+its own, drawn at random (Dumoulin et al. 2017). The auxiliary styles take part like the others but are not
 exported: a body that has painted more has more to offer to a style that it learns later, frozen.
 """
 
@@ -31,13 +31,13 @@ from rtstyle.perceptual import vgg as perceptual
 
 COLOR_SIZE = 128  # pixels, the short side at which the paintings' colours are read
 BALANCED_ON = 16  # photographs
-LIGHTEST, HEAVIEST = 4.0, 16.0
+MIN_BALANCED, MAX_BALANCED = 4.0, 16.0  # style weights
 COLUMNS = ("step", "total", *(term.name for term in losses.TERMS), "learning_rate", "seconds")
 
 
 @dataclasses.dataclass
 class Progress:
-    """What the callback of `Trainer.run` is told after each step."""
+    """What the callback of `Trainer.run` gets after each step."""
 
     step: int
     steps: int
@@ -55,7 +55,7 @@ def bfloat16_pays(device: torch.device) -> bool:
 
 
 class Trainer:
-    """One training run: its net, optimiser, data and random state, resumable to the same result.
+    """One training run: its net, optimizer, data and random state, resumable to the same result.
 
     Without `content` training looks at a few bundled photographs (`data.default_pictures`). `init` starts from the
     weights of an exported model; with `frozen` these stay as they are, and only the codes learn. `run_dir` receives
@@ -120,7 +120,7 @@ class Trainer:
         self.net.requires_grad_(not frozen)
         self.net.codes.requires_grad_(True)
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
-        self.optimiser = torch.optim.Adam(self.parameter_groups(), lr=recipe.learning_rate, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.Adam(self.parameter_groups(), lr=recipe.learning_rate, betas=(0.9, 0.99))
         self.step, self.seconds = 0, 0.0
         self.rows: list[list[float]] = []
         if resume:
@@ -154,7 +154,7 @@ class Trainer:
         return torch.stack([x.mean(1) for x in pictures]), torch.stack([x.std(1) for x in pictures])
 
     def learning(self) -> list[torch.nn.Parameter]:
-        """What the optimiser may change."""
+        """What the optimizer may change."""
         return [parameter for parameter in self.net.parameters() if parameter.requires_grad]
 
     def start_from(self, path: str | os.PathLike[str]) -> None:
@@ -197,26 +197,31 @@ class Trainer:
     def balanced_weights(self) -> list[float]:
         """Weights of the styles that make artworks unlike photographs, whose style loss is large from the start, paint
         over no more than those that are like them: `Loss.balance` divided by the mean style distance of photographs,
-        between LIGHTEST and HEAVIEST."""
+        between MIN_BALANCED and MAX_BALANCED."""
         photos = self.photos.batch(
             BALANCED_ON, self.recipe.stage[0].crop, torch.Generator().manual_seed(self.recipe.seed)
         )
         distances = torch.cat([self.artwork_distances(photo[None]) for photo in photos]).mean(0)
-        return [min(max(self.recipe.loss.balance / distance, LIGHTEST), HEAVIEST) for distance in distances.tolist()]
+        return [
+            min(max(self.recipe.loss.balance / distance, MIN_BALANCED), MAX_BALANCED) for distance in distances.tolist()
+        ]
 
     def artwork_distances(self, pictures: torch.Tensor) -> torch.Tensor:
         """Mean over layers and scales of the relative Gram distance of pictures [N, 3, H, W] to every artwork of the
         run at the first stage's size: [N, S]."""
         targets = self.targets[self.recipe.stage[0].style_sizes]
-        found = self.compare.matrices(self.compare.features(pictures, content=False))
+        matrices = self.compare.matrices(self.compare.features(pictures, content=False))
         return torch.stack(
-            [perceptual.relative_style_loss(found[name][:, None], targets[name]) for name in losses.of_style(found)]
+            [
+                perceptual.relative_style_loss(matrices[name][:, None], targets[name])
+                for name in losses.of_style(matrices)
+            ]
         ).mean(0)
 
     @torch.no_grad()
     def style_targets(self) -> dict[tuple[int, ...], losses.Targets]:
         """Gram matrices of every painting, {name: [S, C, C]}, and its palette, for the sizes of every stage."""
-        found: dict[int, losses.Targets] = {}
+        by_size: dict[int, losses.Targets] = {}
         for size in sorted({size for stage in self.recipe.stage for size in stage.style_sizes}):
             rows: dict[str, list[torch.Tensor]] = {}
             for file in self.style_files:
@@ -225,11 +230,11 @@ class Trainer:
                 for name, matrix in self.compare.matrices(features).items():
                     rows.setdefault(name, []).append(matrix[0])
                 rows.setdefault(losses.PALETTE, []).append(perceptual.palette(picture)[0])
-            found[size] = {name: torch.stack(matrices) for name, matrices in rows.items()}
+            by_size[size] = {name: torch.stack(matrices) for name, matrices in rows.items()}
         return {
             stage.style_sizes: {
-                name: torch.stack([found[size][name] for size in stage.style_sizes]).mean(0)
-                for name in found[stage.style_sizes[0]]
+                name: torch.stack([by_size[size][name] for size in stage.style_sizes]).mean(0)
+                for name in by_size[stage.style_sizes[0]]
             }
             for stage in self.recipe.stage
         }
@@ -238,13 +243,13 @@ class Trainer:
         self,
         photos: torch.Tensor,
         styles: torch.Tensor,
-        peaks: list[torch.Tensor] | None = None,
+        outliers: list[torch.Tensor] | None = None,
         offsets: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The run's net in the run's precision, float32 out; `peaks` and `offsets` as for `operations.TorchOps`."""
+        """The run's net in the run's precision, float32 out; `outliers` and `offsets` as for `operations.TorchOps`."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             photos = photos.contiguous(memory_format=torch.channels_last)
-            return self.net.forward(photos, self.net.codes[styles], peaks, offsets).float()
+            return self.net.forward(photos, self.net.codes[styles], outliers, offsets).float()
 
     def draw_motion(self, photos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """A sampling grid, of a free motion or of whole pixels, and what a camera adds to the second look: sensor noise
@@ -279,8 +284,8 @@ class Trainer:
         `motion` as `draw_motion` gives it, for the temporal loss; `loss` has the weights, the recipe's unless given."""
         loss = loss or self.recipe.loss
         compare = losses.Comparison(loss, self.vgg)
-        peaks: list[torch.Tensor] | None = [] if loss.peak_weight else None
-        painted = self.paint(photos, styles, peaks, offsets)
+        outliers: list[torch.Tensor] | None = [] if loss.outlier_weight else None
+        painted = self.paint(photos, styles, outliers, offsets)
         with torch.no_grad():
             photo_features = compare.features(photos, style=False)
         features = compare.features(painted)
@@ -298,18 +303,18 @@ class Trainer:
             compare.matrices(features),
             targets,
             style_factor * self.style_weights[styles],
-            peaks or (),
+            outliers or (),
             moved,
         )
         return losses.evaluate(compare, batch)
 
     def draw_styles(self, count: int) -> torch.Tensor:
         """int64 [count]: which artwork each sample of a batch is painted after."""
-        shown, practised = len(self.recipe.style), len(self.recipe.practice)
-        if not practised:
+        shown, auxiliary = len(self.recipe.style), len(self.recipe.auxiliary)
+        if not auxiliary:
             return torch.randint(shown, (count,), generator=self.generator)
-        share = self.recipe.practice_share
-        chances = torch.tensor([(1 - share) / shown] * shown + [share / practised] * practised)
+        share = self.recipe.auxiliary_share
+        chances = torch.tensor([(1 - share) / shown] * shown + [share / auxiliary] * auxiliary)
         return torch.multinomial(chances, count, replacement=True, generator=self.generator)
 
     def train_step(self) -> dict[str, float]:
@@ -317,10 +322,10 @@ class Trainer:
         rate = self.recipe.learning_rate_at(self.step)
         styles = self.draw_styles(stage.batch).to(self.device)
         photos = self.photos.batch(stage.batch, stage.crop, self.generator)
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate * group["pace"]
         loss = stage.loss(self.recipe.loss)
-        found = self.sample_losses(
+        sampled = self.sample_losses(
             photos,
             styles,
             self.targets[stage.style_sizes],
@@ -329,8 +334,8 @@ class Trainer:
             offsets=self.draw_offsets(stage.batch),
             motion=self.draw_motion(photos) if loss.temporal_weight else None,
         )
-        means = {name: values.mean() for name, values in found.items()}
-        self.optimiser.zero_grad(set_to_none=True)
+        means = {name: values.mean() for name, values in sampled.items()}
+        self.optimizer.zero_grad(set_to_none=True)
         means["total"].backward()
         norm = torch.nn.utils.clip_grad_norm_(self.learning(), 10.0)
         if not torch.isfinite(means["total"] + norm):
@@ -338,7 +343,7 @@ class Trainer:
             raise RtstyleError(
                 f"the loss became NaN or infinite at step {self.step}: lower learning_rate in the recipe{kept}"
             )
-        self.optimiser.step()
+        self.optimizer.step()
         self.step += 1
         with torch.no_grad():
             decay = min(self.recipe.average, self.step / (self.step + 10))
@@ -392,7 +397,7 @@ class Trainer:
             "seconds": self.seconds,
             "net": self.net.state_dict(),
             "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "description": self.describe(),
         }
@@ -413,7 +418,7 @@ class Trainer:
         self.net.load_state_dict(state["net"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         try:
-            self.optimiser.load_state_dict(state["optimiser"])
+            self.optimizer.load_state_dict(state["optimiser"])
         except ValueError:
             raise ModelError(f"{self.checkpoint} was made by another version of rtstyle: start afresh") from None
         self.generator.set_state(state["generator"])

@@ -17,7 +17,7 @@ For a photograph c painted as y in the style of an artwork s, with VGG-16 featur
                      and on a real clip with estimated flow
     flicker          deviation over time of the painting of a still photograph under sensor noise, in grey levels
     artefacts        checkerboards, seams, unrest on flat grey, grain: `measures.artefacts`
-    yardstick        the training's objective against that of L-BFGS on the picture itself: `yardstick`
+    lbfgs            the training's objective against that of L-BFGS on the picture itself: `lbfgs_reference`
 
 Paint alone can be had by destroying the photograph, recognition by painting nothing: read them together, and look at
 the sheet.
@@ -47,8 +47,7 @@ from rich.table import Table
 
 from rtstyle.errors import InputError, ModelError, UsageError
 from rtstyle.export.data import list_pictures, read_picture
-from rtstyle.export.evaluate import lbfgs_reference as yardstick
-from rtstyle.export.evaluate import measures
+from rtstyle.export.evaluate import lbfgs_reference, measures
 from rtstyle.export.recipe import Recipe, Style
 from rtstyle.files import written_beside
 from rtstyle.gallery import catalog, model_file
@@ -95,7 +94,7 @@ class Score:
     warp_clip: float | None = None  # a real clip, where one was given
     flicker: float | None = None
     artefacts: dict[str, float | None] | None = None
-    yardstick: yardstick.Yardstick | None = None
+    lbfgs: lbfgs_reference.Reference | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,10 +119,10 @@ class Evaluation:
 
     def overall(self) -> dict[str, Any]:
         """Means over the styles; besides, the worst style by each of what a goal is set for."""
-        numbers = [f.name for f in dataclasses.fields(Score) if f.name not in ("name", "title", "artist", "yardstick")]
+        numbers = [f.name for f in dataclasses.fields(Score) if f.name not in ("name", "title", "artist", "lbfgs")]
         means = {name: mean_of([getattr(score, name) for score in self.scores]) for name in numbers}
-        sticks = [score.yardstick.ratios for score in self.scores if score.yardstick]
-        means["yardstick_ratios"] = mean_of(sticks) if sticks else None
+        ratios = [score.lbfgs.ratios for score in self.scores if score.lbfgs]
+        means["lbfgs_ratios"] = mean_of(ratios) if ratios else None
         return means | {
             "styles": len(self.scores),
             "least_paint": min(score.paint for score in self.scores),
@@ -140,10 +139,10 @@ class Evaluation:
         }
         scores = [dataclasses.asdict(score) for score in self.scores]
         goals = {"paint": MIN_PAINT, "recognition": MIN_RECOGNITION, "ratio": MAX_RATIO}
-        found = plain | {"goals": goals, "overall": self.overall(), "styles": scores}
-        if any(score.yardstick for score in self.scores):
-            found["yardstick_left_out"] = yardstick.LEFT_OUT
-        result: dict[str, Any] = json.loads(json.dumps(found, allow_nan=False))  # keys are strings and tuples lists
+        report = plain | {"goals": goals, "overall": self.overall(), "styles": scores}
+        if any(score.lbfgs for score in self.scores):
+            report["lbfgs_left_out"] = lbfgs_reference.LEFT_OUT
+        result: dict[str, Any] = json.loads(json.dumps(report, allow_nan=False))  # keys are strings and tuples lists
         return result
 
     def save_json(self, out: str | os.PathLike[str] | None = None) -> None:
@@ -181,27 +180,27 @@ class Evaluation:
         table.add_row("mean", *_cells(self.overall()))
         return table
 
-    def yardstick_table(self) -> Table:
+    def lbfgs_table(self) -> Table:
         """The objective of the net and of L-BFGS by iterations, with the ratio of the two; beyond 1 it is red."""
         table = Table(
-            title="yardstick: the training's objective, the net's and that of L-BFGS on the picture",
-            caption=f"net / L-BFGS in brackets; without the terms {', '.join(yardstick.LEFT_OUT)}",
+            title="L-BFGS reference: the training's objective, the net's and that of L-BFGS on the picture",
+            caption=f"net / L-BFGS in brackets; without the terms {', '.join(lbfgs_reference.LEFT_OUT)}",
         )
-        measured = [(score.name, score.yardstick) for score in self.scores if score.yardstick]
+        measured = [(score.name, score.lbfgs) for score in self.scores if score.lbfgs]
         counts = list(measured[0][1].ratios)
         table.add_column("style", no_wrap=True)
         for name in ("photograph", "net", *(f"{count} iterations" for count in counts)):
             table.add_column(name, justify="right", no_wrap=True)
 
         def cell(total: float | None, ratio: float) -> str:
-            colour = "green" if ratio <= 1 else "red"
-            return ("" if total is None else f"{total:.2f} ") + f"[{colour}]({ratio:.2f})[/]"
+            color = "green" if ratio <= 1 else "red"
+            return ("" if total is None else f"{total:.2f} ") + f"[{color}]({ratio:.2f})[/]"
 
-        for name, stick in measured:
-            cells = [cell(reached.total, stick.ratios[reached.iterations]) for reached in stick.gatys]
-            table.add_row(name, f"{stick.photograph.total:.2f}", f"{stick.net.total:.2f}", *cells)
+        for name, of in measured:
+            cells = [cell(reached.total, of.ratios[reached.iterations]) for reached in of.gatys]
+            table.add_row(name, f"{of.photograph.total:.2f}", f"{of.net.total:.2f}", *cells)
         table.add_section()
-        means = self.overall()["yardstick_ratios"]
+        means = self.overall()["lbfgs_ratios"]
         table.add_row("mean", "", "", *(cell(None, means[count]) for count in counts))
         return table
 
@@ -269,7 +268,7 @@ def evaluate_model(
     (default: the model's reference height), that of the artworks to `style_size` (default: that of the last training
     stage, the largest of several, else 288). Ratios compare only at equal sizes, and a training stopped early may never
     have seen that one. `vgg` and `vgg_convention` as for `perceptual.VGG`. `clip` is a video for the warping error on
-    real motion. `iterations` asks for the yardstick after so many iterations of L-BFGS on each photograph and style, on
+    real motion. `iterations` asks for the L-BFGS reference after so many iterations on each photograph and style, on
     `device` as torch names it: about half a second an iteration on two CPU cores at 256 px, so give a small limit too.
     `progress(what, done, total)` is called as it goes.
 
@@ -281,7 +280,7 @@ def evaluate_model(
     if limit is not None and limit < 1:
         raise UsageError(f"at least one photograph must be taken, not {limit}")
     if any(count < 1 for count in iterations):
-        raise UsageError(f"the yardstick needs at least one iteration, not {min(iterations)}")
+        raise UsageError(f"the L-BFGS reference needs at least one iteration, not {min(iterations)}")
     loaded = catalog.load(str(model))
     size = size or loaded.reference_height
     session = devices.open_session(str(loaded.path), devices.choose("cpu"))
@@ -289,12 +288,12 @@ def evaluate_model(
     if style_size is None:
         stages = training.get("stages") or [{}]
         earlier = training.get("loss", {}).get("style_size", STYLE_SIZE)  # where recipes had one size for all
-        told = stages[-1].get("style_size", earlier)
-        style_size = max(told) if isinstance(told, list) else told
+        trained = stages[-1].get("style_size", earlier)
+        style_size = max(trained) if isinstance(trained, list) else trained
     entries = styles_of(loaded, training, recipe)
     files = [Path(pictures) / style.file for style in entries]
     artworks = [as_frame(read_picture(path, style_size)) for path in files]
-    loss = yardstick.loss_of(training) if iterations else None  # refused now, not after an hour
+    loss = lbfgs_reference.loss_of(training) if iterations else None  # refused now, not after an hour
     film = measures.read_clip(clip, size) if clip else None
     frames = [as_frame(read_picture(path, size)) for path in evenly(list_pictures(photos), limit)]
 
@@ -309,7 +308,7 @@ def evaluate_model(
         if progress:
             progress("painted photographs", p + 1, len(frames))
     scores = []
-    for s, (score, paint, file) in enumerate(zip(summarise(loaded.styles, found), painters, files, strict=True)):
+    for s, (score, paint, file) in enumerate(zip(summarize(loaded.styles, found), painters, files, strict=True)):
         scores.append(dataclasses.replace(score, **alone(paint, frames, as_frame(read_picture(file, size)), film)))
         if progress:
             progress("motion and artefacts", s + 1, len(painters))
@@ -318,8 +317,10 @@ def evaluate_model(
         where = perceptual.pick_device(device)
         own = vgg if loss.vgg == "vgg16" else None
         net = perceptual.VGG(loss.vgg, own, convention=vgg_convention if own else None, device=where)
-        sticks = yardstick.measure(net, where, loss, weights, artworks, frames, painters, iterations, progress)
-        scores = [dataclasses.replace(score, yardstick=stick) for score, stick in zip(scores, sticks, strict=True)]
+        references = lbfgs_reference.measure(
+            net, where, loss, weights, artworks, frames, painters, iterations, progress
+        )
+        scores = [dataclasses.replace(score, lbfgs=own) for score, own in zip(scores, references, strict=True)]
     return Evaluation(
         model=loaded.path.name,
         model_sha256=hashlib.sha256(loaded.path.read_bytes()).hexdigest(),
@@ -511,7 +512,7 @@ class Judge:
         }
 
 
-def summarise(styles: Sequence[model_file.Style], found: list[dict[str, np.ndarray]]) -> list[Score]:
+def summarize(styles: Sequence[model_file.Style], found: list[dict[str, np.ndarray]]) -> list[Score]:
     """What `Judge.measure` said of each photograph, {measure: [S] or [S, L]}, to one score a style."""
     table = {key: np.stack([row[key] for row in found]) for key in found[0]}  # [P, S] or [P, S, L]
     means = {key: values.mean(0, dtype=float) for key, values in table.items()}

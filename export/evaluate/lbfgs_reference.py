@@ -1,4 +1,4 @@
-"""The yardstick: what optimising the picture itself reaches on the objective that the net was trained for.
+"""The L-BFGS reference: what optimising the picture itself reaches on the objective that the net was trained for.
 
 Gatys, Ecker and Bethge (CVPR 2016) start from a picture and descend with L-BFGS; a net answers in one pass. Johnson,
 Alahi and Fei-Fei (ECCV 2016, section 4.1) measure their nets by the objective that so many iterations reach: theirs
@@ -8,7 +8,7 @@ lie between 50 and 100. For a picture y of a photograph c in the style of an art
 
 with the terms (`rtstyle.export.losses`), layers and weights of the model's own training, after y was clamped to 0..255.
 The other terms (LEFT_OUT) are left out on both sides: they need motion, or serve what the net's form needs. The net
-paid for them and the yardstick did not, so that the ratio errs against the net.
+paid for them and the reference did not, so that the ratio errs against the net.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Reached(Terms):
 
 
 @dataclasses.dataclass(frozen=True)
-class Yardstick:
+class Reference:
     """One style, means over photographs: the photograph itself, the net's painting, and the optimised pictures, with
     the ratio of totals net / Gatys by iterations; 1 or less: the net is at or below Gatys."""
 
@@ -102,7 +102,7 @@ class Objective:
         return Terms(*(float(value) for value in self(picture)))
 
 
-def optimise(objective: Objective, photo: torch.Tensor, iterations: Sequence[int]) -> list[Reached]:
+def optimize(objective: Objective, photo: torch.Tensor, iterations: Sequence[int]) -> list[Reached]:
     """Gatys' descent from the photograph [1, 3, H, W], looked at after so many iterations (rising). One descent: the
     later figures go on from the earlier ones. L-BFGS with a history of 100 and strong Wolfe line search.
 
@@ -111,7 +111,7 @@ def optimise(objective: Objective, photo: torch.Tensor, iterations: Sequence[int
     """
     unit = photo.numel()
     variable = (photo / unit).contiguous().requires_grad_()  # L-BFGS wants its gradient flat
-    optimiser = torch.optim.LBFGS(
+    optimizer = torch.optim.LBFGS(
         [variable],
         max_eval=10**9,
         tolerance_grad=0,
@@ -124,15 +124,15 @@ def optimise(objective: Objective, photo: torch.Tensor, iterations: Sequence[int
     def closure() -> torch.Tensor:
         nonlocal evaluations
         evaluations += 1
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         total = objective(variable * unit)[0]
         total.backward()
         return total
 
     done = 0
     for count in iterations:
-        optimiser.param_groups[0]["max_iter"] = count - done
-        optimiser.step(closure)
+        optimizer.param_groups[0]["max_iter"] = count - done
+        optimizer.step(closure)
         done, seconds = count, time.perf_counter() - started
         terms = dataclasses.asdict(objective.terms(variable.detach() * unit))
         reached.append(Reached(**terms, iterations=count, evaluations=evaluations, seconds=seconds))
@@ -149,10 +149,10 @@ def measure(
     painters: Sequence[Callable[[np.ndarray], np.ndarray]],
     iterations: Sequence[int],
     progress: Callable[[str, int, int], None] | None = None,
-) -> list[Yardstick]:
-    """A yardstick a style. Artworks and photographs are frames uint8 [H, W, 3]; weights, artworks and painters are in
-    the order of the styles; `vgg` is on `device`. Raises RtstyleError if an objective is not a number."""
-    iterations, yardsticks, jobs = sorted(set(iterations)), [], len(artworks) * len(photos)
+) -> list[Reference]:
+    """A reference for each style. Artworks and photographs are frames uint8 [H, W, 3]; weights, artworks and painters
+    are in the order of the styles; `vgg` is on `device`. Raises RtstyleError if an objective is not a number."""
+    iterations, references, jobs = sorted(set(iterations)), [], len(artworks) * len(photos)
     with full_precision():
         for s, (weight, artwork, paint) in enumerate(zip(style_weights, artworks, painters, strict=True)):
             with torch.no_grad():
@@ -163,21 +163,23 @@ def measure(
                 photo = as_picture(frame, device)
                 objective = Objective(vgg, photo, targets, loss, weight)
                 net = objective.terms(as_picture(paint(frame), device))
-                rows.append((objective.terms(photo), net, optimise(objective, photo, iterations)))
+                rows.append((objective.terms(photo), net, optimize(objective, photo, iterations)))
                 if progress:
-                    progress("yardstick", s * len(photos) + p + 1, jobs)
-            yardsticks.append(summarise(weight, loss.content_weight, rows))
-    return yardsticks
+                    progress("L-BFGS reference", s * len(photos) + p + 1, jobs)
+            references.append(summarize(weight, loss.content_weight, rows))
+    return references
 
 
-def summarise(style_weight: float, content_weight: float, rows: list[tuple[Terms, Terms, list[Reached]]]) -> Yardstick:
+def summarize(style_weight: float, content_weight: float, rows: list[tuple[Terms, Terms, list[Reached]]]) -> Reference:
     """Means over photographs; the ratios are of means, like all ratios of `rtstyle evaluate`."""
     photograph, net = mean([row[0] for row in rows]), mean([row[1] for row in rows])
     gatys = [mean(column) for column in zip(*(row[2] for row in rows), strict=True)]
     if not np.isfinite([net.total, *(reached.total for reached in gatys)]).all():
-        raise ModelError("the yardstick's objective is not a number: look at the recipe's layers and weights")
+        raise ModelError(
+            "the objective of the L-BFGS reference became NaN or infinite: look at the recipe's layers and weights"
+        )
     ratios = {reached.iterations: net.total / max(reached.total, 1e-12) for reached in gatys}
-    return Yardstick(style_weight, content_weight, photograph, net, gatys, ratios)
+    return Reference(style_weight, content_weight, photograph, net, gatys, ratios)
 
 
 T = TypeVar("T", bound=Terms)
@@ -210,13 +212,13 @@ def full_precision() -> Iterator[None]:
 
 
 def loss_of(training: dict[str, Any]) -> Loss:
-    """The losses that the model's metadata tells of. Raises RtstyleError where it tells of none: a yardstick on other
+    """The losses that the model's metadata tells of. Raises RtstyleError where it tells of none: a reference on other
     weights would say nothing of this net."""
-    told = training.get("loss")
-    if not isinstance(told, dict) or not {"content_weight", "style_weight"} <= told.keys():
-        raise ModelError("the model does not say how it was trained (rtstyle.training.loss): it has no yardstick")
-    if told.get("absolute"):
-        raise ModelError("the model was trained with absolute losses: the yardstick is for relative ones")
-    known = {f.name for f in dataclasses.fields(Loss)}
-    loss = Loss(**{name: value for name, value in told.items() if name in known})
-    return dataclasses.replace(loss, repeat_shifts=(), structure_weight=0.0)
+    keys = training.get("loss")
+    if not isinstance(keys, dict) or not {"content_weight", "style_weight"} <= keys.keys():
+        raise ModelError(
+            "the model does not say how it was trained (rtstyle.training.loss): it has no L-BFGS reference"
+        )
+    if keys.get("absolute"):
+        raise ModelError("the model was trained with absolute losses: the L-BFGS reference is for relative ones")
+    return dataclasses.replace(Loss.from_metadata(keys), repeat_shifts=(), structure_weight=0.0)

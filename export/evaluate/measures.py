@@ -326,12 +326,12 @@ def seam(picture: np.ndarray, band: int = SEAM_BAND) -> float:
     """How the border bands of a picture [H, W, 3] differ from its interior: see `artefacts`."""
     interior = picture[MARGIN:-MARGIN, MARGIN:-MARGIN]
     bands = (picture[:band], picture[-band:], picture[:, :band], picture[:, -band:])
-    apart = [
+    distances = [
         np.abs(how(border, axis=(0, 1)) - how(interior, axis=(0, 1))).mean()
         for border in bands
         for how in (np.mean, np.std)
     ]
-    return float(np.sum(apart) / len(bands))
+    return float(np.sum(distances) / len(bands))
 
 
 def fine_energy(frame: np.ndarray) -> float:

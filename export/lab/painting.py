@@ -95,7 +95,7 @@ def optimizers(bench: Bench) -> None:
 
 def with_optimizer(bench: Bench, name: str, rate: float) -> optimize.Settings:
     """The experiment's settings with another optimizer; Adam keeps the moments that the preset has for it."""
-    changed = dataclasses.replace(bench.settings, optimiser=name, learning_rate=rate, unit="range", line_search=True)
+    changed = dataclasses.replace(bench.settings, optimizer=name, learning_rate=rate, unit="range", line_search=True)
     return changed.check()
 
 
@@ -114,13 +114,13 @@ def features(bench: Bench) -> None:
     bench.expected = len(bench.plan.layers)
     for layer in bench.plan.layers:
         with torch.no_grad(), optimize.reproducible():
-            found = vgg(optimize.as_tensor(bench.content, bench.device), [layer])[layer][0].float().cpu().numpy()
-        silent = int((found.max((1, 2)) == found.min((1, 2))).sum())
-        table.add(**dict(zip(columns, (layer, *found.shape, *summary(found), silent, float((found == 0).mean())),
-                             strict=True)))  # fmt: skip
-        shown = min(maps, len(found))
-        grid = tile([as_picture(channel, bench.content.shape[:2]) for channel in found[:shown]])
-        report.picture(f"maps-{layer}", grid, f"{layer}: {shown} of {len(found)} maps")
+            activations = vgg(optimize.as_tensor(bench.content, bench.device), [layer])[layer][0].float().cpu().numpy()
+        silent = int((activations.max((1, 2)) == activations.min((1, 2))).sum())
+        figures = (*summary(activations), silent, float((activations == 0).mean()))
+        table.add(**dict(zip(columns, (layer, *activations.shape, *figures), strict=True)))
+        shown = min(maps, len(activations))
+        grid = tile([as_picture(channel, bench.content.shape[:2]) for channel in activations[:shown]])
+        report.picture(f"maps-{layer}", grid, f"{layer}: {shown} of {len(activations)} maps")
         bench.tick(layer)
     report.picture("filters-conv1_1", tile(filters(vgg)), "conv1_1: its filters of 3 x 3 pixels, in colour")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rtstyle.errors import Interrupted, OutputError, RtstyleError, UsageError
 from rtstyle.gatys import settings as gatys_settings
-from rtstyle.gatys.settings import OPTIMISERS, Settings
+from rtstyle.gatys.settings import OPTIMIZERS, Settings
 
 EXPERIMENTS = {
     "ratio": "alpha / beta of Gatys' method",
@@ -78,7 +78,7 @@ ONLY = {  # options that belong to some experiments only
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the command line was given, lists as their words; None is the experiment's usual."""
+    """What the command line was given, lists as their words; None is the experiment's default."""
 
     style: str | None = None
     content: str | os.PathLike[str] | None = None
@@ -189,8 +189,8 @@ def _ratios(preset: str | None, settings: Settings, given: str | None) -> tuple[
         return parse_numbers(given, "`ratios`")
     if not (settings.content_weight and settings.style_weight):
         raise UsageError("there is no alpha / beta where one of them is 0")
-    usual = settings.content_weight / settings.style_weight
-    return RATIOS.get(preset or "") or tuple(usual * factor for factor in AROUND)
+    default = settings.content_weight / settings.style_weight
+    return RATIOS.get(preset or "") or tuple(default * factor for factor in AROUND)
 
 
 def _weights(options: Options) -> tuple[tuple[float, float], ...]:
@@ -238,14 +238,14 @@ def parse_optimizers(text: str | None) -> tuple[tuple[str, float], ...]:
     """`adam:0.02,lbfgs` to (name, learning rate); without a rate, those of the document. Raises UsageError."""
     if not text:
         return tuple((name, rate) for name, rates in RATES.items() for rate in rates)
-    found = []
+    result = []
     for part in text.split(","):
         name, colon, rate = part.strip().partition(":")
-        if name not in OPTIMISERS:
-            raise UsageError(f"unknown optimizer {name!r}: choose {', '.join(OPTIMISERS)}, with :RATE if need be")
-        rates = parse_numbers(rate, f"the learning rate of {name}") if colon else RATES.get(name, (OPTIMISERS[name],))
-        found += [(name, rate) for rate in rates]
-    return tuple(dict.fromkeys(found))
+        if name not in OPTIMIZERS:
+            raise UsageError(f"unknown optimizer {name!r}: choose {', '.join(OPTIMIZERS)}, with :RATE if need be")
+        rates = parse_numbers(rate, f"the learning rate of {name}") if colon else RATES.get(name, (OPTIMIZERS[name],))
+        result += [(name, rate) for rate in rates]
+    return tuple(dict.fromkeys(result))
 
 
 def run(

@@ -174,8 +174,8 @@ def draw_plot(curves: list[Curve], x: str, y: str, log_x: bool, out: Path) -> No
     for curve in curves:
         style = {"marker": "o", "linewidth": 0.8} if curve.labels else {"linewidth": 1.3}
         axis.plot(curve.x, curve.y, label=curve.label, **style)
-        for word, at, value in zip(curve.labels, curve.x, curve.y, strict=False):
-            axis.annotate(word, (at, value), textcoords="offset points", xytext=(5, 5), fontsize=8)
+        for word, place, value in zip(curve.labels, curve.x, curve.y, strict=False):
+            axis.annotate(word, (place, value), textcoords="offset points", xytext=(5, 5), fontsize=8)
     values = [value for curve in curves for value in curve.y]
     axis.set(xlabel=x, ylabel=y, yscale="log" if any(value > 0 for value in values) else "linear")
     if log_x:

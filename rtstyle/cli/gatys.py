@@ -39,7 +39,7 @@ network_option = option(
 @option("--style-layers", metavar="L[:W],...", help="[default: relu1_1 to relu5_1, each 1000 / channels^2].")
 @network_option
 @option("--pooling", type=click.Choice(["max", "average"]), help="[default: max]")
-@option("--optimizer", "optimiser", metavar="NAME", help="lbfgs, adam, rmsprop, adagrad, sgd [default: lbfgs].")
+@option("--optimizer", "optimizer", metavar="NAME", help="lbfgs, adam, rmsprop, adagrad, sgd [default: lbfgs].")
 @option("--learning-rate", type=float, help="[default: lbfgs 1, adam 0.02, rmsprop 0.01, adagrad 0.1, sgd 0.005]")
 @option("--line-search/--no-line-search", default=None, help="Of L-BFGS [default: yes].")
 @option("--start", metavar="WHAT", help="palette, content, noise or a share of it [default: palette].")

@@ -147,13 +147,15 @@ def export(
 @option("--style-size", type=int, help="Short side of the artworks [default: as trained].")
 @option("--clip", type=click.Path(), help="A video: warping error on its first 40 frames, too.")
 @option(
-    "--yardstick",
+    "--lbfgs",
+    "iterations",
+    old=["--yardstick"],
     metavar="N[,N...]",
     multiple=True,
     callback=read_counts,
     help="Compare with N iterations of L-BFGS on the picture itself (slow: use a small --limit).",
 )
-@option("--device", default="auto", show_default=True, help="For --yardstick: auto, cpu, cuda, cuda:1.")
+@option("--device", default="auto", show_default=True, help="For --lbfgs: auto, cpu, cuda, cuda:1.")
 @option("--sheet", type=click.Path(), metavar="FILE", help="Also draw a contact sheet (PNG).")
 @json_option
 @vgg_options
@@ -162,7 +164,7 @@ def evaluate(
     model: str,
     photos: str,
     pictures: str,
-    yardstick: Sequence[int],
+    iterations: Sequence[int],
     sheet: str | None,
     as_json: bool,
     force: bool,
@@ -181,7 +183,7 @@ def evaluate(
             model,
             photos,
             pictures,
-            iterations=yardstick,
+            iterations=iterations,
             progress=lambda what, done, total: update(done, total, what),
             **options,
         )
@@ -193,5 +195,5 @@ def evaluate(
         from rich.console import Console
 
         Console().print(evaluation.table())
-        if yardstick:
-            Console().print(evaluation.yardstick_table())
+        if iterations:
+            Console().print(evaluation.lbfgs_table())

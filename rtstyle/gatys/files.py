@@ -223,11 +223,11 @@ def _ended_early(result: Result, settings: Settings, out: Path, picture: Picture
     if result.ended == "interrupted":
         return Interrupted(f"interrupted after {result.steps} iterations: {kept}")
     advice = f"lower the `learning_rate` ({settings.rate:g} now)"
-    if settings.optimiser == "lbfgs":
+    if settings.optimizer == "lbfgs":
         advice = "lower the `learning_rate` or leave `line_search=False` out"
         if settings.line_search:
             advice = "lower `content_weight` and `style_weight` (their proportion is what matters)"
-    return RtstyleError(f"the losses are no numbers any more after {result.steps} iterations: {advice}; {kept}")
+    return RtstyleError(f"the loss became NaN or infinite after {result.steps} iterations: {advice}; {kept}")
 
 
 def _write_extras(extras: Extras, photograph: np.ndarray, styles: Sequence[StylePicture], result: Result) -> None:

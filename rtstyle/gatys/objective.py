@@ -154,7 +154,7 @@ class Objective:
             self.scale = UNITS["deviation"] if settings.features == "oxford" else 1 / UNITS["deviation"]
         self.evaluations = 0
         with torch.no_grad():
-            self.wanted = self._content_targets(content)
+            self.content_targets = self._content_targets(content)
             self.groups = self._groups(styles)
 
     @torch.no_grad()
@@ -163,8 +163,8 @@ class Objective:
         if not self.settings.content_layers:
             return targets
         for tile in self.tiles:
-            found = self.vgg(tile.crop(content), self.settings.content_layers)
-            for layer, maps in found.items():
+            features = self.vgg(tile.crop(content), self.settings.content_layers)
+            for layer, maps in features.items():
                 part, (top, bottom, left, right) = tile.inside(maps, _stride(layer))
                 if layer not in targets:
                     stride = _stride(layer)
@@ -209,10 +209,10 @@ class Objective:
             mass[layer] = float(masks[layer].sum()) if masks else float(size[0] * size[1])
         side = self.side
         if side is None and height * width > 2 * self.height * self.width:  # no gradient: a third of the memory
-            side = max(SMALLEST, math.isqrt(self.height * self.width))
+            side = max(MIN_TILE, math.isqrt(self.height * self.width))
         for tile in cut(height, width, side, self.margin):
-            found = self.vgg(tile.crop(style.picture), self.settings.style_layers)
-            for layer, maps in found.items():
+            features = self.vgg(tile.crop(style.picture), self.settings.style_layers)
+            for layer, maps in features.items():
                 part, box = tile.inside(maps, _stride(layer))
                 matrix = _correlations(part, _cut_mask(masks.get(layer), box))
                 sums[layer] = sums.get(layer, 0) + matrix
@@ -220,17 +220,17 @@ class Objective:
 
     def _parts(self, tile: Tile, crop: torch.Tensor) -> tuple[torch.Tensor, dict[tuple[int, str], torch.Tensor]]:
         """What one tile adds to the weighted content loss, and to F F^T of every group and layer."""
-        found = self.vgg(crop, self.layers)
+        features = self.vgg(crop, self.layers)
         content = crop.new_zeros(())
         for layer, weight in self.settings.content_layers.items():
-            part, (top, bottom, left, right) = tile.inside(found[layer], _stride(layer))
-            wanted = self.wanted[layer]
-            count = 2 if self.settings.content_norm == "gatys" else wanted.numel()
-            distance = (part - wanted[:, :, top:bottom, left:right]).square().sum()
+            part, (top, bottom, left, right) = tile.inside(features[layer], _stride(layer))
+            target = self.content_targets[layer]
+            count = 2 if self.settings.content_norm == "gatys" else target.numel()
+            distance = (part - target[:, :, top:bottom, left:right]).square().sum()
             content = content + distance * (weight * self.scale**2 / count)
         sums = {}
         for layer in self.settings.style_layers:
-            part, box = tile.inside(found[layer], _stride(layer))
+            part, box = tile.inside(features[layer], _stride(layer))
             for number, group in enumerate(self.groups):
                 mask = group.masks[layer] if group.masks else None
                 sums[number, layer] = _correlations(part, _cut_mask(mask, box))
@@ -300,8 +300,8 @@ class Objective:
         style = self._style(sums, seen)
         pulls = {}
         if style.requires_grad:
-            found = torch.autograd.grad(style, list(sums.values()), allow_unused=True)
-            pulls = {key: pull for key, pull in zip(sums, found, strict=True) if pull is not None}
+            gradients = torch.autograd.grad(style, list(sums.values()), allow_unused=True)
+            pulls = {key: pull for key, pull in zip(sums, gradients, strict=True) if pull is not None}
         total = torch.zeros_like(seen)
         for tile in self.tiles:
             crop = tile.crop(seen).detach().requires_grad_()
@@ -352,7 +352,7 @@ def _correlations(features: torch.Tensor, mask: torch.Tensor | None) -> torch.Te
 FIXED = 800e6 if torch.version.cuda is None and torch.version.hip is None else 1150e6
 BACKWARD = 3100.0  # a pixel of a tile, forward and backward through VGG
 KEPT = 250.0  # a pixel of the picture: the picture, its gradient, copies, content features
-SMALLEST = 128  # pixels of a tile
+MIN_TILE = 128  # pixels of a tile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -369,26 +369,28 @@ def plan(height: int, width: int, settings: Settings, limit: float | None, steps
     """How a picture of `height` x `width` pixels fits into `limit` bytes (None: no limit): whole if it can be, with a
     shorter history if need be, else in tiles. `steps` are those at this size. Raises RtstyleError if it cannot."""
     margin = reach(settings.vgg, (*settings.content_layers, *settings.style_layers))
-    wanted = settings.history if settings.optimiser == "lbfgs" else 2
+    history_asked = settings.history if settings.optimizer == "lbfgs" else 2
 
     def needed(side: int | None, history: int) -> int:
         outer = [tile.outer for tile in cut(height, width, side, margin)]
         largest = max((bottom - top) * (right - left) for top, bottom, left, right in outer)
-        pairs = min(history, steps or settings.steps) * 2 * 12 if settings.optimiser == "lbfgs" else 24
+        pairs = min(history, steps or settings.steps) * 2 * 12 if settings.optimizer == "lbfgs" else 24
         return int(FIXED + largest * BACKWARD + height * width * (KEPT + pairs))
 
     allowed = math.inf if limit is None else limit
-    least = min(wanted, 10)
-    for history in sorted({wanted, max(least, wanted // 2), max(least, wanted // 4), least}, reverse=True):
-        found = needed(None, history)
-        if found <= allowed:
-            return Plan(None, history, found)
-    for history in (min(wanted, 20), least):
-        for side in range((max(height, width) - 1) // CELL * CELL, SMALLEST - 1, -CELL):
-            found = needed(side, history)
-            if found <= allowed:
-                return Plan(side, history, found)
+    shortest = min(history_asked, 10)
+    for history in sorted(
+        {history_asked, max(shortest, history_asked // 2), max(shortest, history_asked // 4), shortest}, reverse=True
+    ):
+        size = needed(None, history)
+        if size <= allowed:
+            return Plan(None, history, size)
+    for history in (min(history_asked, 20), shortest):
+        for side in range((max(height, width) - 1) // CELL * CELL, MIN_TILE - 1, -CELL):
+            size = needed(side, history)
+            if size <= allowed:
+                return Plan(side, history, size)
     raise RtstyleError(
-        f"{width} x {height} pixels need at least {needed(SMALLEST, least) / 1e9:.1f} GB of memory, and "
+        f"{width} x {height} pixels need at least {needed(MIN_TILE, shortest) / 1e9:.1f} GB of memory, and "
         f"{allowed / 1e9:.1f} GB are allowed: raise `max_memory`, or ask for a smaller `size`"
     )

@@ -124,19 +124,19 @@ class NotANumber(Exception):
 def sizes(shape: Sequence[int], settings: Settings) -> list[Shape]:
     """The shape of each stage for a photograph of `shape`, rising to the size asked for. Raises RtstyleError if the
     picture would be too narrow to be looked at by VGG."""
-    sides, found = [float(settings.size)], []
+    sides, shapes = [float(settings.size)], []
     while settings.pyramid and sides[-1] / math.sqrt(2) >= FIRST_SIZE - 1:
         sides.append(sides[-1] / math.sqrt(2))
     for side in reversed(sides):
         height, width = (max(1, round(length * side / max(shape))) for length in shape)
         if min(height, width) >= MIN_SIDE:
-            found.append((height, width))
-    if not found:
+            shapes.append((height, width))
+    if not shapes:
         raise InputError(
-            f"at `size` {settings.size} the picture would be {width} x {height} pixels, and {MIN_SIDE} are the "
-            "least: ask for a larger `size`, or crop it"
+            f"at `size` {settings.size} the picture would be {width} x {height} pixels, and must be at least "
+            f"{MIN_SIDE} x {MIN_SIDE}: ask for a larger `size`, or crop it"
         )
-    return found
+    return shapes
 
 
 def split_steps(steps: int, stages: int) -> list[int]:
@@ -212,7 +212,7 @@ def check_pictures(content: np.ndarray, styles: Sequence[StylePicture]) -> None:
             raise UsageError(f"the {name} must be uint8 [H, W, 3], not {rgb.dtype} {list(rgb.shape)}")
         if min(rgb.shape[:2]) < MIN_SIDE:
             raise InputError(
-                f"the {name} has {rgb.shape[1]} x {rgb.shape[0]} pixels: {MIN_SIDE} x {MIN_SIDE} are the least"
+                f"the {name} has {rgb.shape[1]} x {rgb.shape[0]} pixels: it must be at least {MIN_SIDE} x {MIN_SIDE}"
             )
     for style in styles:
         if not (math.isfinite(style.weight) and style.weight > 0):
@@ -346,12 +346,12 @@ Evaluation = tuple[torch.Tensor, Losses, torch.Tensor]  # a picture, its losses 
 
 
 class Descent:
-    """An optimiser at work on one picture. `picture` is where it stands, `good` the last one known to have losses that
+    """An optimizer at work on one picture. `picture` is where it stands, `good` the last one known to have losses that
     are numbers."""
 
     def __init__(self, objective: Objective, picture: torch.Tensor, settings: Settings, history: int):
         self.objective, self.settings = objective, settings
-        second_order = settings.optimiser == "lbfgs"
+        second_order = settings.optimizer == "lbfgs"
         # L-BFGS' first step has length 1 in absolute values summed up: a mean of one grey level in this unit
         self.unit = float(picture.numel()) if second_order else UNITS[settings.unit]
         self.variable = (picture / self.unit).contiguous().requires_grad_()
@@ -359,12 +359,12 @@ class Descent:
         self._seen: list[Evaluation] = []
         # L-BFGS and SGD see losses divided by the mean magnitude of the first gradient: for SGD the learning rate is
         # then the mean change of the first step, and L-BFGS squares slopes, which float32 would not hold
-        self._slope = None if settings.optimiser in ("lbfgs", "sgd") else 1.0
-        self.optimiser = self._optimiser(history)
+        self._slope = None if settings.optimizer in ("lbfgs", "sgd") else 1.0
+        self.optimizer = self._optimizer(history)
 
-    def _optimiser(self, history: int) -> torch.optim.Optimizer:
+    def _optimizer(self, history: int) -> torch.optim.Optimizer:
         settings, rate, variables = self.settings, self.settings.rate, [self.variable]
-        match settings.optimiser:
+        match settings.optimizer:
             case "lbfgs":
                 return torch.optim.LBFGS(
                     variables,
@@ -391,7 +391,7 @@ class Descent:
 
     def advance(self) -> Losses:
         """One iteration. Raises NotANumber; `picture` is then of no use, `good` is."""
-        self.optimiser.step(self._evaluate)
+        self.optimizer.step(self._evaluate)
         with torch.no_grad():
             if not torch.isfinite(self.variable).all():
                 raise NotANumber
@@ -426,7 +426,7 @@ class Descent:
             gradient = gradient / self._slope
             known = self._point(), losses, gradient
             self._seen = [*self._seen[-KEPT_EVALUATIONS + 1 :], known]
-            if self.settings.optimiser != "lbfgs":
+            if self.settings.optimizer != "lbfgs":
                 self.good = self.picture
         self.variable.grad = known[2].clone()
         return known[1].total / (self._slope or 1.0)
@@ -493,8 +493,8 @@ def recolored(content: np.ndarray, styles: Sequence[StylePicture], settings: Set
 
 def noise(shape: Sequence[int], seed: int) -> torch.Tensor:
     """What to start from, [1, 3, H, W] for a `shape` of (height, width), 0 to 255; the same for the same seed."""
-    found = torch.randn((1, 3, *shape), generator=torch.Generator().manual_seed(seed)) * NOISE_DEVIATION
-    return (found + torch.tensor(NOISE_MEAN).view(1, 3, 1, 1)).clamp(0, 255)
+    grain = torch.randn((1, 3, *shape), generator=torch.Generator().manual_seed(seed)) * NOISE_DEVIATION
+    return (grain + torch.tensor(NOISE_MEAN).view(1, 3, 1, 1)).clamp(0, 255)
 
 
 def enlarge(picture: torch.Tensor, shape: Shape) -> torch.Tensor:

@@ -72,8 +72,8 @@ def transport(source: Colors, target: Colors) -> torch.Tensor:
     nodes = torch.linspace(0, 1, GRID)
     mapped = []
     for red in nodes:  # a slice at a time: all at once would take hundreds of megabytes
-        at = torch.cartesian_prod(red[None], nodes, nodes)
-        pull = (potential - torch.cdist(at, target.values).square()) / ENTROPY + log_target
+        colors = torch.cartesian_prod(red[None], nodes, nodes)
+        pull = (potential - torch.cdist(colors, target.values).square()) / ENTROPY + log_target
         mapped.append((pull.softmax(dim=1) @ target.values).view(GRID, GRID, 3))
     return torch.stack(mapped).permute(3, 0, 1, 2)
 
@@ -85,7 +85,7 @@ def recolor(rgb: np.ndarray, table: torch.Tensor) -> np.ndarray:
     back afterwards: a wall that has to become many colours does not become noise.
     """
     smooth = cv2.bilateralFilter(rgb, 0, DETAIL, 2.0)
-    at = torch.from_numpy(np.ascontiguousarray(smooth[..., ::-1])).float().div(127.5).sub(1)  # blue is innermost
-    mapped = F.grid_sample(table[None], at[None, None], align_corners=True)[0, :, 0].permute(1, 2, 0).numpy()
+    position = torch.from_numpy(np.ascontiguousarray(smooth[..., ::-1])).float().div(127.5).sub(1)  # blue is innermost
+    mapped = F.grid_sample(table[None], position[None, None], align_corners=True)[0, :, 0].permute(1, 2, 0).numpy()
     result: np.ndarray = np.clip(mapped * 255 + (rgb.astype(np.float32) - smooth), 0, 255)
     return result

@@ -1,4 +1,4 @@
-"""What `rtstyle gatys` can be told, and the settings of the five source documents.
+"""The settings of `rtstyle gatys`, and the settings of the five source documents.
 
 Layers are named as in rtstyle.perceptual.vgg: `conv4_2` before its rectification, `relu4_2` after it. What the papers
 call conv4_2 is the rectified response (in Gatys' Caffe net the ReLU works in place; their PyTorch code takes `r42`;
@@ -16,7 +16,7 @@ from typing import Any
 from rtstyle.errors import UsageError
 
 WIDTHS = (64, 128, 256, 512, 512)  # channels of VGG's five stages
-OPTIMISERS = {"lbfgs": 1.0, "adam": 0.02, "rmsprop": 0.01, "adagrad": 0.1, "sgd": 0.005}  # usual learning rates
+OPTIMIZERS = {"lbfgs": 1.0, "adam": 0.02, "rmsprop": 0.01, "adagrad": 0.1, "sgd": 0.005}  # default learning rates
 # Grey levels in one unit of the picture as first-order methods see it: of 0..1, or in (mean) standard deviations of
 # ImageNet, which torchvision's networks take their input in.
 UNITS = {"range": 255.0, "deviation": 255 * 0.226}
@@ -29,7 +29,7 @@ CHOICES = {
     "content_norm": ("mean", "gatys"),
     "style_norm": ("johnson", "gatys", "upes"),
     "tv_norm": ("squares", "absolute"),
-    "optimiser": tuple(OPTIMISERS),
+    "optimizer": tuple(OPTIMIZERS),
     "unit": tuple(UNITS),
     "start": ("palette", "content"),
     "clamp": ("inside", "step", "none"),
@@ -93,8 +93,8 @@ class Settings:
     noise: float = 0.0  # share of noise in the picture that it starts from: 0 none, 1 nothing else
     seed: int = 0
 
-    optimiser: str = "lbfgs"
-    learning_rate: float | None = None  # None: the usual one of OPTIMISERS
+    optimizer: str = "lbfgs"
+    learning_rate: float | None = None  # None: the default of OPTIMIZERS
     unit: str = "range"  # of the learning rate (first-order methods)
     line_search: bool = True  # L-BFGS: strong Wolfe conditions, else steps of the learning rate
     history: int = 100  # L-BFGS: pairs of vectors that are kept; fewer where memory is short
@@ -113,8 +113,8 @@ class Settings:
 
     @property
     def rate(self) -> float:
-        """The learning rate: given, or the optimiser's usual one."""
-        return OPTIMISERS[self.optimiser] if self.learning_rate is None else self.learning_rate
+        """The learning rate: given, or the optimizer's default."""
+        return OPTIMIZERS[self.optimizer] if self.learning_rate is None else self.learning_rate
 
     def check(self) -> Settings:
         """These settings, if they can work. Raises UsageError."""
@@ -135,9 +135,9 @@ class Settings:
                 raise UsageError(f"{'learning rate' if name == 'rate' else _words(name)} must be above 0")
         if not 0 <= self.noise <= 1:
             raise UsageError(f"the share of noise must be between 0 and 1, not {self.noise:g}")
-        for name, least in {"size": MIN_SIDE, "steps": 1, "history": 1}.items():
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        for name, minimum in {"size": MIN_SIDE, "steps": 1, "history": 1}.items():
+            if getattr(self, name) < minimum:
+                raise UsageError(f"{name} must be at least {minimum}, not {getattr(self, name)}")
         if self.max_memory is not None and self.max_memory <= 0:
             raise UsageError("max memory must be above 0")
         return self
@@ -149,7 +149,7 @@ def _words(name: str) -> str:
 
 PRESETS = {
     # UC San Diego: the equations of Gatys et al. on torchvision's VGG-19, all layers alike, style : content 1,000,000.
-    # Size, optimiser and steps are not in the report: 512 px and 300 steps of L-BFGS are those of the usual tutorial.
+    # Size, optimizer and steps are not in the report: 512 px and 300 steps of L-BFGS are those of the usual tutorial.
     "ucsd": Settings(
         features="torchvision",
         style_layers=first_of_each_stage(lambda layer: 0.2),
@@ -171,7 +171,7 @@ PRESETS = {
         pyramid=False,
         start="content",
         style_fit="content",
-        optimiser="adam",
+        optimizer="adam",
         learning_rate=0.003,
         unit="deviation",
         steps=2000,
@@ -219,7 +219,7 @@ PRESETS = {
         size=512,
         pyramid=False,
         start="content",
-        optimiser="adam",
+        optimizer="adam",
         learning_rate=0.02,
         betas=(0.99, 0.999),
         epsilon=0.1,
@@ -232,18 +232,18 @@ PRESETS = {
 def preset(name: str | None = None, **changes: Any) -> Settings:
     """The settings of a source document, or the defaults, with changes. Raises UsageError for what cannot work.
 
-    Another optimiser does not keep the preset's learning rate and epsilon, which were not meant for it.
+    Another optimizer does not keep the preset's learning rate and epsilon, which were not meant for it.
     """
     if name is not None and name not in PRESETS:
         raise UsageError(f"unknown preset {name!r}: choose {', '.join(PRESETS)}")
     base = PRESETS[name] if name else Settings()
-    if changes.get("optimiser", base.optimiser) != base.optimiser:
+    if changes.get("optimizer", base.optimizer) != base.optimizer:
         changes = {"learning_rate": None, "epsilon": None, "unit": "range"} | changes
     return dataclasses.replace(base, **changes).check()
 
 
-def parse_layers(text: str, usual: Callable[[str], float]) -> dict[str, float]:
-    """`relu4_2,relu5_2:0.5` to weights by layer; `usual` gives the weight of a layer without one. Raises UsageError."""
+def parse_layers(text: str, default: Callable[[str], float]) -> dict[str, float]:
+    """`relu4_2,relu5_2:0.5` to weights by layer; `default` gives that of a layer without one. Raises UsageError."""
     layers = {}
     for part in text.split(","):
         name, colon, weight = part.strip().partition(":")
@@ -251,7 +251,7 @@ def parse_layers(text: str, usual: Callable[[str], float]) -> dict[str, float]:
         if name[:4] not in ("conv", "relu") or stage not in "12345" or not stage or not number.isdecimal():
             raise UsageError(f"{name!r} is no layer: they are conv1_1, relu1_1, conv1_2, ... with :WEIGHT if need be")
         try:
-            layers[name] = float(weight) if colon else usual(name)
+            layers[name] = float(weight) if colon else default(name)
         except ValueError:
             raise UsageError(f"{weight!r} is no weight for {name}") from None
     return layers
@@ -282,9 +282,9 @@ def changes_from_words(name: str | None, **given: Any) -> dict[str, Any]:
     if "content_layers" in given:
         given["content_layers"] = parse_layers(given["content_layers"], lambda layer: 1.0)
     if "style_layers" in given:
-        usual = preset(name).style_layers
+        defaults = preset(name).style_layers
         given["style_layers"] = parse_layers(
-            given["style_layers"], lambda layer: usual.get(f"relu{layer[4]}_1", gatys_weight(layer))
+            given["style_layers"], lambda layer: defaults.get(f"relu{layer[4]}_1", gatys_weight(layer))
         )
     if "max_memory" in given:
         given["max_memory"] = parse_memory(given["max_memory"])
@@ -302,5 +302,5 @@ def parse_memory(text: str) -> int:
     except ValueError:
         size = math.nan
     if not (math.isfinite(size) and size > 0):
-        raise UsageError(f"{text!r} is no amount of memory: give it as 3G or 800M")
+        raise UsageError(f"{text!r} is an invalid memory size: give it as 3G or 800M")
     return int(size)

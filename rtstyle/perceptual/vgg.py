@@ -135,29 +135,29 @@ class VGG:
 
     def __call__(self, x: torch.Tensor, layers: Iterable[str]) -> dict[str, torch.Tensor]:
         """Features of the named layers in `dtype`, {name: [N, C, H, W]}. `x`: [N, 3, H, W], RGB, 0 to 255."""
-        wanted = {layer_index(self.arch, name): name for name in layers}
-        last = max(wanted)
-        found: dict[str, torch.Tensor] = {}
+        names = {layer_index(self.arch, name): name for name in layers}
+        last = max(names)
+        features: dict[str, torch.Tensor] = {}
         x = self.preprocess(x).to(self.dtype).contiguous(memory_format=torch.channels_last)
-        at = 0
+        index = 0
         for count in STAGES[self.arch]:
             for _ in range(count):
-                if at not in self._convs:
+                if index not in self._convs:
                     raise ModelError(
-                        f"{self.path} ends before {wanted[last]}: choose an earlier layer or a complete file"
+                        f"{self.path} ends before {names[last]}: choose an earlier layer or a complete file"
                     )
-                x = F.conv2d(x, *self._convs[at], padding=1)
-                if at in wanted:
-                    found[wanted[at]] = x
+                x = F.conv2d(x, *self._convs[index], padding=1)
+                if index in names:
+                    features[names[index]] = x
                 x = F.relu(x)
-                if at + 1 in wanted:
-                    found[wanted[at + 1]] = x
-                at += 2
-                if at > last:
-                    return found
+                if index + 1 in names:
+                    features[names[index + 1]] = x
+                index += 2
+                if index > last:
+                    return features
             x = F.max_pool2d(x, 2) if self.pooling == "max" else F.avg_pool2d(x, 2)
-            at += 1
-        return found
+            index += 1
+        return features
 
 
 def find_weights(arch: str, weights: str | os.PathLike[str] | None) -> Path:
@@ -220,14 +220,14 @@ def read_weights(path: Path, arch: str, convention: str | None = None) -> tuple[
         raise ModelError(f"{path} holds no VGG features: expected torchvision's key names, such as features.0.weight")
     known_arch, known = KNOWN.get(digest) or KNOWN.get(digest[:8]) or (arch, None)
     if known_arch != arch:
-        raise ModelError(f"{path} is {known_arch}, but {arch} is wanted")
+        raise ModelError(f"{path} is {known_arch}, but {arch} is needed")
     convs = {layer_index(arch, f"conv{s}_{n}") for s, count in enumerate(STAGES[arch], 1) for n in range(1, count + 1)}
     if any(int(name.split(".")[1]) not in convs for name in state if name.startswith("features.")):
         raise ModelError(f"{path} is not {arch}: it has weights where {arch} has none")
-    found = known or _convention_of(metadata)
-    if found and convention and found != convention:
-        raise ModelError(f"{path} follows the {found} convention, not {convention}: leave `vgg_convention` out")
-    follows = found or convention
+    stated = known or _convention_of(metadata)
+    if stated and convention and stated != convention:
+        raise ModelError(f"{path} follows the {stated} convention, not {convention}: leave `vgg_convention` out")
+    follows = stated or convention
     if follows is None:
         raise ModelError(
             f"{path} does not say what input it was trained on: give `vgg_convention='torchvision'` "
@@ -338,9 +338,9 @@ def symmetric_style_loss(grams: torch.Tensor, target: torch.Tensor) -> torch.Ten
     Where the angle between G and A cannot be closed, ||G - A||^2 alone is smallest for a G shorter than A: pictures
     come out pale. With r = ||G|| / ||A|| this is r + 1/r - 2 cos(G, A), smallest at r = 1 whatever the angle.
     """
-    wanted = squared_norm(target, (-2, -1))
-    found = torch.maximum(squared_norm(grams, (-2, -1)), wanted / 100)
-    return style_loss(grams, target) / (found * wanted).sqrt().clamp_min(1e-12)
+    target_norm = squared_norm(target, (-2, -1))
+    norm = torch.maximum(squared_norm(grams, (-2, -1)), target_norm / 100)
+    return style_loss(grams, target) / (norm * target_norm).sqrt().clamp_min(1e-12)
 
 
 PALETTE_PIXELS = 4  # colours are means of so many pixels across: what the eye sees as a stroke's, not of its grain

@@ -31,7 +31,7 @@ def painted_on(canvas, x, code, offsets=None):
     ops = operations.TorchOps(code, 4, 12, offsets=offsets)
     with torch.no_grad():
         found = ops.canvas(canvas, x, WIDTH)
-    assert ops.at == 2 * WIDTH
+    assert ops.code_index == 2 * WIDTH
     return found
 
 

@@ -128,7 +128,7 @@ def test_corrupt_checkpoint_is_refused_and_left_alone(trainer_in, short_recipe, 
 def test_a_checkpoint_with_another_optimiser_is_refused(trainer_in, short_recipe):
     """Such as one of a version that gave codes no learning rate of their own."""
     trainer = trainer_in("run", short_recipe)
-    trainer.optimiser = torch.optim.Adam([{"params": trainer.learning(), "pace": 1.0}])
+    trainer.optimizer = torch.optim.Adam([{"params": trainer.learning(), "pace": 1.0}])
     trainer.train_step()
     trainer.save()
     with pytest.raises(RtstyleError, match="another version of rtstyle: start afresh"):
@@ -169,9 +169,9 @@ def test_average_follows_its_definition(trainer_in, short_recipe):
 
 
 def test_the_averaged_net_is_in_the_checkpoint(trainer_in, short_recipe):
-    """Without the codes of what was only practised on."""
-    practice = [dataclasses.replace(short_recipe.style[1], name="exercise")]
-    trainer = trainer_in("run", dataclasses.replace(short_recipe, style=short_recipe.style[:1], practice=practice))
+    """Without the codes of what was only auxiliary on."""
+    auxiliary = [dataclasses.replace(short_recipe.style[1], name="exercise")]
+    trainer = trainer_in("run", dataclasses.replace(short_recipe, style=short_recipe.style[:1], auxiliary=auxiliary))
     with pytest.raises(KeyboardInterrupt):
         trainer.run(interrupt_after(2))
     state = load_checkpoint(trainer.checkpoint)

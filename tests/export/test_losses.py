@@ -29,7 +29,7 @@ LOSS = Loss(
     repeat_weight=0.7,
     palette_weight=11.0,
     temporal_weight=13.0,
-    peak_weight=17.0,
+    outlier_weight=17.0,
     tv_weight=19.0,
     range_weight=23.0,
 )
@@ -57,7 +57,7 @@ def batch(vgg):
     photos, painted, artworks = pictures(3, 1), pictures(3, 2), pictures(2, 3, 64)
     plain = losses.Comparison(dataclasses.replace(LOSS, structure_weight=0.0), vgg)  # the stand-in ends before relu4_2
     targets = compare.matrices(plain.features(artworks, content=False)) | {losses.PALETTE: perceptual.palette(artworks)}
-    features, structure = plain.features(painted), losses.at("relu4_2", 2)
+    features, structure = plain.features(painted), losses.feature_name("relu4_2", 2)
     grid = F.affine_grid(torch.eye(2, 3).expand(3, 2, 3) * 0.9, photos.shape, align_corners=False)
     return losses.Batch(
         photos=photos,
@@ -68,7 +68,7 @@ def batch(vgg):
         matrices=compare.matrices(features),
         targets=targets,
         style_weights=WEIGHTS,
-        peaks=(torch.tensor([0.1, 0.0, 0.3]), torch.tensor([0.0, 0.2, 0.3])),
+        outliers=(torch.tensor([0.1, 0.0, 0.3]), torch.tensor([0.0, 0.2, 0.3])),
         moved=losses.Moved(pictures(3, 4), grid),
     )
 
@@ -82,7 +82,7 @@ def test_total_is_the_sum_of_all_terms_by_their_weights(vgg, batch):
         "structure": 2.0,
         "palette": 11.0,
         "temporal": 13.0,
-        "peak": 17.0,
+        "outliers": 17.0,
         "tv": 19.0,
         "range": 23.0,
     }
@@ -100,13 +100,13 @@ def test_terms_without_weight_are_not_computed(vgg, batch):
     nothing = Loss(
         style_layers=LAYERS,
         style_scales=(1, 2),
-        **dict.fromkeys(("content_weight", "palette_weight", "temporal_weight", "peak_weight"), 0.0),
+        **dict.fromkeys(("content_weight", "palette_weight", "temporal_weight", "outlier_weight"), 0.0),
         tv_weight=0.0,
         range_weight=0.0,
     )
     bare = dataclasses.replace(
         batch,
-        **dict.fromkeys(("photos", "painted", "photo_features", "features", "peaks")),
+        **dict.fromkeys(("photos", "painted", "photo_features", "features", "outliers")),
         matrices={name: matrix for name, matrix in batch.matrices.items() if not name.startswith("repeat")},
         targets={name: target for name, target in batch.targets.items() if name != losses.PALETTE},
     )
@@ -224,7 +224,7 @@ def test_structure_compares_photograph_and_painting_at_half_size(vgg16_path):
 def test_peaks_are_added_up(vgg, batch):
     compare = losses.Comparison(LOSS, vgg)
     torch.testing.assert_close(losses.peak(compare, batch), torch.tensor([0.1, 0.2, 0.6]))
-    assert losses.peak(compare, dataclasses.replace(batch, peaks=())).tolist() == [0, 0, 0]
+    assert losses.peak(compare, dataclasses.replace(batch, outliers=())).tolist() == [0, 0, 0]
 
 
 def test_values_out_of_range_and_neighbours_by_hand(vgg, batch):
@@ -322,11 +322,11 @@ def test_peaks_are_part_of_the_total(trainer_in, recipe):
     with torch.no_grad():
         trainer.net.codes[:, :-6] *= 8
         for weight in (0.0, 1.0, 2.0):
-            loss = dataclasses.replace(recipe.loss, peak_weight=weight)
+            loss = dataclasses.replace(recipe.loss, outlier_weight=weight)
             found.append(mean_losses(trainer, photos, [0, 1], trainer.targets[(48,)], loss=loss))
-    assert found[0]["peak"] == 0 and found[1]["peak"] == found[2]["peak"] > 0
+    assert found[0]["outliers"] == 0 and found[1]["outliers"] == found[2]["outliers"] > 0
     for less, more in ((found[0], found[1]), (found[1], found[2])):
-        assert float(more["total"] - less["total"]) == pytest.approx(float(found[1]["peak"]), rel=1e-3)
+        assert float(more["total"] - less["total"]) == pytest.approx(float(found[1]["outliers"]), rel=1e-3)
 
 
 # The absolute losses of the first source paper

@@ -53,10 +53,10 @@ def test_code_length_is_twice_the_normalised_channels(name):
 def test_every_number_of_a_code_is_used(name, make_body):
     body = make_body(name)
     code = body.codes[0].detach().clone().requires_grad_()
-    ops = operations.TorchOps(code, body.stride, body.least)
+    ops = operations.TorchOps(code, body.stride, body.min_size)
     painted = body.paint(ops, planes_like(1, 32, 40))
     (painted * torch.randn(painted.shape, generator=torch.Generator().manual_seed(0))).sum().backward()
-    assert ops.at == body.code_length
+    assert ops.code_index == body.code_length
     # a relu may switch one channel off, never a whole layer
     for scale, shift in layers_of(body, code.grad):
         assert scale.count_nonzero() > 0 and shift.count_nonzero() > 0
@@ -98,7 +98,7 @@ def test_norm_scales_and_shifts_as_the_code_says():
     generator = torch.Generator().manual_seed(1)
     x = 5 + 3 * torch.randn(2, 4, 7, 9, generator=generator)
     layers = [(torch.randn(4, generator=generator), torch.randn(4, generator=generator)) for _ in range(2)]
-    ops = operations.TorchOps(networks.pack(layers), stride=8, least=24)
+    ops = operations.TorchOps(networks.pack(layers), stride=8, min_size=24)
     for scale, shift in layers:
         mean, var = x.mean((2, 3), keepdim=True), x.var((2, 3), keepdim=True, unbiased=False)
         wanted = scale.view(1, 4, 1, 1) * (x - mean) / (var + operations.EPS).sqrt() + shift.view(1, 4, 1, 1)
@@ -138,25 +138,25 @@ def test_peaks_are_what_goes_far_beyond_the_rest():
     calm = torch.sin(torch.arange(40.0))[:, None].expand(2, 4, 40, 40)
     spike = torch.zeros(2, 4, 40, 40)
     spike[1, 2, 5, 6] = 1000
-    peaks = []
+    outliers = []
     code = networks.pack([(torch.ones(4), torch.zeros(4))] * 2)
-    ops = operations.TorchOps(code, stride=8, least=24, peaks=peaks)
+    ops = operations.TorchOps(code, stride=8, min_size=24, outliers=outliers)
     ops.active(calm.contiguous(), 4)
     ops.active(spike, 4)
-    assert not peaks[0].any()
-    wanted = (1599**0.5 - operations.PEAK) ** 2 / (4 * 1600)
-    torch.testing.assert_close(peaks[1], torch.tensor([0.0, wanted]), rtol=1e-3, atol=1e-6)
+    assert not outliers[0].any()
+    wanted = (1599**0.5 - operations.OUTLIER_LEVEL) ** 2 / (4 * 1600)
+    torch.testing.assert_close(outliers[1], torch.tensor([0.0, wanted]), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", BODIES)
 def test_a_body_tells_its_peaks(name, make_body):
-    body, peaks = make_body(name), []
+    body, outliers = make_body(name), []
     x = planes_like(3, 32, 40)
     with torch.no_grad():
         body.codes *= 10
-        torch.testing.assert_close(body(x, body.codes[0], peaks), body(x, body.codes[0]))
-    assert len(peaks) == len(body.norm_channels()) - 2 > 0  # neither the canvas nor the colors
-    assert torch.stack(peaks).shape[1] == 3 and torch.stack(peaks).sum() > 0
+        torch.testing.assert_close(body(x, body.codes[0], outliers), body(x, body.codes[0]))
+    assert len(outliers) == len(body.norm_channels()) - 2 > 0  # neither the canvas nor the colors
+    assert torch.stack(outliers).shape[1] == 3 and torch.stack(outliers).sum() > 0
 
 
 @pytest.mark.parametrize(("height", "width"), ((3, 3), (5, 8), (9, 4)))
@@ -183,7 +183,7 @@ def test_resize_head_is_normalised_and_in_grey_levels():
         got = ops.resize_head(module, x)
         plain = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), module.weight)
         wanted = F.instance_norm(plain, eps=operations.EPS) * code[:3, None, None] + code[3:, None, None]
-    assert ops.at == 6
+    assert ops.code_index == 6
     torch.testing.assert_close(got, wanted * 127.5 + 127.5, rtol=1e-4, atol=2e-3)
 
 
@@ -319,7 +319,7 @@ def paint_flat(body, height, width, ops=Calm, level=90.0):
     body = body.double()
     frame = torch.full((1, 3, height, width), level, dtype=torch.float64)
     with torch.no_grad():
-        return body.paint(ops(body.codes[0], body.stride, body.least), frame)[0]
+        return body.paint(ops(body.codes[0], body.stride, body.min_size), frame)[0]
 
 
 def unevenness(painted):
@@ -372,7 +372,7 @@ def test_almost_flat_frame_is_not_blown_up(name, make_body):
             return super().norm(x, channels, eps)
 
     with torch.no_grad():
-        body.paint(Watch(body.codes[0], body.stride, body.least), torch.full((1, 3, 32, 32), 90.0))
+        body.paint(Watch(body.codes[0], body.stride, body.min_size), torch.full((1, 3, 32, 32), 90.0))
     assert seen[0] == pytest.approx(operations.EPS * 127.5**2)
     assert set(seen[1:]) == {operations.EPS}
 

@@ -10,7 +10,7 @@ from support.helpers import with_loss  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import networks  # noqa: E402
-from rtstyle.export.recipe import Recipe, Stage  # noqa: E402
+from rtstyle.export.recipe import Loss, Recipe, Stage  # noqa: E402
 
 pytest_plugins = ["support.training_fixtures"]
 
@@ -175,15 +175,31 @@ def test_every_shipped_recipe_is_valid():
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
-def test_a_practice_share_out_of_range(share, tmp_path):
+def test_an_auxiliary_share_out_of_range(share, tmp_path):
     path = tmp_path / "recipe.toml"
-    path.write_text(f'practice_share = {share}\n[[style]]\nname = "a"\nfile = "a.png"\n')
-    with pytest.raises(RtstyleError, match="practice_share"):
+    path.write_text(f'auxiliary_share = {share}\n[[style]]\nname = "a"\nfile = "a.png"\n')
+    with pytest.raises(RtstyleError, match="auxiliary_share"):
         Recipe.read(path)
 
 
-def test_practice_and_styles_share_their_names(tmp_path):
+def test_auxiliary_and_other_styles_share_their_names(tmp_path):
     path = tmp_path / "recipe.toml"
-    path.write_text('[[style]]\nname = "a"\nfile = "a.png"\n[[practice]]\nname = "a"\nfile = "b.png"\n')
+    path.write_text('[[style]]\nname = "a"\nfile = "a.png"\n[[auxiliary]]\nname = "a"\nfile = "b.png"\n')
     with pytest.raises(RtstyleError, match="same name"):
         Recipe.read(path)
+
+
+def test_earlier_names_of_keys_are_read_and_make_the_same_recipe(tmp_path):
+    """A checkpoint knows its recipe by the digest, which the renaming of keys must not change."""
+    recipes = []
+    for number, (outliers, auxiliary) in enumerate([("peak_weight", "practice"), ("outlier_weight", "auxiliary")]):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(
+            f'{auxiliary}_share = 0.5\n[loss]\n{outliers} = 7.0\n[[style]]\nname = "a"\nfile = "a.png"\n'
+            f'[[{auxiliary}]]\nname = "b"\nfile = "b.png"\n'
+        )
+        recipes.append(Recipe.read(path))
+    old, new = recipes
+    assert old == new and new.loss.outlier_weight == 7 and new.auxiliary[0].name == "b" and new.auxiliary_share == 0.5
+    assert new.digest() == "5e83bec06ee1c7e17baed58719b52dc141ebf718916eb2b1d71dcaad5213de47"  # as before the renaming
+    assert Loss.from_metadata({"peak_weight": 7.0, "gone": 1}).outlier_weight == 7

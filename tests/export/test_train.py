@@ -87,8 +87,8 @@ def test_weights_are_balanced_by_how_unlike_photographs_the_artworks_are(trainer
         perceptual.relative_style_loss(perceptual.gram(found[layer]), wanted[f"{layer} / 1"][:1]).mean()
         for layer in loss.style_layers
     ]
-    expected = min(max(4.0 / float(torch.stack(distances).mean()), train.LIGHTEST), train.HEAVIEST)
-    assert train.LIGHTEST < expected < train.HEAVIEST and abs(expected - loss.style_weight) > 0.01
+    expected = min(max(4.0 / float(torch.stack(distances).mean()), train.MIN_BALANCED), train.MAX_BALANCED)
+    assert train.MIN_BALANCED < expected < train.MAX_BALANCED and abs(expected - loss.style_weight) > 0.01
     assert trainer.style_weights.tolist() == pytest.approx([expected, 5.0], rel=1e-4)
     assert trainer.describe()["training"]["style_weights"] == pytest.approx(
         {"waves": expected, "bricks": 5.0}, rel=1e-4
@@ -125,7 +125,7 @@ def test_style_factor_multiplies_style_and_repeat_in_the_total_only(trainer_in, 
 
 
 def test_stages_bring_their_style_factor_and_their_learning_rate(trainer_in, recipe):
-    """In the losses that are told and in the optimiser that learns."""
+    """In the losses that are told and in the optimizer that learns."""
     loss = {"content_weight": 0.0, "tv_weight": 0.0, "range_weight": 0.0, "repeat_shifts": ()}
     stages = [
         dataclasses.replace(recipe.stage[0], batch=1),
@@ -136,7 +136,7 @@ def test_stages_bring_their_style_factor_and_their_learning_rate(trainer_in, rec
 
     def look(progress):
         told.append(progress.losses)
-        rates.append(trainer.optimiser.param_groups[0]["lr"])
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
 
     trainer.run(look)
     assert [found["total"] / found["style"] for found in told] == pytest.approx([3, 3, 30, 30], rel=1e-4)
@@ -148,7 +148,7 @@ def test_codes_make_up_for_the_steps_that_do_not_draw_them(trainer_in, recipe):
     """Two styles and one sample a step: a code has a gradient in every second one, and learns sqrt(2) times as fast."""
     stage = dataclasses.replace(recipe.stage[0], batch=1)
     trainer = trainer_in("run", dataclasses.replace(recipe, stage=[stage], steps=3))
-    body, codes = trainer.optimiser.param_groups
+    body, codes = trainer.optimizer.param_groups
     assert [codes["params"]] == [[trainer.net.codes]] and len(codes["params"][0]) == 2
     assert len(body["params"]) == len(list(trainer.net.parameters())) - 1
     rate = trainer.train_step()["learning_rate"]
@@ -157,7 +157,7 @@ def test_codes_make_up_for_the_steps_that_do_not_draw_them(trainer_in, recipe):
 
 def test_a_code_of_a_frozen_body_learns_at_the_recipe_s_rate(trainer_in, recipe):
     trainer = trainer_in("run", dataclasses.replace(recipe, style=recipe.style[:1]), frozen=True)
-    (codes,) = trainer.optimiser.param_groups
+    (codes,) = trainer.optimizer.param_groups
     assert codes["params"] == [trainer.net.codes] and codes["pace"] == 1
 
 
@@ -183,9 +183,9 @@ def test_every_sample_lies_elsewhere_on_the_canvas(trainer_in, recipe):
     assert torch.equal(drawn, again) and not torch.equal(drawn, trainer.draw_offsets(500))
     seen, paint = [], trainer.paint
 
-    def watched(photos, styles, peaks=None, offsets=None):
+    def watched(photos, styles, outliers=None, offsets=None):
         seen.append(offsets)
-        return paint(photos, styles, peaks, offsets)
+        return paint(photos, styles, outliers, offsets)
 
     trainer.paint = watched
     trainer.train_step()
@@ -321,9 +321,9 @@ def test_passes_over_the_photographs(trainer_in, recipe):
     assert trainer.recipe.steps == 3 * 6 / 2  # six photographs in batches of two
 
 
-def test_practice_takes_part_and_is_not_exported(trainer_in, recipe, tmp_path):
-    practice = [dataclasses.replace(recipe.style[1], name="exercise")]
-    plan = dataclasses.replace(recipe, style=recipe.style[:1], practice=practice, practice_share=0.25, steps=2)
+def test_auxiliary_styles_take_part_and_are_not_exported(trainer_in, recipe, tmp_path):
+    auxiliary = [dataclasses.replace(recipe.style[1], name="exercise")]
+    plan = dataclasses.replace(recipe, style=recipe.style[:1], auxiliary=auxiliary, auxiliary_share=0.25, steps=2)
     trainer = trainer_in("run", plan)
     assert len(trainer.net.codes) == 2
     drawn = torch.cat([trainer.draw_styles(100) for _ in range(20)])

@@ -110,7 +110,7 @@ def test_every_flag_reaches_the_settings(call, photo, painting, tmp_path, monkey
     assert settings == optimize.Settings(
         vgg="vgg16", weights="x.pth", convention="oxford", pooling="average", content_layers={"conv4_2": 1.0},
         style_layers={"relu1_1": 4.0}, content_weight=2.0, style_weight=4.0, tv_weight=3.0, size=700, pyramid=False,
-        style_scale=1.5, noise=0.4, seed=8, optimiser="adam", learning_rate=0.3, line_search=False, steps=9,
+        style_scale=1.5, noise=0.4, seed=8, optimizer="adam", learning_rate=0.3, line_search=False, steps=9,
         keep_color=True, match_color=True, device="cpu", max_memory=2 * 10**9,
     )  # fmt: skip
     more = seen["more"]
@@ -293,7 +293,7 @@ def test_transparent_parts_of_a_style_do_not_count(small, photo, tmp_path):
         ("missing.png", "missing.png does not exist"),
         ("broken.png", "broken.png is not a readable picture"),
         ("text.jpg", "text.jpg is not a readable picture"),
-        ("tiny.png", "has 20 x 12 pixels: 32 x 32 are the least"),
+        ("tiny.png", "has 20 x 12 pixels: it must be at least 32 x 32"),
         ("in", "is a folder"),
     ],
 )
@@ -349,7 +349,7 @@ def test_nothing_is_overwritten_without_force(gatys_call, photo, painting, tmp_p
         (["--grid", "nowhere/g.png"], 1, "the folder nowhere does not exist"),
         (["--grid", "photo.png", "--force"], 1, "the output photo.png is the input"),
         (["--preset", "mit"], 2, "unknown preset 'mit'"),
-        (["--max-memory", "much"], 2, "no amount of memory"),
+        (["--max-memory", "much"], 2, "invalid memory size"),
         (["--max-memory", "1M"], 1, "raise --max-memory, or ask for a smaller --size"),
     ],
 )
@@ -399,9 +399,9 @@ def test_ctrl_c_from_outside(fake_vgg, photo, painting, tmp_path):
 
 
 def test_losses_that_are_no_numbers_are_told_with_advice(small, photo, painting, tmp_path):
-    settings = small(optimiser="adam", learning_rate=1e30, clamp="none", steps=9, start="content")
+    settings = small(optimizer="adam", learning_rate=1e30, clamp="none", steps=9, start="content")
     with pytest.raises(
-        RtstyleError, match=r"no numbers any more after 1 iterations: lower the `learning_rate`"
+        RtstyleError, match=r"loss became NaN or infinite after 1 iterations: lower the --learning-rate"
     ) as told:
         paint_file(photo, [str(painting)], tmp_path / "out.png", settings)
     assert told.value.exit_code == 1 and "the picture so far is" in str(told.value)
@@ -410,7 +410,7 @@ def test_losses_that_are_no_numbers_are_told_with_advice(small, photo, painting,
 
 
 def test_a_loss_that_rose_is_mentioned(small, photo, painting, tmp_path, caplog):
-    settings = small(optimiser="adam", learning_rate=5.0, steps=6)
+    settings = small(optimizer="adam", learning_rate=5.0, steps=6)
     paint_file(photo, [str(painting)], tmp_path / "out.png", settings)
     assert caplog.messages[-1] == "the total loss rose: try a `learning_rate` below 5"
 

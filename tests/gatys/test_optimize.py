@@ -1,4 +1,4 @@
-"""Gatys mode: losses against plain loops over the papers' equations, presets, tiles, optimisers, what goes wrong."""
+"""Gatys mode: losses against plain loops over the papers' equations, presets, tiles, optimizers, what goes wrong."""
 
 import dataclasses
 import math
@@ -323,7 +323,7 @@ def test_the_defaults_are_those_of_gatys():
         f"relu{stage}_1": 1000 / n**2 for stage, n in enumerate((64, 128, 256, 512, 512), start=1)
     }
     assert (settings.content_norm, settings.style_norm, settings.features) == ("mean", "johnson", "oxford")
-    assert (settings.optimiser, settings.rate, settings.pooling) == ("lbfgs", 1.0, "max")
+    assert (settings.optimizer, settings.rate, settings.pooling) == ("lbfgs", 1.0, "max")
     assert (settings.content_weight, settings.style_weight, settings.tv_weight) == (1.0, 0.1, 0.0)
 
 
@@ -336,7 +336,7 @@ PINNED = {
     "upes": {
         "features": "torchvision", "style_norm": "upes", "style_weight": 1e6, "size": 400, "pyramid": False,
         "style_layers": {"relu1_1": 1.0, "relu2_1": 0.75, "relu3_1": 0.2, "relu4_1": 0.2, "relu5_1": 0.2},
-        "start": "content", "style_fit": "content", "optimiser": "adam", "learning_rate": 0.003, "unit": "deviation",
+        "start": "content", "style_fit": "content", "optimizer": "adam", "learning_rate": 0.003, "unit": "deviation",
         "steps": 2000, "clamp": "none",
     },
     "ntu": {
@@ -349,7 +349,7 @@ PINNED = {
     },
     "mloa": {
         "content_layers": {"relu5_2": 1.0}, "style_layers": FIFTH, "content_weight": 1e4, "style_weight": 1e-2,
-        "tv_weight": 30.0, "tv_norm": "absolute", "optimiser": "adam", "learning_rate": 0.02, "betas": (0.99, 0.999),
+        "tv_weight": 30.0, "tv_norm": "absolute", "optimizer": "adam", "learning_rate": 0.02, "betas": (0.99, 0.999),
         "epsilon": 0.1, "clamp": "step", "pyramid": False, "start": "content",
     },
 }  # fmt: skip
@@ -373,10 +373,10 @@ def test_presets_are_pinned(name):
 
 
 def test_another_optimiser_gets_its_own_rate():
-    assert optimize.preset("icfp", optimiser="adam").rate == 0.02
+    assert optimize.preset("icfp", optimizer="adam").rate == 0.02
     assert optimize.preset("icfp").rate == 0.2
-    assert optimize.preset("mloa", optimiser="rmsprop").epsilon is None
-    assert optimize.preset("mloa", optimiser="rmsprop", learning_rate=0.001).rate == 0.001
+    assert optimize.preset("mloa", optimizer="rmsprop").epsilon is None
+    assert optimize.preset("mloa", optimizer="rmsprop", learning_rate=0.001).rate == 0.001
 
 
 def test_words_of_the_command_line():
@@ -404,8 +404,8 @@ def test_words_of_the_command_line():
         ({"start": "1.5"}, "between 0 and 1"),
         ({"content_layers": "fc6"}, "is no layer"),
         ({"style_layers": "relu1_1:much"}, "is no weight"),
-        ({"max_memory": "lots"}, "no amount of memory"),
-        ({"optimiser": "newton"}, "optimiser must be lbfgs or adam"),
+        ({"max_memory": "lots"}, "invalid memory size"),
+        ({"optimizer": "newton"}, "optimizer must be lbfgs or adam"),
         ({"steps": 0}, "steps must be at least 1"),
         ({"size": 8}, "size must be at least 32"),
         ({"style_weight": math.nan}, "style weight must be a number"),
@@ -436,9 +436,9 @@ def test_an_unknown_preset_names_the_others():
 # The loop
 
 
-@pytest.mark.parametrize("optimiser", gatys_settings.OPTIMISERS)
-def test_every_optimiser_lowers_the_loss(optimiser, small, content, style):
-    result = optimize.render(content, [style], small(optimiser=optimiser, steps=10))
+@pytest.mark.parametrize("optimizer", gatys_settings.OPTIMIZERS)
+def test_every_optimiser_lowers_the_loss(optimizer, small, content, style):
+    result = optimize.render(content, [style], small(optimizer=optimizer, steps=10))
     assert result.ended == "done" and result.steps == 10
     assert result.losses.total < 0.9 * result.log[0].total
     assert result.picture.shape == (40, 48, 3) and result.picture.dtype == np.uint8
@@ -469,7 +469,7 @@ def test_line_search_does_not_evaluate_twice_at_one_place(small, content, style)
 
 
 def test_lbfgs_is_no_worse_than_a_plain_loop(small, fake_vgg, vgg_state, content, style):
-    """Same losses, torch's optimiser without ceremony, as many evaluations."""
+    """Same losses, torch's optimizer without ceremony, as many evaluations."""
     settings = small(steps=25, clamp="none", style_weight=100.0)
     result = optimize.render(content, [style], settings)
     photo, painting = optimize.as_tensor(content, "cpu").double(), optimize.as_tensor(style, "cpu").double()
@@ -509,7 +509,7 @@ def test_the_pyramid_grows_by_sqrt_2():
     )
     assert optimize.split_steps(500, 5) == [178, 126, 89, 63, 44]
     assert optimize.split_steps(1, 3) == [1, 1, 1]
-    with pytest.raises(RtstyleError, match="would be 256 x 13 pixels, and 32 are the least"):
+    with pytest.raises(RtstyleError, match="would be 256 x 13 pixels, and must be at least 32 x 32"):
         optimize.sizes((50, 1000), optimize.Settings(size=256))
 
 
@@ -522,10 +522,10 @@ def test_the_pyramid_ends_at_the_size_asked_for(small, content, style, monkeypat
     assert result.evaluations >= len(seen) == seen[-1].steps
 
 
-@pytest.mark.parametrize("optimiser", ["lbfgs", "adam"])
-def test_same_seed_same_picture(optimiser, small, content, style):
+@pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
+def test_same_seed_same_picture(optimizer, small, content, style):
     pictures = [
-        optimize.render(content, [style], small(noise=0.5, seed=seed, optimiser=optimiser)).picture
+        optimize.render(content, [style], small(noise=0.5, seed=seed, optimizer=optimizer)).picture
         for seed in (4, 4, 5)
     ]
     np.testing.assert_array_equal(pictures[0], pictures[1])
@@ -538,7 +538,7 @@ def start(small, content, style):
 
     def first(photograph=content, styles=(style,), **changes):
         seen = []
-        settings = small(steps=1, optimiser="adam", learning_rate=1e-9, **changes)
+        settings = small(steps=1, optimizer="adam", learning_rate=1e-9, **changes)
         optimize.render(photograph, styles, settings, lambda p: seen.append(p.picture()))
         return seen[0].astype(float)
 
@@ -575,9 +575,9 @@ def test_the_scale_of_the_weights_does_not_matter(weight, small, content, style)
     assert scaled.losses.total / weight == pytest.approx(usual.losses.total, rel=0.02)
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "sgd", "rmsprop"])
-def test_losses_that_are_no_numbers_end_it_with_the_last_good_picture(optimiser, small, content, style):
-    settings = small(optimiser=optimiser, learning_rate=1e30, clamp="none", steps=20, start="content")
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
+def test_losses_that_are_no_numbers_end_it_with_the_last_good_picture(optimizer, small, content, style):
+    settings = small(optimizer=optimizer, learning_rate=1e30, clamp="none", steps=20, start="content")
     result = optimize.render(content, [style], settings)
     assert result.ended == "not a number" and result.steps < 20
     assert all(math.isfinite(row.total) for row in result.log)
@@ -586,7 +586,7 @@ def test_losses_that_are_no_numbers_end_it_with_the_last_good_picture(optimiser,
 
 def test_clamping_after_each_step(small, content, style):
     """TensorFlow's way: what is cut off is forgotten, so the picture is back from white or black at the next step."""
-    given = {"optimiser": "sgd", "learning_rate": 20.0, "steps": 4}
+    given = {"optimizer": "sgd", "learning_rate": 20.0, "steps": 4}
     ranges = {}
     original = Objective.__call__
 
@@ -778,7 +778,7 @@ def test_a_style_mask_leaves_out_the_rest_of_the_picture(small, content, style):
 
 
 def test_pictures_that_cannot_work(small, content, style):
-    with pytest.raises(RtstyleError, match="the photograph has 48 x 20 pixels: 32 x 32 are the least"):
+    with pytest.raises(RtstyleError, match="the photograph has 48 x 20 pixels: it must be at least 32 x 32"):
         optimize.render(content[:20], [style], small())
     with pytest.raises(RtstyleError, match="the style picture has 9 x 44"):
         optimize.render(content, [style[:, :9]], small())

@@ -475,7 +475,7 @@ def test_real_weights(arch, last, request, tmp_path):
     if not known_by_digest(path):
         pytest.skip(f"{path.name} is none of the files known by digest")
     other = {"vgg16": "vgg19", "vgg19": "vgg16"}[arch]
-    with pytest.raises(RtstyleError, match=f"is {arch}, but {other} is wanted"):
+    with pytest.raises(RtstyleError, match=f"is {arch}, but {other} is needed"):
         perceptual.VGG(other, path)
     vgg = perceptual.VGG(arch, path)
     if vgg.convention == "oxford":

@@ -112,13 +112,13 @@ def read_losses(folder):
 
 
 def assert_same_run(one, two):
-    """Bit for bit: weights, their average, the optimiser's state and every loss; the clock may differ."""
+    """Bit for bit: weights, their average, the optimizer's state and every loss; the clock may differ."""
     import torch
 
     for name, weight in one.net.state_dict().items():
         assert torch.equal(weight, two.net.state_dict()[name]), name
         assert torch.equal(one.average[name], two.average[name]), name
-    states = (one.optimiser.state_dict()["state"], two.optimiser.state_dict()["state"])
+    states = (one.optimizer.state_dict()["state"], two.optimizer.state_dict()["state"])
     for key, state in states[0].items():
         for name, value in state.items():
             assert torch.equal(torch.as_tensor(value), torch.as_tensor(states[1][key][name])), name

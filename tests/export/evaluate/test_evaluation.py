@@ -81,7 +81,7 @@ def test_unpainted_photographs_are_not_painted_and_wholly_recognised(judge, phot
     found = []
     for p, photo in enumerate(photos):
         found.append(judge.measure(p, np.stack([photo, photo])) | {"milliseconds": np.ones(2)})
-    for score in evaluate.summarise(styles("waves", "bricks"), found):
+    for score in evaluate.summarize(styles("waves", "bricks"), found):
         assert score.paint == pytest.approx(0, abs=1e-6)
         assert score.recognition == pytest.approx(1, abs=1e-3)
         assert score.recognized == 1
@@ -134,7 +134,7 @@ def test_subject_is_above_one_where_only_the_surroundings_are_painted(vgg, photo
     judge = evaluate.Judge(vgg, [artworks[0]] * 2, [photo])
     busy = evaluate.measures.busy_half(photo)[..., None] > 0
     found = judge.measure(0, np.stack([np.where(busy, photo, cover), np.where(busy, cover, photo)]))
-    (around, subject) = evaluate.summarise(styles("around", "subject"), [found | {"milliseconds": np.ones(2)}])
+    (around, subject) = evaluate.summarize(styles("around", "subject"), [found | {"milliseconds": np.ones(2)}])
     assert around.subject > 1.2 and subject.subject < 0.8
 
 
@@ -164,14 +164,14 @@ def test_summary_is_a_ratio_of_means_not_a_mean_of_ratios():
         for y, c in ((1.0, 1.0), (1.0, 9.0))
     ]
     rows = [row | {"milliseconds": np.array([ms])} for row, ms in zip(rows, (2.0, 4.0), strict=True)]
-    (score,) = evaluate.summarise(styles("only"), rows)
+    (score,) = evaluate.summarize(styles("only"), rows)
     assert score.ratio == pytest.approx(2 / 10)
     assert score.subject == pytest.approx(3)
     assert score.palette == pytest.approx(1 / 10)
     assert score.milliseconds == 3
     assert score.recognized == 1
     assert score.style_layers == dict.fromkeys(evaluate.STYLE_LAYERS, 1)
-    (alone,) = evaluate.summarise(styles("only"), rows[:1])
+    (alone,) = evaluate.summarize(styles("only"), rows[:1])
     assert alone.recognized is None  # one photograph: nothing to choose from
 
 
@@ -266,7 +266,7 @@ def test_evaluation_of_a_model(run, toy_model, tmp_path):
         assert np.mean(list(score.style_layers.values())) == pytest.approx(score.style_distance)
         assert 0 < score.paint <= 1 and -1 <= score.recognition <= 1 and score.subject > 0
         assert score.warp > 0 and score.warp_clean > 0 and score.flicker > 0
-        assert score.warp_clip is None and score.yardstick is None
+        assert score.warp_clip is None and score.lbfgs is None
         assert score.artefacts.keys() == {"checkerboard", "checkerboard_levels", "seam", "calm", "grain"}
         assert score.recognized in (0, pytest.approx(1 / 3), pytest.approx(2 / 3), 1)
     assert run(limit=3).to_json()["styles"][0]["ratio"] == found.to_json()["styles"][0]["ratio"]  # repeatable
@@ -286,7 +286,7 @@ def test_photographs_are_measured_at_the_height_that_the_model_is_meant_for(run,
     assert run(model, limit=1, size=96).size == 96
 
 
-def test_evaluation_with_a_clip_and_a_yardstick(run, make_body, toy_recipe_path, tmp_path):
+def test_evaluation_with_a_clip_and_the_lbfgs_reference(run, make_body, toy_recipe_path, tmp_path):
     from rtstyle.export.recipe import Recipe
 
     loss = dataclasses.asdict(Recipe.read(toy_recipe_path).loss)
@@ -295,23 +295,23 @@ def test_evaluation_with_a_clip_and_a_yardstick(run, make_body, toy_recipe_path,
     clip = resources.files("rtstyle.pretrained") / "sample.mp4"
     told = []
     found = run(model, limit=1, clip=clip, iterations=[3, 1], device="cpu", progress=lambda *args: told.append(args))
-    assert told[-1] == ("yardstick", 2, 2)
+    assert told[-1] == ("L-BFGS reference", 2, 2)
     plain = found.to_json()
     assert plain["clip"]["frames"] == 40 and 0 < plain["clip"]["unpainted"] < 20
-    assert [score.yardstick.style_weight for score in found.scores] == [2.5, 5.0]  # the training's, the recipe's
+    assert [score.lbfgs.style_weight for score in found.scores] == [2.5, 5.0]  # the training's, the recipe's
     for style in plain["styles"]:
         assert style["warp_clip"] > 0
-        stick = style["yardstick"]
-        assert [reached["iterations"] for reached in stick["gatys"]] == [1, 3]
-        first, last = stick["gatys"]
-        assert stick["photograph"]["total"] > first["total"] > last["total"]
-        assert stick["ratios"]["3"] == pytest.approx(stick["net"]["total"] / last["total"])
-    ratios = [style["yardstick"]["ratios"]["3"] for style in plain["styles"]]
-    assert plain["overall"]["yardstick_ratios"]["3"] == pytest.approx(np.mean(ratios))
-    assert "palette" in plain["yardstick_left_out"]
+        reference = style["lbfgs"]
+        assert [reached["iterations"] for reached in reference["gatys"]] == [1, 3]
+        first, last = reference["gatys"]
+        assert reference["photograph"]["total"] > first["total"] > last["total"]
+        assert reference["ratios"]["3"] == pytest.approx(reference["net"]["total"] / last["total"])
+    ratios = [style["lbfgs"]["ratios"]["3"] for style in plain["styles"]]
+    assert plain["overall"]["lbfgs_ratios"]["3"] == pytest.approx(np.mean(ratios))
+    assert "palette" in plain["lbfgs_left_out"]
 
-    text = printed(found.yardstick_table(), 100)
-    assert "3 iterations" in text and f"({found.overall()['yardstick_ratios'][3]:.2f})" in text
+    text = printed(found.lbfgs_table(), 100)
+    assert "3 iterations" in text and f"({found.overall()['lbfgs_ratios'][3]:.2f})" in text
 
 
 def test_style_weights_are_those_of_the_last_stage(toy_model, toy_recipe_path):
@@ -409,7 +409,9 @@ def test_sizes_and_limits_out_of_range_are_refused(toy_model, photos_folder, pai
         evaluate.evaluate_model(toy_model, photos_folder, paintings_folder, **options)
 
 
-def test_a_yardstick_needs_the_losses_of_the_training(toy_model, photos_folder, paintings_folder, toy_recipe_path):
+def test_the_lbfgs_reference_needs_the_losses_of_the_training(
+    toy_model, photos_folder, paintings_folder, toy_recipe_path
+):
     with pytest.raises(RtstyleError, match="does not say how it was trained"):
         evaluate.evaluate_model(
             toy_model, photos_folder, paintings_folder, recipe=toy_recipe_path, size=SIZE, iterations=[5]

@@ -208,7 +208,7 @@ def test_optimizers(options, painted, tmp_path):
     assert found == [(*one, steps) for one in tried for steps in (2, 4)]
     for name, rate, steps in found:
         picture = read(tmp_path / "out" / "pictures" / f"{name}-{rate:g}-{steps:05}.png")
-        alone = painted(preset="mloa", optimiser=name, learning_rate=rate, steps=steps)
+        alone = painted(preset="mloa", optimizer=name, learning_rate=rate, steps=steps)
         np.testing.assert_array_equal(picture, alone, err_msg=f"{name} {steps}")
     for row in rows:
         weighted = 1e4 * float(row["content"]) + 1e-2 * float(row["style"]) + float(row["tv"])
@@ -284,7 +284,7 @@ def test_the_noise_is_that_of_gatys(options, painted, fake_vgg, tmp_path):
     from rtstyle.export.lab.bench import Bench
 
     bench = Bench(lab.make_plan("reconstruct", options(seed=5)), tmp_path / "out", lambda *given: None)
-    still = painted(noise=1.0, seed=5, optimiser="adam", learning_rate=1e-6, steps=1).astype(float)
+    still = painted(noise=1.0, seed=5, optimizer="adam", learning_rate=1e-6, steps=1).astype(float)
     noise = optimize.noise(bench.shape, bench.settings.seed)[0].permute(1, 2, 0).numpy()
     assert np.abs(noise - still).max() <= 0.51
 
