@@ -295,7 +295,8 @@ def write_onnx(
     if style is not None:
         names = [card["name"] for card in description["styles"]]
         if style not in names:
-            raise ModelError(f"there is no style {style!r} here: there are {', '.join(names)}")
+            choice = f"its only one, {names[0]}, or none" if len(names) == 1 else f"one of {', '.join(names)}"
+            raise ModelError(f"the model has no style {style!r}: give {choice}")
         row = names.index(style)
         codes = codes[row : row + 1]
         description = description | {"styles": [description["styles"][row]]}

@@ -117,12 +117,17 @@ class Bench:
             raise KeyboardInterrupt
 
     def paint(
-        self, styles: Sequence[np.ndarray], settings: Settings, counts: Sequence[int], note: str
+        self,
+        styles: Sequence[np.ndarray],
+        settings: Settings,
+        counts: Sequence[int],
+        note: str,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> tuple[list[Cell], list[optimize.Iteration]]:
         """Gatys' method: a cell for each of the rising numbers of iterations `counts`, and the log of the longest run.
 
         The pictures are taken out of the longest run on its way; without a pyramid they are those of shorter runs. The
-        seconds are those of that run up to there. After a Ctrl-C the last cell is where it got to.
+        seconds are those of that run up to there, by `clock`. After a Ctrl-C the last cell is where it got to.
         """
         shots: dict[int, Cell] = {}
 
@@ -137,7 +142,7 @@ class Bench:
             self.tick(note)
 
         settings = dataclasses.replace(settings, steps=max(counts))
-        result = optimize.render(self.content, styles, settings, tell, vgg=self.vgg())
+        result = optimize.render(self.content, styles, settings, tell, vgg=self.vgg(), clock=clock)
         self.done += settings.steps - result.steps
         if result.ended == "not a number" and result.steps in shots:
             # was it still numbers there, or is that where they ended? The shorter run would have known

@@ -1,7 +1,7 @@
 """What comes of an experiment: tables as CSV, pictures as PNG, and one HTML page that holds them all.
 
-The page is rewritten while an experiment goes on, so that a crash costs at most the last minute; every file takes its
-name only when it is complete.
+The page is there with the first result and rewritten while the experiment goes on; every file takes its name only when
+it is complete.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rtstyle.errors import OutputError
 from rtstyle.files import written_beside
 from rtstyle.media.contact_sheet import draw_gallery
 
-SAVE_SECONDS = 60.0  # between reports while the experiment goes on
+SAVE_SECONDS = 10.0  # between reports while the experiment goes on
 STRIP_HEIGHT = 224  # pixels of a picture in a strip
 
 
@@ -64,14 +64,14 @@ class Curve:
 class Report:
     """The report of one experiment. `facts` are shown as they are: versions, device, seed, pictures, settings."""
 
-    def __init__(self, title: str, method: str, out: Path):
+    def __init__(self, title: str, method: str, out: Path, clock: Callable[[], float] = time.monotonic):
         self.title, self.method, self.out = title, method, out
         self.facts: dict[str, str] = {}
         self.settings: dict[str, str] = {}
         self.tables: list[Table] = []
         self.sheets: list[Figure] = []
         self.pictures: list[Figure] = []
-        self._saved = time.monotonic()
+        self._clock, self._saved = clock, -math.inf
 
     @property
     def empty(self) -> bool:
@@ -86,7 +86,7 @@ class Report:
         with written_beside(self._folder() / f"{name}.png") as part:
             Image.fromarray(rgb).save(part, "PNG")
         self.pictures.append(Figure(name, caption))
-        if time.monotonic() - self._saved > SAVE_SECONDS:
+        if not self.empty and self._clock() - self._saved > SAVE_SECONDS:
             self.save("this report was written while the experiment went on")
 
     def strip(self, name: str, caption: str, columns: int = 4) -> list[tuple[str, np.ndarray]]:
@@ -115,7 +115,7 @@ class Report:
 
     def save(self, incomplete: str | None = None) -> Path:
         """Write everything; `incomplete` says why something is missing. Raises RtstyleError if it cannot."""
-        self._saved = time.monotonic()
+        self._saved = self._clock()
         folder = self._folder()
         for table in self.tables:
             write_csv(table, self.out / f"{table.name}.csv")

@@ -174,10 +174,12 @@ def render(
     *,
     before: Before | None = None,
     vgg: perceptual.VGG | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Result:
     """Paint `content` in the style of `styles`; `callback` is called after each iteration.
 
-    `before` takes the place of the settings' start, and of the pyramid; `vgg`, from `load_vgg`, spares loading it.
+    `before` takes the place of the settings' start, and of the pyramid; `vgg`, from `load_vgg`, spares loading it;
+    `clock` is what `seconds` are counted by.
 
     Ctrl-C (or KeyboardInterrupt from the callback) ends it early with the picture so far. The same pictures, settings
     and device give the same result. Raises RtstyleError for pictures, weights or settings that cannot work.
@@ -188,7 +190,7 @@ def render(
     device = perceptual.pick_device(settings.device)
     shapes, fits = expected(content.shape[:2], settings)
     with reproducible():
-        rendering = _Rendering(vgg or load_vgg(settings), content, pictures, settings, device, callback, before)
+        rendering = _Rendering(vgg or load_vgg(settings), content, pictures, settings, device, callback, before, clock)
         return rendering.run(shapes[-1:] if before else shapes, fits)
 
 
@@ -233,9 +235,10 @@ class _Rendering:
         settings: Settings,
         device: torch.device,
         callback: Callable[[Progress], None] | None,
-        before: Before | None = None,
+        before: Before | None,
+        clock: Callable[[], float],
     ):
-        self.before = before
+        self.before, self.clock = before, clock
         self.vgg, self.settings, self.device, self.callback = vgg, settings, device, callback
         self.photograph, self.styles = content, styles
         self.content = grey(content) if settings.keep_color else content
@@ -243,7 +246,7 @@ class _Rendering:
         self.evaluations = self.step = 0
 
     def run(self, shapes: Sequence[Shape], fits: Plan) -> Result:
-        started, ended = time.perf_counter(), "done"
+        started, ended = self.clock(), "done"
         counts = split_steps(self.settings.steps, len(shapes))
         picture = good = self._start(shapes[0])  # `good`: the last one whose losses were numbers
         losses = Losses(math.nan, math.nan, math.nan, math.nan)
@@ -257,7 +260,7 @@ class _Rendering:
                     good = descent.good
                     self.step += 1
                     evaluations = self.evaluations + objective.evaluations
-                    self._report(descent, losses, sum(counts), shape, evaluations, time.perf_counter() - started)
+                    self._report(descent, losses, sum(counts), shape, evaluations, self.clock() - started)
                 self.evaluations += objective.evaluations
                 picture = descent.picture
             losses = objective(picture, gradient=False)[0]
@@ -281,7 +284,7 @@ class _Rendering:
             self.log,
             self.step,
             self.evaluations,
-            time.perf_counter() - started,
+            self.clock() - started,
             fits,
         )
 

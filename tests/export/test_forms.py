@@ -349,7 +349,7 @@ def test_options_that_do_not_fit_are_refused(gallery, weights, tmp_path):
     ):
         with pytest.raises(UsageError, match=said):
             export_model(source, out, **options)
-    with pytest.raises(RtstyleError, match=r"no style 'starry' here: there are waves, bricks"):
+    with pytest.raises(RtstyleError, match=r"no style 'starry': give one of waves, bricks"):
         export_model(gallery, out, style="starry")
     with pytest.raises(RtstyleError, match="does not exist"):
         export_model(tmp_path / "gone.pth", out)

@@ -80,6 +80,18 @@ def test_a_code_learns_and_the_body_stays(teach, toy_model, tmp_path, own_styles
     assert catalog.resolve("mine").model.path.parent == own_styles
 
 
+def test_what_was_learned_is_exported_alone(teach, call, tmp_path):
+    """Its one style is called after the file; who gives another name is told so."""
+    mine, one = teach()[0], tmp_path / "one.onnx"
+    code, _, err = call("export", mine, one, "--style", "starry-night")
+    assert code == 1 and "no style 'starry-night': give its only one, mine, or none" in err
+    assert call("export", mine, one, "--style", "mine") == (0, f"{one}\n", "")
+    assert [value.name for value in onnx.load(str(one)).graph.input] == ["frames"]
+    frame = np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8)
+    painted = [Stylizer(str(path), device="cpu", threads=1)(frame).astype(int) for path in (mine, one)]
+    assert np.abs(painted[0] - painted[1]).max() <= 1
+
+
 @pytest.fixture
 def own_styles(tmp_path, monkeypatch):
     folder = tmp_path / "own"

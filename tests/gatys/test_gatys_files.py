@@ -401,7 +401,7 @@ def test_ctrl_c_from_outside(fake_vgg, photo, painting, tmp_path):
 def test_losses_that_are_no_numbers_are_told_with_advice(small, photo, painting, tmp_path):
     settings = small(optimizer="adam", learning_rate=1e30, clamp="none", steps=9, start="content")
     with pytest.raises(
-        RtstyleError, match=r"loss became NaN or infinite after 1 iterations: lower the --learning-rate"
+        RtstyleError, match=r"loss became NaN or infinite after 1 iterations: lower the `learning_rate`"
     ) as told:
         paint_file(photo, [str(painting)], tmp_path / "out.png", settings)
     assert told.value.exit_code == 1 and "the picture so far is" in str(told.value)
