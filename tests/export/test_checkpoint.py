@@ -125,7 +125,7 @@ def test_corrupt_checkpoint_is_refused_and_left_alone(trainer_in, short_recipe, 
     assert trainer.checkpoint.read_bytes() == broken
 
 
-def test_a_checkpoint_with_another_optimiser_is_refused(trainer_in, short_recipe):
+def test_a_checkpoint_with_another_optimizer_is_refused(trainer_in, short_recipe):
     """Such as one of a version that gave codes no learning rate of their own."""
     trainer = trainer_in("run", short_recipe)
     trainer.optimizer = torch.optim.Adam([{"params": trainer.learning(), "pace": 1.0}])

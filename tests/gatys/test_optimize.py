@@ -372,7 +372,7 @@ def test_presets_are_pinned(name):
     assert (found.size, found.steps) == SIZES_AND_STEPS[name]
 
 
-def test_another_optimiser_gets_its_own_rate():
+def test_another_optimizer_gets_its_own_rate():
     assert optimize.preset("icfp", optimizer="adam").rate == 0.02
     assert optimize.preset("icfp").rate == 0.2
     assert optimize.preset("mloa", optimizer="rmsprop").epsilon is None
@@ -399,7 +399,7 @@ def test_words_of_the_command_line():
     [
         ({"ratio": 1.0, "style_weight": 2.0}, "not both"),
         ({"ratio": -1.0}, "above 0"),
-        ({"start": "sand"}, "^--start is palette, content, noise or a share of noise such as 0.3, not 'sand'$"),
+        ({"start": "sand"}, "^`start` is palette, content, noise or a share of noise such as 0.3, not 'sand'$"),
         ({"start": "-0.1"}, "share of noise must be between 0 and 1"),
         ({"start": "1.5"}, "between 0 and 1"),
         ({"content_layers": "fc6"}, "is no layer"),
@@ -437,7 +437,7 @@ def test_an_unknown_preset_names_the_others():
 
 
 @pytest.mark.parametrize("optimizer", gatys_settings.OPTIMIZERS)
-def test_every_optimiser_lowers_the_loss(optimizer, small, content, style):
+def test_every_optimizer_lowers_the_loss(optimizer, small, content, style):
     result = optimize.render(content, [style], small(optimizer=optimizer, steps=10))
     assert result.ended == "done" and result.steps == 10
     assert result.losses.total < 0.9 * result.log[0].total
