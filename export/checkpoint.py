@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
+import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import torch
 
 from rtstyle.errors import ModelError
 from rtstyle.export import networks
+from rtstyle.export.recipe import Recipe
 from rtstyle.files import written_beside
 
 
@@ -32,6 +36,31 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(state, dict) or not {"net", "average", "description"} <= state.keys():
         raise ModelError(f"{path} is not a checkpoint of rtstyle train")
     return state
+
+
+def describe(
+    recipe: Recipe, config: dict[str, Any], style_weights: Sequence[float], run: dict[str, Any]
+) -> dict[str, Any]:
+    """What makes a run again, as it goes into the checkpoint and the model's metadata: its recipe, the body's config,
+    the weights of the styles in their order, and what else is known of the `run`."""
+    names = [style.name for style in recipe.style]
+    return {
+        "body": recipe.body,
+        "config": config,
+        "styles": [style.info() for style in recipe.style],
+        "reference_height": recipe.reference_height,
+        "training": run
+        | {
+            "recipe_sha256": recipe.digest(),
+            "seed": recipe.seed,
+            "loss": dataclasses.asdict(recipe.loss),
+            "style_weights": dict(zip(names, style_weights, strict=False)),
+            "stages": [dataclasses.asdict(stage) for stage in recipe.stage],
+            "learning_rate": recipe.learning_rate,
+            "pictures": {style.name: style.file for style in recipe.style},
+            "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
+        },
+    }
 
 
 def averaged(average: dict[str, torch.Tensor], description: dict[str, Any]) -> networks.Body:

@@ -187,6 +187,21 @@ def whole_shifts(count: int, crop: int, generator: torch.Generator) -> torch.Ten
     return F.affine_grid(theta, [count, 3, crop, crop], align_corners=False)
 
 
+def draw_motion(photos: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """For photographs [N, 3, crop, crop]: a sampling grid, of a free motion or of whole pixels, and what a camera adds
+    to the second look: sensor noise and a change of exposure. Drawn from a CPU generator."""
+    count, _, crop, _ = photos.shape
+    grid = torch.where(
+        torch.rand(count, 1, 1, 1, generator=generator) < 0.5,
+        synthetic_motion(count, crop, generator),
+        whole_shifts(count, crop, generator),
+    )
+    strength = torch.rand(count, 1, 1, 1, generator=generator) * 6
+    change = torch.randn(photos.shape, generator=generator) * strength
+    change += torch.randn(count, 1, 1, 1, generator=generator) * 4
+    return grid.to(photos.device), change.to(photos.device)
+
+
 def warp(pictures: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     """Pictures [N, C, H, W] seen after the motion: bilinear samples at `grid`, borders reflected."""
     return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="reflection", align_corners=False)

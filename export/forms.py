@@ -19,7 +19,8 @@ import torch
 
 from rtstyle.errors import ModelError, UsageError
 from rtstyle.export import networks
-from rtstyle.export.to_onnx import export_checkpoint, from_onnx, write_onnx
+from rtstyle.export.checkpoint import averaged, load_checkpoint
+from rtstyle.export.to_onnx import from_onnx, write_onnx
 from rtstyle.gallery import catalog
 from rtstyle.gallery.model_file import typeable
 
@@ -67,6 +68,20 @@ def export_model(
         write_onnx(body, description, out, style=style or single, half=half, force=force)
     else:
         export_checkpoint(source, out, style=style, half=half, force=force)
+
+
+def export_checkpoint(
+    checkpoint: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    style: str | None = None,
+    half: bool = False,
+    force: bool = True,
+) -> None:
+    """A training checkpoint to a model file; `style`, `half` and `force` as for `write_onnx`."""
+    state = load_checkpoint(checkpoint)
+    description = state["description"]
+    write_onnx(averaged(state["average"], description), description, out, style=style, half=half, force=force)
 
 
 def from_model(path: Path) -> tuple[networks.Body, dict[str, Any], str | None]:

@@ -1,12 +1,16 @@
-"""Pictures of a training run: loss curves."""
+"""Pictures of a training run: loss curves and previews."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 
+from rtstyle.export.networks import Body
 from rtstyle.files import written_beside
+from rtstyle.media.contact_sheet import draw_grid
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
@@ -40,3 +44,13 @@ def draw_curves(rows: list[list[float]], columns: tuple[str, ...], out: str | os
     with written_beside(out) as part:
         figure.savefig(part, dpi=110, format="png")
     plt.close(figure)
+
+
+def draw_preview(net: Body, photos: Sequence[torch.Tensor], titles: Sequence[str], out: str | os.PathLike[str]) -> None:
+    """Photographs uint8 [3, H, W] in every style of a net, a row each, as a PNG. `titles` are those of the styles."""
+    rows = []
+    for photo in photos:
+        frame = photo.permute(1, 2, 0)
+        painted = net.stylize(frame.expand(len(net.codes), -1, -1, -1).contiguous(), net.codes)
+        rows.append([frame.numpy(), *painted.numpy()])
+    draw_grid(rows, ["photograph", *titles], out)

@@ -375,19 +375,3 @@ def from_onnx(path: str | os.PathLike[str]) -> tuple[networks.Body, list[dict[st
     if body.body_sha256() != props["rtstyle.body_sha256"]:
         raise ModelError(f"{path} is damaged: its weights do not match their digest")
     return body, cards
-
-
-def export_checkpoint(
-    checkpoint: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    *,
-    style: str | None = None,
-    half: bool = False,
-    force: bool = True,
-) -> None:
-    """A training checkpoint to a model file; `style`, `half` and `force` as for `write_onnx`."""
-    from rtstyle.export.checkpoint import averaged, load_checkpoint
-
-    state = load_checkpoint(checkpoint)
-    description = state["description"]
-    write_onnx(averaged(state["average"], description), description, out, style=style, half=half, force=force)

@@ -12,26 +12,24 @@ import csv
 import dataclasses
 import math
 import os
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from rtstyle.errors import InputError, ModelError, OutputError, RtstyleError
 from rtstyle.export import losses, networks, operations
-from rtstyle.export.checkpoint import averaged, load_checkpoint, save_checkpoint
-from rtstyle.export.data import Photos, read_picture, synthetic_motion, warp, whole_shifts
+from rtstyle.export.artworks import Artworks
+from rtstyle.export.checkpoint import averaged, describe, load_checkpoint, save_checkpoint
+from rtstyle.export.data import Photos, draw_motion, warp
+from rtstyle.export.plots import draw_curves, draw_preview
 from rtstyle.export.recipe import Loss, Recipe
+from rtstyle.export.start import seed_weights, start_from
 from rtstyle.files import written_beside
 from rtstyle.perceptual import vgg as perceptual
 
-COLOR_SIZE = 128  # pixels, the short side at which the paintings' colours are read
-BALANCED_ON = 16  # photographs
-MIN_BALANCED, MAX_BALANCED = 4.0, 16.0  # style weights
 COLUMNS = ("step", "total", *(term.name for term in losses.TERMS), "learning_rate", "seconds")
 
 
@@ -91,15 +89,11 @@ class Trainer:
 
         self.vgg = perceptual.VGG(recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=self.dtype)
         self.compare = losses.Comparison(recipe.loss, self.vgg)
-        self.style_files = [Path(pictures) / style.file for style in recipe.artworks]
-        self.targets = self.style_targets()
+        files = [Path(pictures) / style.file for style in recipe.artworks]
+        self.artworks = Artworks(files, recipe.stage, self.compare, self.device)
         largest = max(stage.crop for stage in recipe.stage)
         self.photos = Photos(content, max(256, largest + largest // 8), self.device)
-        default = self.balanced_weights() if recipe.loss.balance else [recipe.loss.style_weight] * len(recipe.artworks)
-        self.style_weights = torch.tensor(
-            [weight if s.weight is None else s.weight for s, weight in zip(recipe.artworks, default, strict=True)],
-            device=self.device,
-        )
+        self.style_weights = torch.tensor(self.artworks.style_weights(recipe, self.photos), device=self.device)
         if recipe.passes:
             steps = math.ceil(recipe.passes * len(self.photos) / recipe.stage[0].batch)
             self.recipe = recipe = dataclasses.replace(recipe, steps=steps)
@@ -110,13 +104,13 @@ class Trainer:
             raise OutputError(f"the run folder {self.run_dir} cannot be made: {error.strerror}") from None
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.net = networks.build(recipe.body, len(recipe.artworks), recipe.config, self.generator)
-        self.seed_weights()
-        self.net.start_colors(*self.artwork_colors())
-        self.started_from: dict[str, str] | None = None
-        self.frozen = frozen
+        seed_weights(self.net, self.generator)
+        self.net.start_colors(*self.artworks.colors())
         self.net.to(self.device).to(memory_format=torch.channels_last)
+        self.started_from: dict[str, str] | None = None
         if init and not resume:
-            self.start_from(init)
+            self.started_from = start_from(self.net, init, recipe, self.artworks, self.photos)
+        self.frozen = frozen
         self.net.requires_grad_(not frozen)
         self.net.codes.requires_grad_(True)
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
@@ -125,18 +119,6 @@ class Trainer:
         self.rows: list[list[float]] = []
         if resume:
             self.load()
-
-    def seed_weights(self) -> None:
-        """He initialisation from the run's own generator, so that a seed fixes the whole run."""
-        for module in self.net.modules():
-            if isinstance(module, torch.nn.Conv2d):
-                fan_in = module.weight[0].numel()
-                with torch.no_grad():
-                    module.weight.normal_(0, (2 / fan_in) ** 0.5, generator=self.generator)
-                    if module.bias is not None:
-                        module.bias.zero_()
-        with torch.no_grad():
-            self.net.head.weight.mul_(0.2)  # start near mid-grey, within range
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The body and the codes, with what multiplies the learning rate of each. A code has a gradient only in the
@@ -148,96 +130,9 @@ class Trainer:
         groups = [{"params": body, "pace": 1.0}, {"params": [self.net.codes], "pace": pace}]
         return [group for group in groups if group["params"]]
 
-    def artwork_colors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and deviation of the colours of every painting, [S, 3] each, in grey levels."""
-        pictures = [read_picture(file, COLOR_SIZE).float().flatten(1) for file in self.style_files]
-        return torch.stack([x.mean(1) for x in pictures]), torch.stack([x.std(1) for x in pictures])
-
     def learning(self) -> list[torch.nn.Parameter]:
         """What the optimizer may change."""
         return [parameter for parameter in self.net.parameters() if parameter.requires_grad]
-
-    def start_from(self, path: str | os.PathLike[str]) -> None:
-        """Weights of an exported model, or of a smaller body to grow from; codes of styles with the same name go on,
-        new ones start from the nearest of the model's."""
-        from rtstyle.export.to_onnx import from_onnx
-
-        other, infos = from_onnx(path)
-        codes = other.codes.to(self.device)
-        try:
-            if other.name == self.recipe.body and other.config == self.net.config:
-                self.net.load_state_dict(other.body_weights(), strict=False)
-            elif isinstance(self.net, networks.Studio) and isinstance(other, networks.Live):
-                codes = self.net.grow_from(other.to(self.device))
-            else:
-                raise ValueError("another body")
-        except ValueError:
-            raise ModelError(
-                f"{path} is a {other.name} body {other.config}, the recipe wants {self.recipe.body} {self.net.config}"
-            ) from None
-        self.started_from = {"body_sha256": other.body_sha256()}
-        known = {info["name"]: row for row, info in enumerate(infos)}
-        with torch.no_grad():
-            for row, style in enumerate(self.recipe.artworks):
-                index = known[style.name] if style.name in known else self.nearest(codes, row)
-                self.net.codes[row] = codes[index]
-
-    @torch.no_grad()
-    def nearest(self, codes: torch.Tensor, style: int) -> int:
-        """Which of `codes` [S, K] paints photographs nearest to a style of the recipe, by Gram distance."""
-        stage, generator = self.recipe.stage[0], torch.Generator().manual_seed(self.recipe.seed)
-        photos = self.photos.batch(4, max(stage.crop, 128), generator)
-        distances = []
-        for code in codes:
-            painted = self.net(photos.contiguous(memory_format=torch.channels_last), code).clamp(0, 255)
-            distances.append(float(self.artwork_distances(painted)[:, style].mean()))
-        return int(np.argmin(distances))
-
-    @torch.no_grad()
-    def balanced_weights(self) -> list[float]:
-        """Weights of the styles that make artworks unlike photographs, whose style loss is large from the start, paint
-        over no more than those that are like them: `Loss.balance` divided by the mean style distance of photographs,
-        between MIN_BALANCED and MAX_BALANCED."""
-        photos = self.photos.batch(
-            BALANCED_ON, self.recipe.stage[0].crop, torch.Generator().manual_seed(self.recipe.seed)
-        )
-        distances = torch.cat([self.artwork_distances(photo[None]) for photo in photos]).mean(0)
-        return [
-            min(max(self.recipe.loss.balance / distance, MIN_BALANCED), MAX_BALANCED) for distance in distances.tolist()
-        ]
-
-    def artwork_distances(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Mean over layers and scales of the relative Gram distance of pictures [N, 3, H, W] to every artwork of the
-        run at the first stage's size: [N, S]."""
-        targets = self.targets[self.recipe.stage[0].style_sizes]
-        matrices = self.compare.matrices(self.compare.features(pictures, content=False))
-        return torch.stack(
-            [
-                perceptual.relative_style_loss(matrices[name][:, None], targets[name])
-                for name in losses.of_style(matrices)
-            ]
-        ).mean(0)
-
-    @torch.no_grad()
-    def style_targets(self) -> dict[tuple[int, ...], losses.Targets]:
-        """Gram matrices of every painting, {name: [S, C, C]}, and its palette, for the sizes of every stage."""
-        by_size: dict[int, losses.Targets] = {}
-        for size in sorted({size for stage in self.recipe.stage for size in stage.style_sizes}):
-            rows: dict[str, list[torch.Tensor]] = {}
-            for file in self.style_files:
-                picture = read_picture(file, size).float()[None].to(self.device)
-                features = self.compare.features(picture, content=False)
-                for name, matrix in self.compare.matrices(features).items():
-                    rows.setdefault(name, []).append(matrix[0])
-                rows.setdefault(losses.PALETTE, []).append(perceptual.palette(picture)[0])
-            by_size[size] = {name: torch.stack(matrices) for name, matrices in rows.items()}
-        return {
-            stage.style_sizes: {
-                name: torch.stack([by_size[size][name] for size in stage.style_sizes]).mean(0)
-                for name in by_size[stage.style_sizes[0]]
-            }
-            for stage in self.recipe.stage
-        }
 
     def paint(
         self,
@@ -250,20 +145,6 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             photos = photos.contiguous(memory_format=torch.channels_last)
             return self.net.forward(photos, self.net.codes[styles], outliers, offsets).float()
-
-    def draw_motion(self, photos: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """A sampling grid, of a free motion or of whole pixels, and what a camera adds to the second look: sensor noise
-        and a change of exposure."""
-        count, _, crop, _ = photos.shape
-        grid = torch.where(
-            torch.rand(count, 1, 1, 1, generator=self.generator) < 0.5,
-            synthetic_motion(count, crop, self.generator),
-            whole_shifts(count, crop, self.generator),
-        )
-        strength = torch.rand(count, 1, 1, 1, generator=self.generator) * 6
-        change = torch.randn(photos.shape, generator=self.generator) * strength
-        change += torch.randn(count, 1, 1, 1, generator=self.generator) * 4
-        return grid.to(self.device), change.to(self.device)
 
     def draw_offsets(self, count: int) -> torch.Tensor:
         """int64 [count, 2]: where each sample lies on the canvas."""
@@ -328,11 +209,11 @@ class Trainer:
         sampled = self.sample_losses(
             photos,
             styles,
-            self.targets[stage.style_sizes],
+            self.artworks.targets[stage.style_sizes],
             loss=loss,
             style_factor=stage.style_factor,
             offsets=self.draw_offsets(stage.batch),
-            motion=self.draw_motion(photos) if loss.temporal_weight else None,
+            motion=draw_motion(photos, self.generator) if loss.temporal_weight else None,
         )
         means = {name: values.mean() for name, values in sampled.items()}
         self.optimizer.zero_grad(set_to_none=True)
@@ -431,32 +312,17 @@ class Trainer:
 
     def describe(self) -> dict[str, Any]:
         """What makes this run again, as it goes into the checkpoint and the model's metadata."""
-        loss = dataclasses.asdict(self.recipe.loss)
-        names = [style.name for style in self.recipe.style]
-        return {
-            "body": self.recipe.body,
-            "config": self.net.config,
-            "styles": [style.info() for style in self.recipe.style],
-            "reference_height": self.recipe.reference_height,
-            "training": {
-                "recipe_sha256": self.recipe.digest(),
-                "init": self.started_from,
-                "frozen_body": self.frozen,
-                "seed": self.recipe.seed,
-                "steps": self.step,
-                "loss": loss,
-                "style_weights": dict(zip(names, self.style_weights.tolist(), strict=False)),
-                "stages": [dataclasses.asdict(stage) for stage in self.recipe.stage],
-                "learning_rate": self.recipe.learning_rate,
-                "pictures": {style.name: style.file for style in self.recipe.style},
-                "photographs": len(self.photos),
-                "vgg_sha256": self.vgg.sha256,
-                "vgg_convention": self.vgg.convention,
-                "precision": self.precision,
-                "device": self.device.type,
-                "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
-            },
+        run = {
+            "init": self.started_from,
+            "frozen_body": self.frozen,
+            "steps": self.step,
+            "photographs": len(self.photos),
+            "vgg_sha256": self.vgg.sha256,
+            "vgg_convention": self.vgg.convention,
+            "precision": self.precision,
+            "device": self.device.type,
         }
+        return describe(self.recipe, self.net.config, self.style_weights.tolist(), run)
 
     def averaged_net(self) -> networks.Body:
         """The net with the averaged weights and the styles that are shown, on the CPU: what is exported."""
@@ -464,15 +330,7 @@ class Trainer:
 
     def show(self) -> None:
         """Draw curves.png and preview.png into the run's folder."""
-        from rtstyle.export.plots import draw_curves
-        from rtstyle.media.contact_sheet import draw_grid
-
         draw_curves(self.rows, COLUMNS, self.run_dir / "curves.png")
         photos = [self.photos.pictures[i * len(self.photos) // 5].cpu() for i in range(1, 5)]
-        net = self.averaged_net()
-        rows = []
-        for photo in photos:
-            frame = photo.permute(1, 2, 0)
-            painted = net.stylize(frame.expand(len(net.codes), -1, -1, -1).contiguous(), net.codes)
-            rows.append([frame.numpy(), *painted.numpy()])
-        draw_grid(rows, ["photograph", *(style.name for style in self.recipe.style)], self.run_dir / "preview.png")
+        titles = [style.name for style in self.recipe.style]
+        draw_preview(self.averaged_net(), photos, titles, self.run_dir / "preview.png")

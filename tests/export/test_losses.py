@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402
 
-from rtstyle.export import losses  # noqa: E402
+from rtstyle.export import data, losses  # noqa: E402
 from rtstyle.export.data import read_picture, warp  # noqa: E402
 from rtstyle.export.recipe import Loss  # noqa: E402
 from rtstyle.export.train import COLUMNS  # noqa: E402
@@ -248,7 +248,7 @@ def test_temporal_measures_what_the_camera_adds(trainer_in, recipe):
     """A net that changes nothing is as unsteady as the noise and the exposure that were added."""
     trainer = trainer_in("run", recipe)
     smooth = torch.linspace(40, 200, 32).expand(4, 3, 32, 32)
-    grid, change = trainer.draw_motion(smooth)
+    grid, change = data.draw_motion(smooth, trainer.generator)
     moved = warp(smooth, grid)
     still = losses.temporal(trainer.compare, moving(smooth, moved, grid))
     noisy = losses.temporal(trainer.compare, moving(smooth, moved + change, grid))
@@ -275,11 +275,11 @@ def test_a_batch_of_a_training_is_measured_by_these_terms(trainer_in, recipe):
     trainer = trainer_in("run", with_loss(recipe, repeat_shifts=(), tv_weight=7.0, style_scales=(1,)))
     photos = some_photos(trainer)
     with torch.no_grad():
-        found = mean_losses(trainer, photos, [0, 0], trainer.targets[(48,)])
+        found = mean_losses(trainer, photos, [0, 0], trainer.artworks.targets[(48,)])
         painted = trainer.net(photos, trainer.net.codes[[0, 0]])
         beyond = (painted.clamp(0, 255) - painted).div(255).square().mean()
         own, photo = (trainer.vgg(x, LAYERS) for x in (painted, photos))
-        artwork = read_picture(trainer.style_files[0], 48)[None].float()
+        artwork = read_picture(trainer.artworks.files[0], 48)[None].float()
         wanted = {k: perceptual.gram(maps) for k, maps in trainer.vgg(artwork, LAYERS).items()}
         style = sum(symmetric(perceptual.gram(own[k]), wanted[k]).mean() for k in LAYERS) / 2
         content = perceptual.relative_content_loss(own["relu2_2"], photo["relu2_2"]).mean()
@@ -293,7 +293,9 @@ def test_palette_of_each_sample_s_own_artwork(trainer_in, recipe, paintings_fold
     plain, coloured = trainer_in("plain", recipe), trainer_in("coloured", with_loss(recipe, palette_weight=50.0))
     photos = some_photos(plain)
     with torch.no_grad():
-        before, after = (mean_losses(trainer, photos, [1, 0], trainer.targets[(48,)]) for trainer in (plain, coloured))
+        before, after = (
+            mean_losses(trainer, photos, [1, 0], trainer.artworks.targets[(48,)]) for trainer in (plain, coloured)
+        )
         painted = perceptual.palette(coloured.net(photos, coloured.net.codes[[1, 0]]))
         files = [paintings_folder / coloured.recipe.style[style].file for style in (1, 0)]
         artworks = torch.cat([perceptual.palette(read_picture(file, 48)[None]) for file in files])
@@ -306,12 +308,14 @@ def test_palette_of_each_sample_s_own_artwork(trainer_in, recipe, paintings_fold
 def test_repeat_is_part_of_the_total(trainer_in, recipe):
     trainer = trainer_in("run", recipe)
     names = {"relu1_2 / 1", "relu2_2 / 1", "repeat 2 0", "repeat 0 2", "palette"}
-    assert set(trainer.targets[(48,)]) == names
+    assert set(trainer.artworks.targets[(48,)]) == names
     photos, totals = some_photos(trainer), []
     for weight in (0.0, 1.0, 2.0):
         loss = dataclasses.replace(recipe.loss, repeat_weight=weight)
         with torch.no_grad():
-            totals.append(mean_losses(trainer, photos, [0, 0], trainer.targets[(48,)], loss=loss)["total"].item())
+            totals.append(
+                mean_losses(trainer, photos, [0, 0], trainer.artworks.targets[(48,)], loss=loss)["total"].item()
+            )
     assert totals[1] > totals[0]
     assert totals[2] - totals[1] == pytest.approx(totals[1] - totals[0], rel=1e-3)
 
@@ -323,7 +327,7 @@ def test_peaks_are_part_of_the_total(trainer_in, recipe):
         trainer.net.codes[:, :-6] *= 8
         for weight in (0.0, 1.0, 2.0):
             loss = dataclasses.replace(recipe.loss, outlier_weight=weight)
-            found.append(mean_losses(trainer, photos, [0, 1], trainer.targets[(48,)], loss=loss))
+            found.append(mean_losses(trainer, photos, [0, 1], trainer.artworks.targets[(48,)], loss=loss))
     assert found[0]["outliers"] == 0 and found[1]["outliers"] == found[2]["outliers"] > 0
     for less, more in ((found[0], found[1]), (found[1], found[2])):
         assert float(more["total"] - less["total"]) == pytest.approx(float(found[1]["outliers"]), rel=1e-3)
@@ -338,9 +342,9 @@ def test_absolute_losses_are_those_of_pytorch_examples(trainer_in, recipe):
     assert trainer.compare.unit == pytest.approx(57.63)  # the toy weights follow Oxford's convention
     photos = some_photos(trainer, seed=1)
     with torch.no_grad():
-        got = mean_losses(trainer, photos, [0, 1], trainer.targets[(48,)])
+        got = mean_losses(trainer, photos, [0, 1], trainer.artworks.targets[(48,)])
         painted = trainer.paint(photos, torch.tensor([0, 1]))
-        artworks = [read_picture(path, 48) for path in trainer.style_files]
+        artworks = [read_picture(path, 48) for path in trainer.artworks.files]
 
         def features(picture):
             return {k: v / (255 * 0.226) for k, v in trainer.vgg(picture, LAYERS).items()}

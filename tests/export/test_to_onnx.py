@@ -15,7 +15,8 @@ from PIL import Image  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import operations  # noqa: E402
-from rtstyle.export.to_onnx import CHECKED_SHAPES, OnnxOps, export_checkpoint, from_onnx, to_model, write_onnx  # noqa: E402
+from rtstyle.export.forms import export_checkpoint  # noqa: E402
+from rtstyle.export.to_onnx import CHECKED_SHAPES, OnnxOps, from_onnx, to_model, write_onnx  # noqa: E402
 
 pytest_plugins = ["support.training_fixtures"]
 

@@ -18,9 +18,10 @@ from support.helpers import (  # noqa: E402
 )
 
 from rtstyle.errors import RtstyleError  # noqa: E402
-from rtstyle.export import operations, train  # noqa: E402
+from rtstyle.export import artworks, operations  # noqa: E402
 from rtstyle.export.data import read_picture  # noqa: E402
-from rtstyle.export.to_onnx import export_checkpoint, from_onnx  # noqa: E402
+from rtstyle.export.forms import export_checkpoint  # noqa: E402
+from rtstyle.export.to_onnx import from_onnx  # noqa: E402
 from rtstyle.export.train import COLUMNS, Trainer  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
@@ -80,15 +81,17 @@ def test_weights_are_balanced_by_how_unlike_photographs_the_artworks_are(trainer
     says what it came to."""
     trainer = trainer_in("run", with_loss(recipe, balance=4.0))
     loss = trainer.recipe.loss
-    photos = trainer.photos.batch(train.BALANCED_ON, recipe.stage[0].crop, torch.Generator().manual_seed(recipe.seed))
+    photos = trainer.photos.batch(
+        artworks.BALANCED_ON, recipe.stage[0].crop, torch.Generator().manual_seed(recipe.seed)
+    )
     found = trainer.vgg(photos, loss.style_layers)
-    wanted = trainer.targets[recipe.stage[0].style_sizes]
+    wanted = trainer.artworks.targets[recipe.stage[0].style_sizes]
     distances = [
         perceptual.relative_style_loss(perceptual.gram(found[layer]), wanted[f"{layer} / 1"][:1]).mean()
         for layer in loss.style_layers
     ]
-    expected = min(max(4.0 / float(torch.stack(distances).mean()), train.MIN_BALANCED), train.MAX_BALANCED)
-    assert train.MIN_BALANCED < expected < train.MAX_BALANCED and abs(expected - loss.style_weight) > 0.01
+    expected = min(max(4.0 / float(torch.stack(distances).mean()), artworks.MIN_BALANCED), artworks.MAX_BALANCED)
+    assert artworks.MIN_BALANCED < expected < artworks.MAX_BALANCED and abs(expected - loss.style_weight) > 0.01
     assert trainer.style_weights.tolist() == pytest.approx([expected, 5.0], rel=1e-4)
     assert trainer.describe()["training"]["style_weights"] == pytest.approx(
         {"waves": expected, "bricks": 5.0}, rel=1e-4
@@ -99,7 +102,7 @@ def test_style_weight_of_one_style_counts(trainer_in, recipe):
     """bricks asks for weight 5, waves takes the recipe's 3: total = content + weight x style + the rest."""
     trainer = trainer_in("run", recipe)
     assert trainer.style_weights.tolist() == [3.0, 5.0]
-    photos, targets = some_photos(trainer, 1), trainer.targets[recipe.stage[0].style_sizes]
+    photos, targets = some_photos(trainer, 1), trainer.artworks.targets[recipe.stage[0].style_sizes]
     totals = []
     with torch.no_grad():
         for weight in (5.0, 0.0, 2.5):
@@ -112,7 +115,7 @@ def test_style_weight_of_one_style_counts(trainer_in, recipe):
 
 def test_style_factor_multiplies_style_and_repeat_in_the_total_only(trainer_in, recipe):
     trainer = trainer_in("run", with_loss(recipe, repeat_weight=0.7, palette_weight=20.0))
-    photos, targets = some_photos(trainer), trainer.targets[(48,)]
+    photos, targets = some_photos(trainer), trainer.artworks.targets[(48,)]
     with torch.no_grad():
         plain, more = (
             trainer.sample_losses(photos, torch.tensor([0, 1]), targets, style_factor=factor) for factor in (1.0, 2.5)
@@ -201,7 +204,7 @@ def test_both_looks_of_the_temporal_loss_lie_on_the_same_place_of_the_canvas(tra
     motion, places = (still, torch.zeros_like(photos)), torch.tensor([[40, 90], [7, 70]])
     with torch.no_grad():
         here, there = (trainer.paint(photos, styles, offsets=offsets) for offsets in (None, places))
-        found = trainer.sample_losses(photos, styles, trainer.targets[(48,)], offsets=places, motion=motion)
+        found = trainer.sample_losses(photos, styles, trainer.artworks.targets[(48,)], offsets=places, motion=motion)
     assert (here - there).abs().mean((1, 2, 3)).min() > 1
     assert found["temporal"].max() < 1e-6
 
@@ -219,7 +222,7 @@ def test_palette_loss_brings_the_artworks_colours(trainer_in, recipe):
 
 def test_only_the_drawn_style_learns(trainer_in, recipe):
     trainer = trainer_in("run", recipe)
-    mean_losses(trainer, some_photos(trainer), [1, 1], trainer.targets[(48,)])["total"].backward()
+    mean_losses(trainer, some_photos(trainer), [1, 1], trainer.artworks.targets[(48,)])["total"].backward()
     assert trainer.net.codes.grad[0].abs().sum() == 0 < trainer.net.codes.grad[1].abs().sum()
     assert trainer.net.stem.weight.grad.abs().sum() > 0
 
@@ -304,7 +307,11 @@ def test_a_stage_may_weigh_losses_otherwise(trainer_in, recipe):
 def test_artworks_of_several_sizes_are_averaged(trainer_in, recipe):
     both = [dataclasses.replace(recipe.stage[0], style_size=[48, 64])]
     trainer, parts = trainer_in("run", dataclasses.replace(recipe, stage=both)), trainer_in("parts", recipe)
-    small, large, mean = parts.targets[(48,)], parts.targets[(64,)], trainer.targets[(48, 64)]
+    small, large, mean = (
+        parts.artworks.targets[(48,)],
+        parts.artworks.targets[(64,)],
+        trainer.artworks.targets[(48, 64)],
+    )
     assert mean.keys() == small.keys() and not torch.allclose(small["relu1_2 / 1"], large["relu1_2 / 1"], rtol=1e-2)
     for layer, matrices in mean.items():
         torch.testing.assert_close(matrices, (small[layer] + large[layer]) / 2)
