@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from rtstyle.errors import InputError, Interrupted, OutputError, UsageError
-from rtstyle.export.evaluate.evaluation import read_training
 from rtstyle.export.recipe import Loss, Recipe, Stage, Style
-from rtstyle.export.to_onnx import from_onnx, properties, write_onnx
+from rtstyle.export.to_onnx import from_onnx, properties, read_training, write_onnx
 from rtstyle.export.train import Progress, Trainer
 from rtstyle.files import check_output
 from rtstyle.gallery import catalog, model_file

@@ -347,6 +347,15 @@ def properties(path: str | os.PathLike[str]) -> dict[str, str]:
     return {prop.key: prop.value for prop in onnx.load(str(path), load_external_data=False).metadata_props}
 
 
+def read_training(props: dict[str, str]) -> dict[str, Any]:
+    """What the metadata says of the training; empty where it says nothing."""
+    try:
+        training = json.loads(props.get("rtstyle.training", "{}"))
+    except ValueError:
+        return {}
+    return training if isinstance(training, dict) else {}
+
+
 def from_onnx(path: str | os.PathLike[str]) -> tuple[networks.Body, list[dict[str, str]]]:
     """(body with its codes, their cards without thumbnails) of a model that rtstyle wrote, for further training.
 

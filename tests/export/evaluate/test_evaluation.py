@@ -18,6 +18,9 @@ torch = pytest.importorskip("torch")
 from rtstyle.errors import RtstyleError, UsageError  # noqa: E402
 from rtstyle.export.data import read_picture  # noqa: E402
 from rtstyle.export.evaluate import evaluation as evaluate  # noqa: E402
+from rtstyle.export.evaluate import measures  # noqa: E402
+from rtstyle.export.evaluate.judge import STYLE_LAYERS, Judge, features, layer_distances  # noqa: E402
+from rtstyle.export.evaluate.report import MAX_RATIO, MIN_PAINT, MIN_RECOGNITION, Evaluation, Score  # noqa: E402
 from rtstyle.export.to_onnx import write_onnx  # noqa: E402
 from rtstyle.gallery import catalog, model_file  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
@@ -56,7 +59,7 @@ def artworks(paintings_folder):
 
 @pytest.fixture(scope="module")
 def judge(vgg, photos, artworks):
-    return evaluate.Judge(vgg, artworks, photos)
+    return Judge(vgg, artworks, photos)
 
 
 @pytest.fixture
@@ -94,8 +97,8 @@ def test_unpainted_photographs_are_not_painted_and_wholly_recognised(judge, phot
 
 def test_the_artwork_itself_is_at_distance_zero_and_recognised(judge, vgg, artworks):
     for s, artwork in enumerate(artworks):
-        grams = judge.grams(evaluate.features(vgg, artwork[None], evaluate.STYLE_LAYERS))
-        distances = evaluate.layer_distances(grams, judge.targets)
+        grams = judge.grams(features(vgg, artwork[None], STYLE_LAYERS))
+        distances = layer_distances(grams, judge.targets)
         assert distances[:, 0, s].tolist() == pytest.approx([0] * 4, abs=1e-6)
         assert distances[:, 0, 1 - s].mean() > 0.1
 
@@ -113,7 +116,7 @@ def test_artworks_painted_over_the_photograph_lose_it(judge, photos, artworks):
 
 def test_another_photograph_is_not_recognised(vgg, photos, artworks):
     squares = [np.ascontiguousarray(photo[:SIZE, :SIZE]) for photo in photos[:3]]
-    judge = evaluate.Judge(vgg, artworks, squares)
+    judge = Judge(vgg, artworks, squares)
     taken = judge.measure(0, np.stack([squares[1], squares[0]]))
     assert taken["recognized"].tolist() == [0, 1]
     assert taken["recognition"][0] < 0.7 and taken["recognition"][1] == pytest.approx(1, abs=1e-3)
@@ -122,7 +125,7 @@ def test_another_photograph_is_not_recognised(vgg, photos, artworks):
 
 def test_artworks_swapped_between_styles_are_noticed(vgg, artworks):
     both = [np.ascontiguousarray(a[:SIZE, :SIZE]) for a in artworks]
-    judge = evaluate.Judge(vgg, artworks, both)
+    judge = Judge(vgg, artworks, both)
     right, swapped = judge.measure(0, np.stack(both)), judge.measure(0, np.stack(both[::-1]))
     assert (right["style_distance"] < 0.1 * swapped["style_distance"]).all()
 
@@ -131,8 +134,8 @@ def test_subject_is_above_one_where_only_the_surroundings_are_painted(vgg, photo
     """The artwork on the empty half of the photograph, and on its busy half."""
     photo = photos[0]
     cover = np.tile(artworks[0], (2, 3, 1))[: photo.shape[0], : photo.shape[1]]
-    judge = evaluate.Judge(vgg, [artworks[0]] * 2, [photo])
-    busy = evaluate.measures.busy_half(photo)[..., None] > 0
+    judge = Judge(vgg, [artworks[0]] * 2, [photo])
+    busy = measures.busy_half(photo)[..., None] > 0
     found = judge.measure(0, np.stack([np.where(busy, photo, cover), np.where(busy, cover, photo)]))
     (around, subject) = evaluate.summarize(styles("around", "subject"), [found | {"milliseconds": np.ones(2)}])
     assert around.subject > 1.2 and subject.subject < 0.8
@@ -142,15 +145,15 @@ def test_masked_gram_matrices_are_those_of_what_the_mask_shows():
     maps = {"a": torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(0))}
     mask = torch.zeros(8, 12)
     mask[:, 6:] = 1
-    found = evaluate.Judge.grams(maps, mask)["a"]
+    found = Judge.grams(maps, mask)["a"]
     torch.testing.assert_close(found, perceptual.gram(maps["a"][..., 3:]))
-    torch.testing.assert_close(evaluate.Judge.grams(maps, torch.ones(8, 12))["a"], perceptual.gram(maps["a"]))
+    torch.testing.assert_close(Judge.grams(maps, torch.ones(8, 12))["a"], perceptual.gram(maps["a"]))
 
 
 def test_style_distances_by_layer_by_hand():
     grams = {"a": torch.tensor([[[3.0]]]), "b": torch.tensor([[[1.0]]])}
     targets = {"a": torch.tensor([[[1.0]], [[3.0]]]), "b": torch.tensor([[[2.0]], [[1.0]]])}
-    torch.testing.assert_close(evaluate.layer_distances(grams, targets), torch.tensor([[[4.0, 0.0]], [[0.25, 0.0]]]))
+    torch.testing.assert_close(layer_distances(grams, targets), torch.tensor([[[4.0, 0.0]], [[0.25, 0.0]]]))
 
 
 def test_summary_is_a_ratio_of_means_not_a_mean_of_ratios():
@@ -170,18 +173,18 @@ def test_summary_is_a_ratio_of_means_not_a_mean_of_ratios():
     assert score.palette == pytest.approx(1 / 10)
     assert score.milliseconds == 3
     assert score.recognized == 1
-    assert score.style_layers == dict.fromkeys(evaluate.STYLE_LAYERS, 1)
+    assert score.style_layers == dict.fromkeys(STYLE_LAYERS, 1)
     (alone,) = evaluate.summarize(styles("only"), rows[:1])
     assert alone.recognized is None  # one photograph: nothing to choose from
 
 
 def a_score(name, **changes):
-    layers = dict.fromkeys(evaluate.STYLE_LAYERS, 1.0)
+    layers = dict.fromkeys(STYLE_LAYERS, 1.0)
     usual = {
         **{"paint": 0.7, "recognition": 0.65, "recognized": 0.9, "ratio": 0.2, "subject": 1.1, "palette": 0.1},
         **{"style_distance": 1.0, "photo_distance": 5.0, "ssim": 0.3, "milliseconds": 9.5, "warp": 4.0, "flicker": 3.0},
     }
-    return evaluate.Score(name, "", "", style_layers=layers, photo_layers=layers, **usual | changes)
+    return Score(name, "", "", style_layers=layers, photo_layers=layers, **usual | changes)
 
 
 def an_evaluation(scores, **changes):
@@ -190,7 +193,7 @@ def an_evaluation(scores, **changes):
         **{"photographs": 300, "size": 360, "style_size": 512, "vgg_sha256": "0", "clip": None, "artworks": []},
         "noise": {"warp": 2.5, "flicker": 3.0},
     }
-    return evaluate.Evaluation(scores=scores, **usual | changes)
+    return Evaluation(scores=scores, **usual | changes)
 
 
 def printed(table, width, **options):
@@ -221,7 +224,7 @@ def shipped(body):
 
 
 def test_what_misses_a_goal_is_red():
-    goals = {"paint": evaluate.MIN_PAINT, "recognition": evaluate.MIN_RECOGNITION, "ratio": evaluate.MAX_RATIO}
+    goals = {"paint": MIN_PAINT, "recognition": MIN_RECOGNITION, "ratio": MAX_RATIO}
     good = printed(an_evaluation([a_score("fine", **goals)]).table(), 80, styles=True)
     bad = {"paint": goals["paint"] - 0.01, "recognition": goals["recognition"] - 0.01, "ratio": goals["ratio"] + 0.01}
     red = "\x1b[31m"
