@@ -1,9 +1,9 @@
 """`rtstyle lab`: the experiments of the five source documents, each a folder with a report, tables and pictures.
 
-What can be asked for is checked here, without torch; rtstyle.export.lab.bench, .painting and .nets do the work,
-rtstyle.export.lab.report writes what came of it.
+What can be asked for is checked here, without torch; rtstyle.export.lab.experiments runs it: .painting and .nets do the
+work on a .bench, .report writes what came of it.
 
-    lab.run("ratio", lab.Options(style="painting.jpg", preset="icfp"), "lab-ratio")
+    experiments.run("ratio", plan.Options(style="painting.jpg", preset="icfp"), "lab-ratio")
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable
-from pathlib import Path
 
-from rtstyle.errors import Interrupted, OutputError, RtstyleError, UsageError
+from rtstyle.errors import UsageError
 from rtstyle.gatys import settings as gatys_settings
 from rtstyle.gatys.settings import OPTIMIZERS, Settings
 
@@ -246,53 +244,3 @@ def parse_optimizers(text: str | None) -> tuple[tuple[str, float], ...]:
         rates = parse_numbers(rate, f"the learning rate of {name}") if colon else RATES.get(name, (OPTIMIZERS[name],))
         result += [(name, rate) for rate in rates]
     return tuple(dict.fromkeys(result))
-
-
-def run(
-    name: str,
-    options: Options,
-    out: str | os.PathLike[str] | None = None,
-    *,
-    force: bool = False,
-    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
-) -> Path:
-    """Run an experiment and write OUT/report.html, OUT/*.csv and OUT/pictures/*.png; returns the report's path.
-
-    `progress(done, total, note)` is called after each iteration. Ctrl-C keeps what was done in a report that says so;
-    then Interrupted is raised. Raises RtstyleError for bad input and for an OUT that holds files, unless `force`.
-    """
-    plan = make_plan(name, options)
-    out = check_folder(out or f"lab-{name}", force=force)
-    from rtstyle.export.lab.bench import Bench
-    from rtstyle.export.lab.experiments import WORK
-
-    bench = Bench(plan, out, progress)
-    try:
-        WORK[name](bench)
-    except KeyboardInterrupt:
-        if bench.report.empty:
-            raise Interrupted("interrupted before there was any result: nothing was written") from None
-        raise Interrupted(f"interrupted: what was done is in {bench.report.save('interrupted')}") from None
-    except RtstyleError as error:
-        if not bench.report.empty:
-            bench.report.save(str(error))
-        raise
-    return bench.report.save()
-
-
-def check_folder(out: str | os.PathLike[str], *, force: bool) -> Path:
-    """The folder that the report may go to. Raises RtstyleError if it is a file, holds files already (unless `force`),
-    or cannot be written."""
-    out = Path(out)
-    if not out.absolute().parent.is_dir():
-        raise OutputError(f"the folder {out.parent} does not exist: create it first")
-    if not out.exists():
-        return out
-    if not out.is_dir():
-        raise OutputError(f"{out} is a file: the report needs a folder")
-    if not os.access(out, os.W_OK):
-        raise OutputError(f"the folder {out} is not writable")
-    if any(out.iterdir()) and not force:
-        what = "a report" if (out / "report.html").exists() else "other files"
-        raise OutputError(f"{out} already holds {what}: add `force=True` to replace it, or give another `out`")
-    return out

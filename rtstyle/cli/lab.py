@@ -122,11 +122,13 @@ def _add(name: str, text: str, own: tuple[Callable[[Any], Any], ...]) -> None:
         quiet: bool,
         **words: Any,
     ) -> None:
-        from rtstyle.export.lab import plan as experiments
+        from rtstyle.export.lab import plan
 
-        options = experiments.Options(vgg=network, weights=vgg, convention=vgg_convention, **words)
-        experiments.make_plan(name, options)
+        options = plan.Options(vgg=network, weights=vgg, convention=vgg_convention, **words)
+        plan.make_plan(name, options)
         needs_training("lab", "jinja2")
+        from rtstyle.export.lab import experiments
+
         with progress_bar(f"lab {name}", unit="steps", quiet=quiet) as update:
             report = experiments.run(name, options, out, force=force, progress=update)
         click.echo(report)

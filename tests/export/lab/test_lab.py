@@ -22,6 +22,7 @@ pytest.importorskip("jinja2")
 from rtstyle import Stylizer  # noqa: E402
 from rtstyle.errors import Interrupted, RtstyleError, UsageError  # noqa: E402
 from rtstyle.export.evaluate.measures import ssim  # noqa: E402
+from rtstyle.export.lab import experiments  # noqa: E402
 from rtstyle.export.lab import plan as lab  # noqa: E402
 from rtstyle.export.lab.report import SAVE_SECONDS, Report, Table, write_csv  # noqa: E402
 from rtstyle.export.recipe import Loss, Recipe, Stage, Style  # noqa: E402
@@ -134,7 +135,7 @@ def check_page(folder):
 
 def test_ratio(options, painted, photo, painting, fake_vgg, tmp_path):
     told = []
-    report = lab.run(
+    report = experiments.run(
         "ratio", options(ratios="1,0.001,1:50"), tmp_path / "out", progress=lambda *given: told.append(given)
     )
     assert report == tmp_path / "out" / "report.html"
@@ -202,7 +203,7 @@ def test_the_documents_weights_of_trainings():
 
 def test_optimizers(options, painted, tmp_path):
     given = options(optimizers="adam:0.02,rmsprop:0.001,lbfgs", steps="4,2", preset="mloa")
-    lab.run("optimizers", given, tmp_path / "out")
+    experiments.run("optimizers", given, tmp_path / "out")
     rows = rows_of(tmp_path / "out" / "optimizers.csv")
     found = [(row["optimizer"], float(row["learning rate"]), int(row["steps"])) for row in rows]
     tried = [("adam", 0.02), ("rmsprop", 0.001), ("lbfgs", 1.0)]
@@ -225,7 +226,7 @@ def test_optimizers(options, painted, tmp_path):
 def test_optimizers_are_compared_by_processor_time(options, tmp_path):
     """Whatever else the machine does: a second lost at each iteration is in no figure."""
     given = options(optimizers="adam:0.02", steps="3", preset="mloa")
-    lab.run("optimizers", given, tmp_path / "out", progress=lambda done, total, note: time.sleep(1.0))
+    experiments.run("optimizers", given, tmp_path / "out", progress=lambda done, total, note: time.sleep(1.0))
     (row,) = rows_of(tmp_path / "out" / "optimizers.csv")
     assert 0 < float(row["seconds"]) < 2
     assert "processor time" in check_page(tmp_path / "out")
@@ -233,7 +234,7 @@ def test_optimizers_are_compared_by_processor_time(options, tmp_path):
 
 def test_a_learning_rate_too_high_is_a_cell(options, tmp_path):
     given = options(optimizers="adam:1e30,adam:0.02", steps="1,3", preset="upes")
-    lab.run("optimizers", given, tmp_path / "out")
+    experiments.run("optimizers", given, tmp_path / "out")
     rows = rows_of(tmp_path / "out" / "optimizers.csv")
     assert [row["ended"] for row in rows] == ["not a number after 1"] * 2 + ["done"] * 2
     assert [math.isnan(value) for value in numbers(rows, "total")] == [True, True, False, False]
@@ -242,7 +243,7 @@ def test_a_learning_rate_too_high_is_a_cell(options, tmp_path):
 
 
 def test_features(options, photo, fake_vgg, vgg_state, tmp_path):
-    lab.run("features", options(style=None, layers="relu1_1,conv2_2", maps=5), tmp_path / "out")
+    experiments.run("features", options(style=None, layers="relu1_1,conv2_2", maps=5), tmp_path / "out")
     rows = rows_of(tmp_path / "out" / "features.csv")
     content = torch.from_numpy(shrunk(photo, 48, 40)).permute(2, 0, 1)[None].float()
     found = perceptual.VGG("vgg16", fake_vgg)(content, ["relu1_1", "conv2_2"])
@@ -270,7 +271,7 @@ def scaled(values):
 
 
 def test_reconstruct(options, painted, tmp_path):
-    lab.run("reconstruct", options(layers="relu1_1,relu2_2", steps="12", seed=3), tmp_path / "out")
+    experiments.run("reconstruct", options(layers="relu1_1,relu2_2", steps="12", seed=3), tmp_path / "out")
     rows = rows_of(tmp_path / "out" / "reconstruct.csv")
     assert [(row["kind"], row["layers"]) for row in rows] == [
         ("content", "relu1_1"), ("content", "relu2_2"), ("style", "relu1_1"), ("style", "relu1_1 relu2_1")
@@ -302,7 +303,7 @@ def test_the_noise_is_that_of_gatys(options, painted, fake_vgg, tmp_path):
 def test_compare(options, painted, photo, painting, fake_vgg, tmp_path):
     other = save_picture(photograph(6, 60, 70), tmp_path / "other.png")
     given = options(style=None, names=("starry-night", "great-wave"), pictures=(str(painting), str(other)), steps="1,3")
-    lab.run("compare", given, tmp_path / "out")
+    experiments.run("compare", given, tmp_path / "out")
     rows = rows_of(tmp_path / "out" / "compare.csv")
     assert [(row["style name"], row["method"], row["steps"]) for row in rows] == [
         (style, *method)
@@ -328,7 +329,9 @@ def test_compare(options, painted, photo, painting, fake_vgg, tmp_path):
 def test_two_pictures_of_one_style_keep_their_pictures_apart(options, painting, tmp_path):
     other = save_picture(photograph(6, 60, 70), tmp_path / "other.png")
     pictures = (str(painting), str(other))
-    lab.run("compare", options(style=None, names=("scream", "scream"), pictures=pictures, steps="1"), tmp_path / "out")
+    experiments.run(
+        "compare", options(style=None, names=("scream", "scream"), pictures=pictures, steps="1"), tmp_path / "out"
+    )
     rows = rows_of(tmp_path / "out" / "compare.csv")
     assert list(dict.fromkeys(row["style name"] for row in rows)) == ["scream", "scream-2"]
     found = [read(tmp_path / "out" / "pictures" / f"{name}-style.png") for name in ("scream", "scream-2")]
@@ -337,7 +340,7 @@ def test_two_pictures_of_one_style_keep_their_pictures_apart(options, painting, 
 
 
 def test_augment(options, painted, painting, tmp_path):
-    lab.run("augment", options(), tmp_path / "out")
+    experiments.run("augment", options(), tmp_path / "out")
     rows = rows_of(tmp_path / "out" / "augment.csv")
     counts = {"none": 1, "flip": 2, "crops": 5, "scales": 3, "rotations": 4, "all": 11}
     assert {row["augmentation"]: int(row["pictures"]) for row in rows} == counts
@@ -357,7 +360,7 @@ def test_train_ratio(options, photo, painting, photos_folder, fake_vgg, tmp_path
         style_weights="1,20", photos=str(photos_folder), seed=4, content_layers="relu2_2", style_layers="relu1_2",
         vgg=None,
     )  # fmt: skip
-    lab.run("train-ratio", given, tmp_path / "out")
+    experiments.run("train-ratio", given, tmp_path / "out")
     rows = rows_of(tmp_path / "out" / "train-ratio.csv")
     assert numbers(rows, "style weight") == [1, 20] and numbers(rows, "content weight") == [1, 1]
     loss = Loss(content_layers=("relu2_2",), style_layers=("relu1_2",), style_weight=20, content_weight=1, tv_weight=0)
@@ -384,7 +387,7 @@ def test_a_training_that_fails_is_a_cell(options, photos_folder, tmp_path):
     given = options(style_weights="1e60,2", photos=str(photos_folder), vgg=None, content_layers=None,
                     style_layers="relu1_2")  # fmt: skip
     given = dataclasses.replace(given, content_layers="relu2_2")
-    lab.run("train-ratio", given, tmp_path / "out")
+    experiments.run("train-ratio", given, tmp_path / "out")
     rows = rows_of(tmp_path / "out" / "train-ratio.csv")
     assert [row["ended"] for row in rows] == ["not a number after 0", "done"] and rows[0]["style"] == ""
     check_page(tmp_path / "out")
@@ -400,7 +403,7 @@ def interrupted_at(step):
 
 def test_ctrl_c_keeps_a_report(options, painted, tmp_path):
     with pytest.raises(Interrupted, match=r"what was done is in .*report.html") as told:
-        lab.run("ratio", options(ratios="1,0.1,0.01"), tmp_path / "out", progress=interrupted_at(5))
+        experiments.run("ratio", options(ratios="1,0.1,0.01"), tmp_path / "out", progress=interrupted_at(5))
     assert told.value.exit_code == 130
     rows = rows_of(tmp_path / "out" / "ratio.csv")
     assert [row["ended"] for row in rows] == ["done", "interrupted after 2"]
@@ -413,7 +416,7 @@ def test_ctrl_c_keeps_a_report(options, painted, tmp_path):
 def test_ctrl_c_between_counts(options, tmp_path):
     given = options(optimizers="adam,adagrad:0.1", steps="2,4,6")
     with pytest.raises(Interrupted):
-        lab.run("optimizers", given, tmp_path / "out", progress=interrupted_at(9))
+        experiments.run("optimizers", given, tmp_path / "out", progress=interrupted_at(9))
     found = [(row["optimizer"], row["steps"], row["ended"]) for row in rows_of(tmp_path / "out" / "optimizers.csv")]
     done = [("adam", steps, "done") for steps in "246"]
     assert found == [*done, ("adagrad", "2", "done"), ("adagrad", "3", "interrupted after 3")]
@@ -422,7 +425,7 @@ def test_ctrl_c_between_counts(options, tmp_path):
 def test_ctrl_c_in_a_training(options, photos_folder, tmp_path):
     given = options(style_weights="1,2", photos=str(photos_folder), vgg=None, style_layers="relu1_2")
     with pytest.raises(Interrupted):
-        lab.run("train-ratio", given, tmp_path / "out", progress=interrupted_at(5))
+        experiments.run("train-ratio", given, tmp_path / "out", progress=interrupted_at(5))
     rows = rows_of(tmp_path / "out" / "train-ratio.csv")
     assert [(row["ended"], len(row["ssim"]) > 0) for row in rows] == [("done", True), ("interrupted after 2", True)]
     assert "Incomplete: interrupted" in check_page(tmp_path / "out")
@@ -434,18 +437,18 @@ def test_ctrl_c_before_anything_leaves_no_folder(options, tmp_path, monkeypatch)
 
     monkeypatch.setattr(optimize, "render", interrupted)
     with pytest.raises(Interrupted, match="before there was any result"):
-        lab.run("augment", options(), tmp_path / "out")
+        experiments.run("augment", options(), tmp_path / "out")
     assert not (tmp_path / "out" / "report.html").exists()
 
 
 def test_a_report_is_not_replaced_unasked(options, tmp_path):
     given, out = options(style=None, layers="relu1_1"), tmp_path / "out"
-    lab.run("features", given, out)
+    experiments.run("features", given, out)
     before = tree(out)
     with pytest.raises(RtstyleError, match="already holds a report: add `force=True`"):
-        lab.run("features", dataclasses.replace(given, layers="relu1_2"), out)
+        experiments.run("features", dataclasses.replace(given, layers="relu1_2"), out)
     assert tree(out) == before
-    lab.run("features", dataclasses.replace(given, layers="relu1_2"), out, force=True)
+    experiments.run("features", dataclasses.replace(given, layers="relu1_2"), out, force=True)
     assert [row["layer"] for row in rows_of(out / "features.csv")] == ["relu1_2"]
 
 
@@ -457,9 +460,9 @@ def test_folders_that_cannot_take_a_report(options, painting, tmp_path):
         tmp_path / "no" / "out": "the folder .*no does not exist",
     }.items():
         with pytest.raises(RtstyleError, match=sentence):
-            lab.run("features", given, out)
+            experiments.run("features", given, out)
     with pytest.raises(RtstyleError, match=r"photo.png lies in .*, where the report goes"):
-        lab.run("features", given, tmp_path, force=True)
+        experiments.run("features", given, tmp_path, force=True)
     assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "painting.png"}
 
 
@@ -492,7 +495,7 @@ def test_folders_that_cannot_take_a_report(options, painting, tmp_path):
 )
 def test_what_can_never_work(name, changes, sentence, options, tmp_path):
     with pytest.raises(UsageError, match=re.escape(sentence)):
-        lab.run(name, options(**changes), tmp_path / "out")
+        experiments.run(name, options(**changes), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -511,7 +514,7 @@ def test_what_can_never_work(name, changes, sentence, options, tmp_path):
 def test_inputs_that_are_refused(name, changes, sentence, options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RtstyleError, match=sentence):
-        lab.run(name, options(**changes), tmp_path / "out")
+        experiments.run(name, options(**changes), tmp_path / "out")
     assert not (tmp_path / "out" / "report.html").exists()
 
 
@@ -519,7 +522,7 @@ def test_transparent_styles_are_refused(options, tmp_path):
     rgba = np.dstack([photograph(2, 48, 48), np.full((48, 48), 200, np.uint8)])
     path = save_picture(rgba, tmp_path / "glass.png")
     with pytest.raises(RtstyleError, match=r"glass.png is transparent in places"):
-        lab.run("ratio", options(style=str(path)), tmp_path / "out")
+        experiments.run("ratio", options(style=str(path)), tmp_path / "out")
 
 
 def test_a_failure_half_way_keeps_what_was_done(options, tmp_path, monkeypatch):
@@ -533,7 +536,7 @@ def test_a_failure_half_way_keeps_what_was_done(options, tmp_path, monkeypatch):
 
     monkeypatch.setattr(optimize, "render", failing)
     with pytest.raises(RtstyleError, match="the disk is full"):
-        lab.run("ratio", options(ratios="1,0.1"), tmp_path / "out")
+        experiments.run("ratio", options(ratios="1,0.1"), tmp_path / "out")
     assert len(rows_of(tmp_path / "out" / "ratio.csv")) == 1
     assert "Incomplete: the disk is full" in check_page(tmp_path / "out")
 
@@ -605,7 +608,7 @@ OWN = {  # words of the options that belong to an experiment, and what they beco
 @pytest.mark.parametrize("name", lab.EXPERIMENTS)
 def test_every_flag_reaches_the_options(call, monkeypatch, name):
     seen = {}
-    monkeypatch.setattr(lab, "run", lambda *given, **more: seen.update(given=given, more=more))
+    monkeypatch.setattr(experiments, "run", lambda *given, **more: seen.update(given=given, more=more))
     monkeypatch.setattr(lab, "make_plan", lambda *given: None)
     flags = {
         "content": "c.png", "preset": "icfp", "size": 64, "steps": "9", "vgg": "vgg16", "weights": "w.pth",
