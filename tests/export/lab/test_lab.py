@@ -481,7 +481,7 @@ def test_folders_that_cannot_take_a_report(options, painting, tmp_path):
         ("ratio", {"preset": "ucla"}, "unknown preset 'ucla'"),
         ("ratio", {"size": 8}, "size must be at least 32"),
         ("ratio", {"layers": "relu1_1"}, "`layers` goes with lab features or reconstruct, not with lab ratio"),
-        ("features", {}, "a STYLE goes with lab ratio or train-ratio or"),
+        ("features", {}, "`style` goes with lab ratio or train-ratio or"),
         ("features", {"style": None, "layers": "pool1"}, "'pool1' is no layer"),
         ("features", {"style": None, "maps": 0}, "`maps` needs a number from 1 on"),
         ("augment", {"photos": "x"}, "`photos` goes with lab train-ratio"),
