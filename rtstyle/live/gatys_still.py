@@ -33,8 +33,8 @@ class Stills:
     """Paints one still at a time in Gatys mode.
 
     `pictures` is the picture that all styles are painted with, or a folder of them by the names of the styles; None:
-    there are none, and `begin` says what to do about it. `options` are further ones of `rtstyle gatys`, which runs as
-    `process` while a still is being painted.
+    there are none, and `begin` says what to do about it. `options` are further ones of `rtstyle gatys`, which
+    `command` starts and which runs as `process` while a still is being painted.
     """
 
     def __init__(
@@ -44,10 +44,12 @@ class Stills:
         size: int = SIZE,
         steps: int = STEPS,
         options: Sequence[str] = (),
+        command: Sequence[str] = (sys.executable, "-m", "rtstyle", "gatys"),
     ):
         self.pictures = Path(pictures) if pictures is not None else None
         if self.pictures and not self.pictures.exists():
             raise InputError(f"{self.pictures} does not exist: `gatys_style` takes a picture or a folder of them")
+        self._command = command
         self._options = ["--size", str(size), "--steps", str(steps), "--progress", "json", *map(str, options)]
         self.process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
@@ -80,7 +82,7 @@ class Stills:
         folder = tempfile.TemporaryDirectory(prefix="rtstyle-")
         photograph = Path(folder.name) / "photograph.png"
         write_image(photograph, Picture(frame))
-        command = [sys.executable, "-m", "rtstyle", "gatys", str(photograph), *pictures, str(out), *self._options]
+        command = [*self._command, str(photograph), *pictures, str(out), *self._options]
         threads = max(1, (os.cpu_count() or 2) // 2)
         self._out, self._kept, self._reason, self._progress = out, partial_name(out), "", {}
         self.process = subprocess.Popen(

@@ -1,7 +1,9 @@
 """The key g: Gatys mode in a process of its own while the live picture goes on."""
 
 import re
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +42,21 @@ def toy(fake_vgg, painting):
         each.finish()
 
 
+@pytest.fixture
+def quick(painting):
+    """Makes Stills whose process does not load torch; all that are left over are ended."""
+    made = []
+
+    def make(pictures=painting, steps=100_000):
+        stand_in = Path(__file__).parents[1] / "support" / "still_stand_in.py"
+        made.append(Stills(pictures, steps=steps, command=[sys.executable, str(stand_in)]))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.finish()
+
+
 def ended(each, seconds=90.0):
     """Its news."""
     found = []
@@ -61,8 +78,8 @@ def test_a_frame_becomes_a_painting(toy, tmp_path):
     assert not each.busy and each.news() is None and not (tmp_path / "other.png").exists()
 
 
-def test_progress_is_told_and_a_cancelled_still_is_kept(toy, tmp_path):
-    each, out = toy(steps=100_000), tmp_path / "still.png"
+def test_progress_is_told_and_a_cancelled_still_is_kept(quick, tmp_path):
+    each, out = quick(), tmp_path / "still.png"
     each.begin(photograph(1, 40, 48), [("s1", 1.0)], out)
     wait_until(lambda: re.fullmatch(r"Gatys: \d+%, \d+:\d\d left", each.status), 90)
     started = time.monotonic()
@@ -73,8 +90,8 @@ def test_progress_is_told_and_a_cancelled_still_is_kept(toy, tmp_path):
     assert path.exists() and not out.exists()
 
 
-def test_an_end_of_the_program_ends_the_still(toy, tmp_path):
-    each = toy(steps=100_000)
+def test_an_end_of_the_program_ends_the_still(quick, tmp_path):
+    each = quick()
     each.begin(photograph(1, 40, 48), [("s1", 1.0)], tmp_path / "still.png")
     process = each.process
     wait_until(lambda: "left" in each.status, 90)
@@ -82,17 +99,17 @@ def test_an_end_of_the_program_ends_the_still(toy, tmp_path):
     assert process.poll() == 130 and path.name == "still.partial.png" and not each.busy
 
 
-def test_what_goes_wrong_is_one_sentence(toy, tmp_path):
+def test_what_goes_wrong_is_one_sentence(quick, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"not a picture")
-    each = toy(broken)
+    each = quick(broken)
     each.begin(photograph(1, 40, 48), [("s1", 1.0)], tmp_path / "still.png")
     words, path = ended(each)
     assert path is None and "broken.png" in words and "\n" not in words and not words.startswith("rtstyle")
 
 
-def test_a_killed_still_says_so(toy, tmp_path):
-    each = toy(steps=100_000)
+def test_a_killed_still_says_so(quick, tmp_path):
+    each = quick()
     each.begin(photograph(1, 40, 48), [("s1", 1.0)], tmp_path / "still.png")
     wait_until(lambda: "left" in each.status, 90)
     each.process.kill()
