@@ -221,10 +221,10 @@ def test_structure_compares_photograph_and_painting_at_half_size(vgg16_path):
     assert losses.structure(compare, same).abs().max() < 1e-6
 
 
-def test_peaks_are_added_up(vgg, batch):
+def test_outliers_are_added_up(vgg, batch):
     compare = losses.Comparison(LOSS, vgg)
-    torch.testing.assert_close(losses.peak(compare, batch), torch.tensor([0.1, 0.2, 0.6]))
-    assert losses.peak(compare, dataclasses.replace(batch, outliers=())).tolist() == [0, 0, 0]
+    torch.testing.assert_close(losses.outliers(compare, batch), torch.tensor([0.1, 0.2, 0.6]))
+    assert losses.outliers(compare, dataclasses.replace(batch, outliers=())).tolist() == [0, 0, 0]
 
 
 def test_values_out_of_range_and_neighbours_by_hand(vgg, batch):
@@ -320,7 +320,7 @@ def test_repeat_is_part_of_the_total(trainer_in, recipe):
     assert totals[2] - totals[1] == pytest.approx(totals[1] - totals[0], rel=1e-3)
 
 
-def test_peaks_are_part_of_the_total(trainer_in, recipe):
+def test_outliers_are_part_of_the_total(trainer_in, recipe):
     trainer = trainer_in("run", recipe)
     photos, found = some_photos(trainer), []
     with torch.no_grad():

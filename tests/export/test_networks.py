@@ -133,7 +133,7 @@ def test_instance_norm_keeps_bf16_and_sums_in_float32():
     torch.testing.assert_close(got.float(), wanted, rtol=0.01, atol=0.01)
 
 
-def test_peaks_are_what_goes_far_beyond_the_rest():
+def test_outliers_are_what_goes_far_beyond_the_rest():
     """One pixel of 1600 that differs from all others is 40 standard deviations away; waves are not even two."""
     calm = torch.sin(torch.arange(40.0))[:, None].expand(2, 4, 40, 40)
     spike = torch.zeros(2, 4, 40, 40)
@@ -149,7 +149,7 @@ def test_peaks_are_what_goes_far_beyond_the_rest():
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_a_body_tells_its_peaks(name, make_body):
+def test_a_body_tells_its_outliers(name, make_body):
     body, outliers = make_body(name), []
     x = planes_like(3, 32, 40)
     with torch.no_grad():
