@@ -93,7 +93,7 @@ shared_options = with_options(
     photo_option,
     gatys_preset_option,
     option("--size", type=int, metavar="PX", help="Long side [default: 256, or the preset's; --quick: 128]."),
-    option("--quick", is_flag=True, help="Small and short: a look in a few minutes."),
+    option("--quick", is_flag=True, help="Small and short: a look within two minutes."),
     option("--content-layers", metavar="L[:W],...", help="Instead of the preset's."),
     option("--style-layers", metavar="L[:W],...", help="Instead of the preset's."),
     network_option,

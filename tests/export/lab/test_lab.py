@@ -178,6 +178,24 @@ def test_the_documents_ratios():
     assert (icfp.steps, icfp.settings.size, icfp.settings.learning_rate) == ((40,), 128, 0.2)
 
 
+@pytest.mark.parametrize("name", lab.EXPERIMENTS)
+def test_quick_is_at_most_400_iterations_on_small_pictures(name):
+    """Measured on two cores, the longest of them took 9x s."""
+    pair = {"names": ("scream",), "pictures": ("a.png",)} if name == "compare" else {}
+    style = {} if name in ("compare", "features") else {"style": "a.png"}
+    plan = lab.make_plan(name, lab.Options(quick=True, **pair, **style))
+    runs = {
+        "ratio": len(plan.ratios),
+        "train-ratio": len(plan.weights),
+        "optimizers": len(plan.optimizers),
+        "features": len(plan.layers),
+        "reconstruct": len(plan.layers) + len(plan.settings.style_layers),
+        "compare": len(plan.pairs),
+        "augment": 6,
+    }
+    assert plan.settings.size == 128 and 0 < runs[name] * plan.steps[-1] <= 400
+
+
 def test_the_documents_optimizers():
     plan = lab.make_plan("optimizers", lab.Options(style="a.png"))
     assert plan.optimizers == (
