@@ -33,6 +33,7 @@ from PIL import Image
 
 from rtstyle.gatys import optimize
 from rtstyle.gatys.objective import Objective, StyleTensor
+from rtstyle.gatys.pictures import as_tensor
 from rtstyle.perceptual.vgg import read_weights
 
 PLAN = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, 256, "pool", 512, 512, 512, 512, "pool", 512)  # to conv5_1
@@ -146,8 +147,8 @@ def seconds_an_evaluation(content: np.ndarray, style: np.ndarray, loop: PlainLoo
     """Medians over so many evaluations of loss and gradient each, one of ours and one of the plain loop's by turns."""
     settings = optimize.preset(size=max(content.shape[:2]), pyramid=False, device="cpu")
     picture = loop.content + torch.randn(loop.content.shape)
-    style_tensor = StyleTensor(optimize.as_tensor(style, "cpu"))
-    objective = Objective(optimize.load_vgg(settings), settings, optimize.as_tensor(content, "cpu"), [style_tensor])
+    style_tensor = StyleTensor(as_tensor(style, "cpu"))
+    objective = Objective(optimize.load_vgg(settings), settings, as_tensor(content, "cpu"), [style_tensor])
 
     def plain() -> None:
         loop.total(picture.clone().requires_grad_()).backward()

@@ -31,6 +31,7 @@ from rtstyle.export.lab.report import Report, Table, placard
 from rtstyle.export.recipe import Recipe
 from rtstyle.gatys import optimize
 from rtstyle.gatys.objective import Objective, StyleTensor
+from rtstyle.gatys.pictures import StylePicture, as_tensor, check_pictures, fit_style, resize
 from rtstyle.gatys.settings import Settings
 from rtstyle.media.contact_sheet import bundled_photograph
 from rtstyle.media.images import read_image
@@ -69,10 +70,10 @@ class Bench:
         check_inputs([content_file, *style_files], out)
         photograph = read_image(content_file).rgb
         styles = [read_opaque(path) for path in style_files]
-        optimize.check_pictures(photograph, [optimize.StylePicture(rgb) for rgb in styles or [photograph]])
+        check_pictures(photograph, [StylePicture(rgb) for rgb in styles or [photograph]])
         self.shape = optimize.sizes(photograph.shape[:2], self.settings)[-1]
-        self.content = optimize.resize(photograph, self.shape)
-        self.styles = [optimize.fit_style(style, self.shape, self.settings) for style in styles]
+        self.content = resize(photograph, self.shape)
+        self.styles = [fit_style(style, self.shape, self.settings) for style in styles]
         self.report = Report(f"rtstyle lab {plan.name}: {EXPERIMENTS[plan.name]}", "", out)
         self.report.facts = facts(plan, self.device, Path(content_file).name, [Path(f).name for f in style_files])
         self.report.facts["size"] = f"{self.shape[1]} x {self.shape[0]} pixels"
@@ -170,14 +171,14 @@ class Bench:
         settings = dataclasses.replace(settings or self.settings, content_weight=1.0, style_weight=1.0)
         _, fits = optimize.expected(self.shape, settings)
         side = fits.side if max(self.shape) > (fits.side or 0) else None
-        targets = [StyleTensor(optimize.as_tensor(style, self.device)) for style in styles or [self.style]]
+        targets = [StyleTensor(as_tensor(style, self.device)) for style in styles or [self.style]]
         with optimize.reproducible():
-            return Objective(self.vgg(), settings, optimize.as_tensor(self.content, self.device), targets, side)
+            return Objective(self.vgg(), settings, as_tensor(self.content, self.device), targets, side)
 
     def measure(self, picture: np.ndarray, judge: Objective, alpha: float, beta: float) -> dict[str, float]:
         """MEASURES of a picture uint8 [H, W, 3] of the photograph's size."""
         with optimize.reproducible():
-            losses, _ = judge(optimize.as_tensor(picture, self.device), gradient=False)
+            losses, _ = judge(as_tensor(picture, self.device), gradient=False)
         return {
             "content": losses.content,
             "style": losses.style,

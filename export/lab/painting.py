@@ -16,6 +16,8 @@ from PIL import Image
 from rtstyle.export.lab.bench import DONE, MEASURED, MEASURES, Bench, cover, likeness, psnr
 from rtstyle.export.lab.report import Curve, Table
 from rtstyle.gatys import optimize
+from rtstyle.gatys import pictures as gatys_pictures
+from rtstyle.gatys.pictures import as_tensor
 from rtstyle.gatys.settings import MIN_SIDE
 from rtstyle.perceptual import vgg as perceptual
 
@@ -117,7 +119,7 @@ def features(bench: Bench) -> None:
     bench.expected = len(bench.plan.layers)
     for layer in bench.plan.layers:
         with torch.no_grad(), optimize.reproducible():
-            activations = vgg(optimize.as_tensor(bench.content, bench.device), [layer])[layer][0].float().cpu().numpy()
+            activations = vgg(as_tensor(bench.content, bench.device), [layer])[layer][0].float().cpu().numpy()
         silent = int((activations.max((1, 2)) == activations.min((1, 2))).sum())
         figures = (*summary(activations), silent, float((activations == 0).mean()))
         table.add(**dict(zip(columns, (layer, *activations.shape, *figures), strict=True)))
@@ -217,8 +219,8 @@ def reconstruct_one(
         table.add(**row)
         return
     objective = bench.judge(settings=settings)
-    start = bench.loss(optimize.noise(bench.shape, settings.seed), objective)
-    loss = bench.loss(optimize.as_tensor(picture, bench.device), objective)
+    start = bench.loss(gatys_pictures.noise(bench.shape, settings.seed), objective)
+    loss = bench.loss(as_tensor(picture, bench.device), objective)
     table.add(
         **row, start=start, loss=loss, left=loss / start if start else math.nan,
         ssim=likeness(picture, bench.content), psnr=psnr(picture, bench.content),
@@ -273,7 +275,7 @@ def augmentations(style: np.ndarray, seed: int) -> dict[str, list[np.ndarray]]:
         "none": [],
         "flip": [style[:, ::-1]],
         "crops": crops,
-        "scales": [optimize.resize(style, shape) for shape in smaller],
+        "scales": [gatys_pictures.resize(style, shape) for shape in smaller],
         "rotations": [np.rot90(style, turns) for turns in (1, 2, 3)],
     }
     kinds["all"] = [copy for copies in kinds.values() for copy in copies]

@@ -17,17 +17,8 @@ import numpy as np
 from rtstyle.errors import InputError, Interrupted, OutputError, RtstyleError, UsageError
 from rtstyle.files import check_output, partial_name, written_beside
 from rtstyle.gatys.objective import cut
-from rtstyle.gatys.optimize import (
-    Iteration,
-    Progress,
-    Result,
-    Settings,
-    StylePicture,
-    check_pictures,
-    expected,
-    render,
-    resize,
-)
+from rtstyle.gatys.optimize import Iteration, Progress, Result, Settings, expected, render
+from rtstyle.gatys.pictures import StylePicture, check_pictures, resize
 from rtstyle.media.contact_sheet import draw_grid
 from rtstyle.media.images import Picture, check_suffix, fit, read_image, write_image
 from rtstyle.perceptual import vgg as perceptual

@@ -18,6 +18,7 @@ import numpy as np
 from rtstyle.errors import RtstyleError, UsageError
 from rtstyle.gallery.model_file import Style
 from rtstyle.gatys import optimize
+from rtstyle.gatys.pictures import StylePicture, recolored
 from rtstyle.media.images import read_image
 from rtstyle.paint.scene_cuts import CutDetector
 from rtstyle.perceptual import vgg as perceptual
@@ -44,7 +45,7 @@ class GatysStylizer:
         self.settings = (settings or optimize.Settings()).check()
         style = read_image(picture)
         self.path, self.style = Path(picture), Path(picture).stem
-        self._styles = [optimize.StylePicture(style.rgb, own_mask=style.alpha)]
+        self._styles = [StylePicture(style.rgb, own_mask=style.alpha)]
         name = str(perceptual.pick_device(self.settings.device))
         self.device = Device(name, [], "Gatys mode is slow: every frame is optimised")
         self.reference_height = self.settings.size
@@ -90,7 +91,7 @@ class GatysStylizer:
         if last:
             photograph, raw = last
             palette = settings.start == "palette"
-            revealed = optimize.recolored(frame, self._styles, settings) if palette else frame
+            revealed = recolored(frame, self._styles, settings) if palette else frame
             before = moved(raw, photograph, frame, revealed=revealed)
         result = optimize.render(frame, self._styles, settings, self._mind, before=before, vgg=self._vgg)
         if result.ended != "done":

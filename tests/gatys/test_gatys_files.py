@@ -24,6 +24,7 @@ from rtstyle.errors import Interrupted, RtstyleError, UsageError  # noqa: E402
 from rtstyle.gatys import files as gatys_files  # noqa: E402
 from rtstyle.gatys import optimize  # noqa: E402
 from rtstyle.gatys.files import Extras, paint_file, split_weight  # noqa: E402
+from rtstyle.gatys.pictures import grey  # noqa: E402
 
 pytest_plugins = ["support.runtime_fixtures"]
 
@@ -152,7 +153,7 @@ def test_what_people_see(small, photo, painting, tmp_path):
     assert float(rows[-1]["total"]) == result.log[-1].total
     frames = rgb_frames(tmp_path / "t.mp4")
     assert len(frames) == 9 + gatys_files.LAST and frames[0].shape == (40, 48, 3)
-    last, wanted = (optimize.grey(rgb).astype(int) for rgb in (frames[-1], result.picture))  # films halve the colours
+    last, wanted = (grey(rgb).astype(int) for rgb in (frames[-1], result.picture))  # films halve the colours
     assert np.abs(last - wanted).mean() < 3
     assert read(tmp_path / "p.png").std() > 5 and read(tmp_path / "g.png").std() > 20
     assert (tmp_path / "out-00004.png").exists() and (tmp_path / "out-00008.png").exists()

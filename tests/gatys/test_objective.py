@@ -14,14 +14,16 @@ from support.helpers import run_python  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.gatys import optimize  # noqa: E402
+from rtstyle.gatys import pictures as gatys_pictures  # noqa: E402
 from rtstyle.gatys.objective import CELL, Objective, StyleTensor, cut, plan, reach  # noqa: E402
+from rtstyle.gatys.pictures import as_tensor  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
 pytest_plugins = ["support.gatys_fixtures"]
 
 
 def doubles(rgb):
-    return optimize.as_tensor(rgb, "cpu").double()
+    return as_tensor(rgb, "cpu").double()
 
 
 def wide_vgg(fake_vgg, pooling="max"):
@@ -41,7 +43,7 @@ def test_losses_and_gradients_are_the_papers(kind, pooling, side, fake_vgg, vgg_
         content_norm="gatys" if kind == "gatys" else "mean",
     )
     photo = doubles(content)
-    painting = doubles(style if kind == "johnson" else optimize.resize(style, content.shape[:2]))
+    painting = doubles(style if kind == "johnson" else gatys_pictures.resize(style, content.shape[:2]))
     picture = photo + 20 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(0)).double()
     objective = Objective(wide_vgg(fake_vgg, pooling), settings, photo, [StyleTensor(painting)], side)
     assert len(objective.tiles) == (1 if side is None else 9)
@@ -254,8 +256,8 @@ def test_out_of_range_only_the_way_back_has_a_gradient(side, fake_vgg, small, co
 def test_tiles_change_nothing_with_real_weights(vgg19_path):
     vgg = perceptual.VGG("vgg19", vgg19_path)
     photo, painting = (
-        optimize.as_tensor(photograph(1, 170, 216), "cpu"),
-        optimize.as_tensor(photograph(2, 150, 130), "cpu"),
+        as_tensor(photograph(1, 170, 216), "cpu"),
+        as_tensor(photograph(2, 150, 130), "cpu"),
     )
     objectives = [Objective(vgg, optimize.Settings(), photo, [StyleTensor(painting)], side) for side in (None, 112)]
     assert [len(objective.tiles) for objective in objectives] == [1, 4]

@@ -13,8 +13,10 @@ from support.gatys_papers import plain_total  # noqa: E402
 
 from rtstyle.errors import RtstyleError, UsageError  # noqa: E402
 from rtstyle.gatys import optimize  # noqa: E402
+from rtstyle.gatys import pictures as gatys_pictures  # noqa: E402
 from rtstyle.gatys import settings as gatys_settings  # noqa: E402
 from rtstyle.gatys.objective import Objective  # noqa: E402
+from rtstyle.gatys.pictures import StylePicture, as_tensor  # noqa: E402
 from rtstyle.media.contact_sheet import bundled_photograph  # noqa: E402
 from rtstyle.media.images import read_image  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
@@ -61,7 +63,7 @@ def test_lbfgs_is_no_worse_than_a_plain_loop(small, fake_vgg, vgg_state, content
     """Same losses, torch's optimizer without ceremony, as many evaluations."""
     settings = small(steps=25, clamp="none", style_weight=100.0)
     result = optimize.render(content, [style], settings)
-    photo, painting = optimize.as_tensor(content, "cpu").double(), optimize.as_tensor(style, "cpu").double()
+    photo, painting = as_tensor(content, "cpu").double(), as_tensor(style, "cpu").double()
     variable, totals = photo.clone().requires_grad_(), []
     plain = torch.optim.LBFGS([variable], max_iter=10**6, max_eval=result.evaluations, line_search_fn="strong_wolfe")
 
@@ -206,23 +208,21 @@ def test_dark_areas_get_no_speckles(small):
 
 
 def palette_distance(picture, other):
-    palettes = [perceptual.palette(optimize.as_tensor(x, "cpu")) for x in (picture, other)]
+    palettes = [perceptual.palette(as_tensor(x, "cpu")) for x in (picture, other)]
     return float(perceptual.palette_loss(*palettes))
 
 
 def test_the_start_has_the_colors_of_the_artwork(start, small, content, style):
     recolored = start()
-    np.testing.assert_allclose(
-        recolored, optimize.recolored(content, [optimize.StylePicture(style)], small()), atol=0.51
-    )
+    np.testing.assert_allclose(recolored, gatys_pictures.recolored(content, [StylePicture(style)], small()), atol=0.51)
     assert palette_distance(recolored, style) < 0.1 * palette_distance(content, style)
     half = start(noise=0.5)
     assert np.abs(half - (recolored + start(noise=1.0)) / 2).max() <= 1
 
 
 def test_light_stays_light_in_other_colors(style):
-    photo = optimize.resize(read_image(bundled_photograph()).rgb, (96, 96))
-    found = optimize.recolored(photo, [optimize.StylePicture(style)], optimize.Settings())
+    photo = gatys_pictures.resize(read_image(bundled_photograph()).rgb, (96, 96))
+    found = gatys_pictures.recolored(photo, [StylePicture(style)], optimize.Settings())
     assert np.corrcoef(photo.mean(2).ravel(), found.mean(2).ravel())[0, 1] > 0.9
 
 
@@ -235,8 +235,8 @@ def test_a_wall_in_many_colors_gets_no_bands_and_little_grain(artwork, grain, st
     photo = np.clip(ramp + random.normal(0, 2, ramp.shape), 0, 255).astype(np.uint8)
     photo[:, 90:] = 40
     dots = (random.integers(0, 2, (96, 128, 1)) * np.array([200, 90, 30]) + 20).astype(np.uint8)
-    given = optimize.StylePicture(style if artwork == "waves" else dots)
-    found = optimize.recolored(photo, [given], optimize.Settings())[:, :84]
+    given = StylePicture(style if artwork == "waves" else dots)
+    found = gatys_pictures.recolored(photo, [given], optimize.Settings())[:, :84]
     columns = found.mean(0)
     assert np.ptp(columns, axis=0).max() > 70, "hardly recolored"
     assert (found - columns).std() < grain
@@ -247,7 +247,7 @@ def test_the_colors_of_several_styles_count_by_weight(start, content):
     red, blue = (
         np.zeros((40, 40, 3), np.uint8) + np.array(color, np.uint8) for color in ([200, 20, 20], [20, 20, 200])
     )
-    found = start(styles=[optimize.StylePicture(red, 3.0), optimize.StylePicture(blue, 1.0)])
+    found = start(styles=[StylePicture(red, 3.0), StylePicture(blue, 1.0)])
     np.testing.assert_allclose(found.mean((0, 1)), [155, 20, 65], atol=8)
 
 
@@ -255,28 +255,28 @@ def test_masks_have_the_colors_of_their_styles(start, content, style):
     red = np.zeros((40, 40, 3), np.uint8) + np.array([200, 20, 20], np.uint8)
     left = np.zeros((40, 48), np.uint8)
     left[:, :24] = 255
-    alone = start(styles=[optimize.StylePicture(red, mask=left)])
+    alone = start(styles=[StylePicture(red, mask=left)])
     np.testing.assert_array_equal(alone[:, 24:], content[:, 24:])
     assert np.abs(alone[:, :24] - red[0, 0]).mean() < 12, "only fine detail is not red"
-    beside = start(styles=[optimize.StylePicture(red, mask=left), style])
+    beside = start(styles=[StylePicture(red, mask=left), style])
     assert np.abs(beside[:, :24] - red[0, 0]).mean() < 12
     np.testing.assert_array_equal(beside[:, 24:], start()[:, 24:])
     # a style mask: which part of the artwork has colours to give; a mask smaller than a pixel gives none
     both, own = np.hstack([red, 255 - red]), np.zeros((40, 80), np.uint8)
     own[:, :40] = 255
-    part = start(styles=[optimize.StylePicture(both, own_mask=own)])
+    part = start(styles=[StylePicture(both, own_mask=own)])
     assert np.abs(part - red[0, 0]).mean() < 12
     point = np.zeros((4000, 4800), np.uint8)
     point[0, 0] = 1
-    np.testing.assert_array_equal(start(styles=[optimize.StylePicture(red, mask=point)]), content)
+    np.testing.assert_array_equal(start(styles=[StylePicture(red, mask=point)]), content)
 
 
 def test_with_keep_color_only_the_lightness_is_transported(small, content, style):
     """The style picture is grey then, with the photograph's mean and deviation: so is the start."""
     settings = small(keep_color=True)
-    found = optimize.recolored(optimize.grey(content), [optimize.StylePicture(style)], settings)
+    found = gatys_pictures.recolored(gatys_pictures.grey(content), [StylePicture(style)], settings)
     assert np.ptp(found, axis=2).max() < 1
-    assert abs(found.mean() - optimize.grey(content).mean()) < 4
+    assert abs(found.mean() - gatys_pictures.grey(content).mean()) < 4
     import cv2
 
     painted = optimize.render(content, [style], settings)
@@ -287,9 +287,9 @@ def test_with_keep_color_only_the_lightness_is_transported(small, content, style
 
 def test_pictures_of_one_color_can_be_recolored(content):
     plain = np.full((40, 48, 3), 90, np.uint8)
-    assert np.abs(optimize.recolored(plain, [optimize.StylePicture(plain)], optimize.Settings()) - 90).max() < 1
+    assert np.abs(gatys_pictures.recolored(plain, [StylePicture(plain)], optimize.Settings()) - 90).max() < 1
     for photo, artwork in ((content, plain), (plain, content)):
-        assert np.isfinite(optimize.recolored(photo, [optimize.StylePicture(artwork)], optimize.Settings())).all()
+        assert np.isfinite(gatys_pictures.recolored(photo, [StylePicture(artwork)], optimize.Settings())).all()
 
 
 def test_keep_color_keeps_the_colours(small, content, style):
@@ -309,15 +309,15 @@ def test_match_colors_gives_mean_and_covariance(content):
     flat[:, 1] += 0.4 * (flat[:, 0] - 120)
     other = random.normal((100, 140, 130), (25, 15, 20), (64 * 64, 3))
     picture, like = (np.clip(x, 0, 255).astype(np.uint8).reshape(64, 64, 3) for x in (flat, other))
-    found = optimize.match_colors(picture, like)
+    found = gatys_pictures.match_colors(picture, like)
     np.testing.assert_allclose(found.mean((0, 1)), like.mean((0, 1)), atol=0.5)
     np.testing.assert_allclose(np.cov(found.reshape(-1, 3).T), np.cov(like.reshape(-1, 3).T), atol=12)
 
 
 def test_match_colors_takes_a_picture_of_one_colour(content):
     plain = np.full((32, 32, 3), 77, np.uint8)
-    assert np.abs(optimize.match_colors(plain, content).astype(float) - content.mean((0, 1))).max() <= 1
-    assert (optimize.match_colors(content, plain) == 77).all()
+    assert np.abs(gatys_pictures.match_colors(plain, content).astype(float) - content.mean((0, 1))).max() <= 1
+    assert (gatys_pictures.match_colors(content, plain) == 77).all()
 
 
 def test_match_color_changes_what_is_aimed_at(small, content, style):
@@ -329,7 +329,7 @@ def test_match_color_changes_what_is_aimed_at(small, content, style):
 def test_outside_all_masks_is_the_photograph(small, content, style):
     mask = np.zeros((80, 96), np.uint8)
     mask[:, :48] = 255
-    given = optimize.StylePicture(style, mask=mask)
+    given = StylePicture(style, mask=mask)
     result = optimize.render(content, [given], small(style_weight=100.0))
     np.testing.assert_array_equal(result.picture[:, 28:], content[:, 28:])
     assert np.abs(result.picture[:, :20].astype(int) - content[:, :20]).mean() > 3
@@ -340,7 +340,7 @@ def test_a_style_mask_leaves_out_the_rest_of_the_picture(small, content, style):
     frame[:44, :52] = style
     own = np.zeros((64, 96), np.uint8)
     own[:44, :52] = 255
-    masked = optimize.render(content, [optimize.StylePicture(frame, own_mask=own)], small(style_scale=4.0))
+    masked = optimize.render(content, [StylePicture(frame, own_mask=own)], small(style_scale=4.0))
     alone = optimize.render(content, [style], small(style_scale=4.0))
     whole = optimize.render(content, [frame], small(style_scale=4.0))
     distance = [np.abs(x.picture.astype(int) - alone.picture).mean() for x in (masked, whole)]
@@ -360,9 +360,9 @@ def test_pictures_that_cannot_work(small, content, style):
     with pytest.raises(UsageError, match="at least one style"):
         optimize.render(content, [], small())
     with pytest.raises(UsageError, match="weight of a style picture"):
-        optimize.render(content, [optimize.StylePicture(style, weight=0)], small())
+        optimize.render(content, [StylePicture(style, weight=0)], small())
     with pytest.raises(RtstyleError, match="mask is all black"):
-        optimize.render(content, [optimize.StylePicture(style, mask=np.zeros((9, 9), np.uint8))], small())
+        optimize.render(content, [StylePicture(style, mask=np.zeros((9, 9), np.uint8))], small())
 
 
 def test_weights_that_end_too_early_are_named(small, content, style):
