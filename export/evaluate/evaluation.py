@@ -85,21 +85,12 @@ def evaluate_model(
     Raises RtstyleError for a file that cannot be used, a style that the recipe does not list, or a size, limit or
     number of iterations out of range.
     """
-    if (size is not None and size < 64) or (style_size is not None and style_size < 64):
-        raise UsageError("pictures must be measured at a size of at least 64 pixels")
-    if limit is not None and limit < 1:
-        raise UsageError(f"at least one photograph must be taken, not {limit}")
-    if any(count < 1 for count in iterations):
-        raise UsageError(f"the L-BFGS reference needs at least one iteration, not {min(iterations)}")
+    check_numbers(size, style_size, limit, iterations)
     loaded = catalog.load(str(model))
     size = size or loaded.reference_height
     session = devices.open_session(str(loaded.path), devices.choose("cpu"))
     training = read_training(session.get_modelmeta().custom_metadata_map)
-    if style_size is None:
-        stages = training.get("stages") or [{}]
-        earlier = training.get("loss", {}).get("style_size", STYLE_SIZE)  # where recipes had one size for all
-        trained = stages[-1].get("style_size", earlier)
-        style_size = max(trained) if isinstance(trained, list) else trained
+    style_size = style_size or trained_style_size(training)
     entries = styles_of(loaded, training, recipe)
     files = [Path(pictures) / style.file for style in entries]
     artworks = [as_frame(read_picture(path, style_size)) for path in files]
@@ -109,16 +100,16 @@ def evaluate_model(
 
     judge = Judge(perceptual.VGG("vgg16", vgg, convention=vgg_convention), artworks, frames, progress)
     painters = [painter(session, style.code if loaded.takes_code else None) for style in loaded.styles]
-    found: list[dict[str, np.ndarray]] = []
+    measured: list[dict[str, np.ndarray]] = []
     rows: list[list[np.ndarray]] = []
     for p, (painted, milliseconds) in enumerate(paint_all(painters, frames)):
-        found.append(judge.measure(p, painted) | {"milliseconds": milliseconds})
+        measured.append(judge.measure(p, painted) | {"milliseconds": milliseconds})
         if len(rows) < SHEET_ROWS:
             rows.append([frames[p], *painted])
         if progress:
             progress("painted photographs", p + 1, len(frames))
     scores = []
-    for s, (score, paint, file) in enumerate(zip(summarize(loaded.styles, found), painters, files, strict=True)):
+    for s, (score, paint, file) in enumerate(zip(summarize(loaded.styles, measured), painters, files, strict=True)):
         scores.append(dataclasses.replace(score, **alone(paint, frames, as_frame(read_picture(file, size)), film)))
         if progress:
             progress("motion and artefacts", s + 1, len(painters))
@@ -147,6 +138,24 @@ def evaluate_model(
         artworks=artworks,
         rows=rows,
     )
+
+
+def check_numbers(size: int | None, style_size: int | None, limit: int | None, iterations: Sequence[int]) -> None:
+    """Raises UsageError for numbers that are out of range, whatever the model."""
+    if (size is not None and size < 64) or (style_size is not None and style_size < 64):
+        raise UsageError("pictures must be measured at a size of at least 64 pixels")
+    if limit is not None and limit < 1:
+        raise UsageError(f"at least one photograph must be taken, not {limit}")
+    if any(count < 1 for count in iterations):
+        raise UsageError(f"the L-BFGS reference needs at least one iteration, not {min(iterations)}")
+
+
+def trained_style_size(training: dict[str, Any]) -> int:
+    """The short side of the artworks in the last stage of a training, the largest of several."""
+    stages = training.get("stages") or [{}]
+    earlier = training.get("loss", {}).get("style_size", STYLE_SIZE)  # where recipes had one size for all
+    size: int | list[int] = stages[-1].get("style_size", earlier)
+    return max(size) if isinstance(size, list) else size
 
 
 def about(path: str | os.PathLike[str], clip: measures.Clip) -> dict[str, Any]:
