@@ -115,8 +115,8 @@ def _foreign_weights(path: str) -> dict[str, torch.Tensor] | None:
     if {"net", "average", "description"} <= state.keys():
         return None
     if "conv1.conv2d.weight" not in state:
-        found = ", ".join(map(str, list(state)[:3])) or "nothing"
-        raise ModelError(f"{path} holds {found}, ...: {EXPECTED} (conv1.conv2d.weight, ...)")
+        keys = ", ".join(map(str, list(state)[:3])) or "nothing"
+        raise ModelError(f"{path} holds {keys}, ...: {EXPECTED} (conv1.conv2d.weight, ...)")
     return state
 
 

@@ -245,9 +245,9 @@ def paint_all(
         yield np.stack(painted), np.array(milliseconds)
 
 
-def summarize(styles: Sequence[model_file.Style], found: list[dict[str, np.ndarray]]) -> list[Score]:
+def summarize(styles: Sequence[model_file.Style], measured: list[dict[str, np.ndarray]]) -> list[Score]:
     """What `Judge.measure` said of each photograph, {measure: [S] or [S, L]}, to one score a style."""
-    table = {key: np.stack([row[key] for row in found]) for key in found[0]}  # [P, S] or [P, S, L]
+    table = {key: np.stack([row[key] for row in measured]) for key in measured[0]}  # [P, S] or [P, S, L]
     means = {key: values.mean(0, dtype=float) for key, values in table.items()}
     scores = []
     for s, style in enumerate(styles):
@@ -264,7 +264,7 @@ def summarize(styles: Sequence[model_file.Style], found: list[dict[str, np.ndarr
                 style.artist,
                 paint=mean["paint"],
                 recognition=mean["recognition"],
-                recognized=mean["recognized"] if len(found) > 1 else None,
+                recognized=mean["recognized"] if len(measured) > 1 else None,
                 ratio=ratio,
                 subject=mean["subject_distance"] / max(mean["photo_subject"], 1e-12) / max(ratio, 1e-12),
                 style_distance=mean["style_distance"],

@@ -41,20 +41,20 @@ class Judge:
         self.similarities = torch.cat([self.similarity(photo[None]) for photo in photos])
         self.own, self.subjects = [], []  # distances [L, S] of each photograph, whole and busy half
         for p, photo in enumerate(photos):
-            found = features(vgg, photo[None], STYLE_LAYERS)
+            activations = features(vgg, photo[None], STYLE_LAYERS)
             mask = torch.from_numpy(measures.busy_half(photo))
-            self.own.append(layer_distances(self.grams(found), self.targets)[:, 0])
-            self.subjects.append(layer_distances(self.grams(found, mask), self.targets)[:, 0])
+            self.own.append(layer_distances(self.grams(activations), self.targets)[:, 0])
+            self.subjects.append(layer_distances(self.grams(activations, mask), self.targets)[:, 0])
             if progress:
                 progress("photographs", p + 1, len(photos))
 
     @staticmethod
-    def grams(found: Features, mask: torch.Tensor | None = None) -> Features:
+    def grams(activations: Features, mask: torch.Tensor | None = None) -> Features:
         """Gram matrices {layer: [N, C, C]}; with a mask [H, W] of the positions that count."""
         if mask is None:
-            return {layer: perceptual.gram(maps) for layer, maps in found.items()}
+            return {layer: perceptual.gram(maps) for layer, maps in activations.items()}
         grams = {}
-        for layer, maps in found.items():
+        for layer, maps in activations.items():
             n, c, h, w = maps.shape
             share = F.interpolate(mask[None, None], (h, w), mode="area").reshape(1, 1, h * w)
             flat = maps.reshape(n, c, h * w)
@@ -73,9 +73,9 @@ class Judge:
         mask, whole, subject, similar = torch.from_numpy(measures.busy_half(self.photos[p])), [], [], []
         for start in range(0, len(painted), BATCH):
             frames = painted[start : start + BATCH]
-            found = features(self.vgg, frames, STYLE_LAYERS)
-            whole.append(layer_distances(self.grams(found), self.targets).transpose(0, 1))
-            subject.append(layer_distances(self.grams(found, mask), self.targets).transpose(0, 1))
+            activations = features(self.vgg, frames, STYLE_LAYERS)
+            whole.append(layer_distances(self.grams(activations), self.targets).transpose(0, 1))
+            subject.append(layer_distances(self.grams(activations, mask), self.targets).transpose(0, 1))
             similar.append(self.similarity(frames) @ self.similarities.T / self.similarities.shape[1])  # [N, P]
         own = torch.arange(len(painted))
         layers, busy = torch.cat(whole)[own, :, own], torch.cat(subject)[own, :, own]  # [S, L]
