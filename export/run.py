@@ -136,9 +136,7 @@ def _check(out: str | os.PathLike[str], run_dir: str | os.PathLike[str] | None, 
     return check_output(out, force=force), Path(run_dir) if run_dir else out.with_name(f"{out.stem}.run")
 
 
-def _run(
-    trainer: Trainer, out: Path, callback: Callable[[Progress], None] | None, **timing: float
-) -> Path:
+def _run(trainer: Trainer, out: Path, callback: Callable[[Progress], None] | None, **timing: float) -> Path:
     plan, styles = trainer.recipe, len(trainer.recipe.style)
     weight = f", style weight {float(trainer.style_weights[0]):.1f}" if plan.loss.balance and styles == 1 else ""
     log.info(
