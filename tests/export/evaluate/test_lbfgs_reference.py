@@ -141,5 +141,5 @@ def test_numbers_that_are_none_are_refused():
         lbfgs_reference.Terms(float("nan"), 1, 1),
         [lbfgs_reference.Reached(1, 1, 1, 5, 6, 0.1)],
     )
-    with pytest.raises(RtstyleError, match="not a number"):
+    with pytest.raises(RtstyleError, match="became NaN or infinite"):
         lbfgs_reference.summarize(1, 1, [row])
