@@ -47,7 +47,7 @@ CONTENT_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2", "relu5_2")  # Gaty
 FEATURE_LAYERS = tuple(f"relu{stage}_1" for stage in range(1, 6))
 
 SIZE, QUICK_SIZE = 256, 128
-STEPS = {  # iterations: as a rule, and with --quick, which ends within two minutes on two cores
+STEPS = {  # iterations: as a rule, and with --quick, for a look within two minutes on two cores
     "ratio": ((300,), (40,)),
     "train-ratio": ((2000,), (60,)),
     "optimizers": (tuple(STEPS_AN_EPOCH * epochs for epochs in EPOCHS), (10, 20, 50)),

@@ -181,7 +181,7 @@ def test_the_documents_ratios():
 
 @pytest.mark.parametrize("name", lab.EXPERIMENTS)
 def test_quick_is_at_most_400_iterations_on_small_pictures(name):
-    """Measured on two cores, the longest of them took 9x s."""
+    """Its aim is a look within two minutes on two cores, of which an iteration takes about a quarter of a second."""
     pair = {"names": ("scream",), "pictures": ("a.png",)} if name == "compare" else {}
     style = {} if name in ("compare", "features") else {"style": "a.png"}
     plan = lab.make_plan(name, lab.Options(quick=True, **pair, **style))
