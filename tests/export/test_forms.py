@@ -374,4 +374,4 @@ def test_a_checkpoint_still_goes_through(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(forms, "export_checkpoint", lambda *args, **options: asked.append((*args, options)))
     path = weights({"net": {}, "average": {}, "description": {}}, "checkpoint.pt")
     export_model(path, "out.onnx", style="waves", half=True)
-    assert asked == [(str(path), "out.onnx", {"style": "waves", "half": True})]
+    assert asked == [(str(path), "out.onnx", {"style": "waves", "half": True, "force": True})]

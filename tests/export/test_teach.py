@@ -228,7 +228,7 @@ def test_bundled_content_is_varied_and_always_the_same():
     ("change", "words"),
     [
         ({"picture": "lost.jpg"}, "lost.jpg does not exist"),
-        ({"picture": "."}, "is a folder: give one picture, or a --recipe"),
+        ({"picture": "."}, "is a folder: give one picture, or a `recipe`"),
         ({"out": "mine.pth"}, "must be named .onnx"),
         ({"style_weight": -1.0}, "the style weight must be above 0"),
         ({"model": "lost.onnx"}, "the model file lost.onnx does not exist"),

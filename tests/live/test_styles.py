@@ -75,14 +75,13 @@ def test_the_end_of_a_fade_is_painted_though_no_frame_comes(session):
 
 
 def test_the_steadied_past_is_let_go_while_the_style_changes(session):
-    weights = []
+    weights, net = [], Net()
 
     class Noting(Painter):
-        def __call__(self, frame, code=None, *, history_weight=1.0):
-            weights.append((history_weight, float(code[1])))
-            return super().__call__(frame, code, history_weight=history_weight)
+        def finish(self, prepared, painted, *, history_weight=1.0):
+            weights.append((history_weight, float(net.codes[-1][1])))
+            return super().finish(prepared, painted, history_weight=history_weight)
 
-    net = Net()
     s = session(Ticking(0.005), net=net, painter=Noting(net)).start()
     s.wait(lambda: len(weights) > 4)
     s.press("2")

@@ -76,10 +76,10 @@ cli.main()
 
 
 @pytest.fixture(scope="module")
-def kept_moving(screen, names, clip):
+def kept_moving(screen, names, moving_clip):
     def begin():
-        options = ["--source", clip.name, "--loop", "--style", names[0], *PLAIN]
-        app = App(screen, "cam", *options, folder=clip.parent, program=SHORT_TURNS)
+        options = ["--source", moving_clip.name, "--loop", "--style", names[0], *PLAIN]
+        app = App(screen, "cam", *options, folder=moving_clip.parent, program=SHORT_TURNS)
         app.wait_for_size(480, 288)  # three times its size, for the text
         app.wait_for_words(f"{names[0]}, strength 100%")
         return app
@@ -374,8 +374,8 @@ def test_keys_without_a_meaning_do_nothing(still, home):
 # -- keys, on a clip
 
 
-def test_space_freezes_the_picture_and_other_keys_still_change_it(moving, paint, names, clip):
-    source = VideoFile(clip)
+def test_space_freezes_the_picture_and_other_keys_still_change_it(moving, paint, names, moving_clip):
+    source = VideoFile(moving_clip)
     photographs = [source.read() for _ in range(12)]
     source.close()
 

@@ -327,5 +327,5 @@ def test_the_window_opens_when_av_came_after_cv2(start, first):
 def test_the_window_says_that_av_came_before_cv2_instead_of_hanging(start, first):
     app = start(program=f"{first}\n{SHOWING}")
     assert app.wait() == 1
-    assert "RtstyleError: the window cannot open because this program imported av before cv2" in app.errors
+    assert "Error: the window cannot open because this program imported av before cv2" in app.errors
     assert app.errors.rstrip().endswith("import cv2 before av")

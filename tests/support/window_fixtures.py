@@ -67,6 +67,6 @@ def photograph(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory):
+def moving_clip(tmp_path_factory):
     """A moving clip of half a second, 12 frames of 160x96."""
     return make_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", tracks=0)
