@@ -183,6 +183,7 @@ class App:
         if self.alive:
             self.send(signal.SIGKILL)
         self.process.wait(timeout=DEADLINE)
+        self.screen.xdotool("mouseup", 1)  # a test that failed in a drag leaves the button pressed for the next window
         self._output.close()
         self._errors.close()
 
