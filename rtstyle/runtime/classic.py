@@ -33,6 +33,7 @@ Image = npt.NDArray[np.floating[Any]]
 
 FLOATS: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 MULTIPLES = (4, 8, 16, 32)
+MAX_SIDE = 4096  # pixels that a net may fix: a trial of more would take gigabytes
 TRIAL_SIDE = 64  # pixels a side, and a multiple: a net that needs more of them than 4 fails at 68
 NOMINAL = {"nominalrange_0_255": (0.0, 255.0), "normalized_0_1": (0.0, 1.0), "normalized_1_1": (-1.0, 1.0)}
 SLACK = 0.5  # how far unclamped outputs may leave their range
@@ -78,6 +79,11 @@ def examine(session: ort.InferenceSession, path: Path) -> Form:
     planar = image.shape[1] == 3
     sides = image.shape[2:] if planar else image.shape[1:3]
     tall, wide = (side if isinstance(side, int) and side > 0 else None for side in sides)
+    if max(tall or 0, wide or 0) > MAX_SIDE:
+        raise ModelError(
+            f"{path} cannot be adapted: expected pictures of at most {MAX_SIDE} pixels a side; found a fixed size of "
+            f"{wide or 'any'} x {tall or 'any'}"
+        )
     pixels, nominal = props.get("image.bitmappixelformat", "rgb8"), props.get("image.nominalpixelrange")
     if pixels not in ("rgb8", "bgr8") or (nominal is not None and nominal not in NOMINAL):
         raise ModelError(

@@ -211,8 +211,10 @@ def test_the_catalog_gives_it_one_style_named_after_its_file(tmp_path, monkeypat
         ({"halvings": 6}, "cannot be adapted: expected a painted picture of the size given; found"),
         ({"props": {"Image.NominalPixelRange": "NominalRange_16_235"}}, "expected pixels .*found rgb8 and nominal"),
         ({"props": {"Image.BitmapPixelFormat": "Gray8"}}, "expected pixels .*found gray8"),
+        ({"size": (20000, 20000)}, "at most 4096 pixels a side; found a fixed size of 20000 x 20000"),
+        ({"size": ("H", 2**40)}, "found a fixed size of 1099511627776 x any"),
     ],
-    ids=["batch", "multiple", "range", "grey"],
+    ids=["batch", "multiple", "range", "grey", "huge", "one huge side"],
 )
 def test_what_cannot_be_adapted_is_refused_in_one_sentence(tmp_path, options, said):
     path = write_net(tmp_path / "net.onnx", **options)
