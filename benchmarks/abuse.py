@@ -210,7 +210,7 @@ KINDS = {
     "h264.mkv": ("libx264", "libopus"),
     "hevc.mov": ("libx265", "aac"),
     "h264.ts": ("libx264", "aac"),
-    "vp8.webm": ("libvpx", "libvorbis"),
+    "vp8.webm": ("libvpx", "libopus"),
     "vp9.webm": ("libvpx-vp9", "libopus"),
     "av1.mkv": ("libsvtav1", "flac"),
     "mpeg4.avi": ("mpeg4", "mp3"),

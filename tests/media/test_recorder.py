@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support.helpers import in_time, run_python, tree, wait_until
 from support.media_files import picture, psnr, read_frames, rgb_frames, stamps, ycbcr
+from support.sinks import card, no_thread_survives  # noqa: F401 -- holds for all tests here
 
 from rtstyle import RtstyleError
 from rtstyle.media.recorder import Recorder
@@ -19,16 +20,6 @@ pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExce
 
 KINDS = [".mp4", ".mov", ".mkv"]
 PROMPTLY = 2.0
-
-
-@pytest.fixture(autouse=True)
-def no_thread_survives():
-    yield
-    wait_until(lambda: not {"recorder", "virtual camera"} & {thread.name for thread in threading.enumerate()})
-
-
-def card(rgb, height=24, width=32):
-    return np.full((height, width, 3), rgb, np.uint8)
 
 
 def write(recorder, frames, times):

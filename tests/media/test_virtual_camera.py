@@ -5,10 +5,10 @@ import threading
 import time
 
 import cv2  # noqa: F401 -- before av when imported alone: see rtstyle.media
-import numpy as np
 import pytest
 from support.helpers import in_time, wait_until
 from support.media_files import picture
+from support.sinks import card, no_thread_survives  # noqa: F401 -- holds for all tests here
 
 from rtstyle import RtstyleError
 from rtstyle.media.virtual_camera import VirtualCamera
@@ -16,16 +16,6 @@ from rtstyle.media.virtual_camera import VirtualCamera
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 
 PROMPTLY = 2.0
-
-
-@pytest.fixture(autouse=True)
-def no_thread_survives():
-    yield
-    wait_until(lambda: not {"recorder", "virtual camera"} & {thread.name for thread in threading.enumerate()})
-
-
-def card(rgb, height=24, width=32):
-    return np.full((height, width, 3), rgb, np.uint8)
 
 
 class Driver:
