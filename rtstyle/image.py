@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from rtstyle.errors import InputError, OutputError, RtstyleError
+from rtstyle.errors import InputError, Interrupted, OutputError, RtstyleError
 from rtstyle.files import check_output
 from rtstyle.media.images import SUFFIXES, Picture, check_suffix, read_image, write_image
 from rtstyle.paint.painter import FramePainter, Painter
@@ -61,7 +61,8 @@ def stylize_folder(
 ) -> tuple[int, list[str]]:
     """Paint every picture of a folder into the folder `out`, made if need be, under the same names.
 
-    Returns (pictures painted, sentences about those skipped). Raises RtstyleError if there is nothing to do.
+    Returns (pictures painted, sentences about those skipped). Raises RtstyleError if there is nothing to do, and
+    Interrupted after Ctrl-C: every picture that is in `out` then is complete.
     """
     source, out = Path(source), Path(out)
     files = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
@@ -76,16 +77,22 @@ def stylize_folder(
     made = not out.exists()
     out.mkdir(exist_ok=True)
     painter, enlargement = Painter(stylizer, strength=strength, keep_color=keep_color), EnlargementWarning(stylizer)
-    skipped = []
-    for done, path in enumerate(files, start=1):
-        try:
-            _paint_file(path, out / path.name, painter, enlargement, force=force)
-        except RtstyleError as error:
-            skipped.append(str(error))
-        if progress:
-            progress(done, len(files))
-    if len(skipped) == len(files):
-        if made:
+    skipped: list[str] = []
+    done = 0
+    try:
+        for done, path in enumerate(files, start=1):
+            try:
+                _paint_file(path, out / path.name, painter, enlargement, force=force)
+            except RtstyleError as error:
+                skipped.append(str(error))
+            if progress:
+                progress(done, len(files))
+    except KeyboardInterrupt:
+        painted = max(0, done - 1 - len(skipped))
+        raise Interrupted(f"interrupted: {painted} of {len(files)} pictures are painted, in {out}") from None
+    finally:
+        if made and not any(out.iterdir()):
             out.rmdir()
+    if len(skipped) == len(files):
         raise InputError(f"none of the {len(files)} pictures could be painted: {skipped[0]}")
     return len(files) - len(skipped), skipped

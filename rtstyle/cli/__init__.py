@@ -13,33 +13,65 @@ import click
 
 from rtstyle.cli.flags import Group
 from rtstyle.cli.progress import say
-from rtstyle.errors import RtstyleError
+from rtstyle.errors import Interrupted, RtstyleError
+from rtstyle.signals import ended_by_signals
 
+INTERRUPTED = Interrupted.exit_code
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 def main() -> None:
     """Entry point: errors are one sentence on standard error; 0 done, 1 failed, 2 usage, 130 interrupted."""
+    with ended_by_signals() as came:
+        code = _run(came) or _flushed()
+    sys.exit(code)
+
+
+def _run(came: list[int]) -> int:
+    """The exit code; `came` are the signals that did."""
     try:
-        code = cli.main(prog_name="rtstyle", standalone_mode=False)
+        return cli.main(prog_name="rtstyle", standalone_mode=False) or 0
     except (click.exceptions.Abort, KeyboardInterrupt):
         say("rtstyle: interrupted")
-        code = 130
+        return INTERRUPTED
     except click.ClickException as error:
         error.show()
-        code = 2
+        return 2
     except RtstyleError as error:
         say(f"rtstyle: {error}")
-        code = error.exit_code
+        return error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
+        _drop_stdout()
+        return 1
     except Exception as error:
         if os.environ.get("RTSTYLE_DEBUG"):
             raise
-        say(f"rtstyle: {type(error).__name__}: {error} (a bug: RTSTYLE_DEBUG=1 shows where; please report it)")
-        code = 1
-    sys.exit(code or 0)
+        if came:  # what it broke into made another error of it, as imports do
+            say("rtstyle: interrupted")
+            return INTERRUPTED
+        if isinstance(error, OSError) and error.strerror:  # a folder that may not be read, a name that is too long
+            say(f"rtstyle: {': '.join(str(part) for part in (error.filename, error.strerror) if part)}")
+        else:
+            say(f"rtstyle: {type(error).__name__}: {error} (a bug: RTSTYLE_DEBUG=1 shows where; please report it)")
+        return 1
+
+
+def _flushed() -> int:
+    """The exit code, once the results have gone where standard output goes."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError as error:
+        _drop_stdout()
+        if not isinstance(error, BrokenPipeError):
+            say(f"rtstyle: standard output could not be written ({error.strerror})")
+        return 1
+    return 0
+
+
+def _drop_stdout() -> None:
+    """Let Python's own flush at the end find somebody who takes it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 COMMANDS = {  # name: (module, what help says of it), so that only the module of the command that runs is imported

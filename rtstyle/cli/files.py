@@ -29,7 +29,6 @@ from rtstyle.cli.options import (
 )
 from rtstyle.cli.progress import progress_bar, say
 from rtstyle.errors import Interrupted, RtstyleError, UsageError
-from rtstyle.signals import ended_by_signals
 
 if TYPE_CHECKING:
     from rtstyle.media.encoding import Encoding
@@ -116,7 +115,7 @@ def video(
     }
     how: dict[str, Any] = {"force": force, "quiet": quiet, "as_json": progress_kind == "json"}
     failed = 0
-    with ended_by_signals(), ExitStack() as stack:
+    with ExitStack() as stack:
         files = {pipe: stack.enter_context(spooled(pipe)) for pipe in pipes}
         stylizer = _open_gatys(gatys, gatys_size, gatys_steps, painting.device) if gatys else painting.stylizer()
         for source, out in pairs:

@@ -25,7 +25,6 @@ from rtstyle.cli.options import (
 )
 from rtstyle.cli.progress import say
 from rtstyle.errors import RtstyleError
-from rtstyle.signals import ended_by_signals
 
 if TYPE_CHECKING:
     from rtstyle.live.statistics import Summary
@@ -245,8 +244,7 @@ def paint_live(
             say_device(painter.stylizer)
             say("keys: 1-9, n and p change the style, h shows all keys, q quits" if window else "Ctrl-C ends it")
         live = Live(capture, painter, window=window, **options)
-        with ended_by_signals():
-            summary = live.run(seconds=seconds, frames=frames)
+        summary = live.run(seconds=seconds, frames=frames)
     finally:
         if window:
             window.close()

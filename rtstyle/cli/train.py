@@ -22,7 +22,6 @@ from rtstyle.cli.options import (
 )
 from rtstyle.cli.progress import progress_bar
 from rtstyle.errors import UsageError
-from rtstyle.signals import ended_by_signals
 
 if TYPE_CHECKING:
     from rtstyle.export.train import Progress
@@ -82,7 +81,7 @@ def train(
     needs_training("train")
     from rtstyle.export.run import teach_style, train_model
 
-    with ended_by_signals(), progress_bar("training", unit="steps", quiet=quiet) as update:
+    with progress_bar("training", unit="steps", quiet=quiet) as update:
 
         def show(p: Progress) -> None:
             update(p.step, p.steps, " ".join(f"{k} {p.losses[k]:.3f}" for k in ("total", "content", "style")))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rtstyle.errors import ModelError, OutputError, RtstyleError, UsageError
 from rtstyle.files import written_beside
 from rtstyle.gallery.model_file import Model, Style, model_of, read_model, typeable
-from rtstyle.runtime import classic, devices
+from rtstyle.runtime import bounds, classic, devices
 
 BUNDLED = ("live", "studio")
 MAX_OWN_BYTES = 256_000_000  # of a file in the user's folder
@@ -63,7 +63,10 @@ def _load(path: Path, changed: int) -> Model:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # only the metadata is wanted
     options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        providers = ["CPUExecutionProvider"]
+        session = bounds.load(lambda: ort.InferenceSession(str(path), options, providers=providers), str(path))
+    except RtstyleError:
+        raise
     except Exception as error:  # ONNX Runtime's own kinds
         raise ModelError(f"{path} is not an ONNX model ({devices.first_sentence(error)})") from None
     model = model_of(session, path)

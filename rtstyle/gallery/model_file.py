@@ -125,10 +125,17 @@ def model_of(session: InferenceSession, path: Path) -> Model:
 
 
 def _model(path: Path, inputs: Sequence[Tensor], outputs: Sequence[Tensor], props: Mapping[str, str]) -> Model:
-    takes_code = any(item.name == "code" for item in inputs)
+    code = next((item for item in inputs if item.name == "code"), None)
+    takes_code = code is not None
     expected = {"frames": ("tensor(uint8)", 4)} | ({"code": ("tensor(float)", 1)} if takes_code else {})
     if _kinds(inputs) == expected and _kinds(outputs) == {"stylized": ("tensor(uint8)", 4)}:
-        return _own_model(path, props, takes_code)
+        model = _own_model(path, props, takes_code)
+        if code and isinstance(code.shape[0], int) and len(model.styles[0].code) != code.shape[0]:
+            raise ModelError(
+                f"{path} takes codes of {code.shape[0]} numbers, and those of its styles have "
+                f"{len(model.styles[0].code)}: export it again"
+            )
+        return model
     if _looks_classic(inputs, outputs):
         return _classic_model(path, inputs[0])
     found = ", ".join(f"{item.name} {item.type} {list(item.shape)}" for item in inputs) or "no input"
@@ -157,6 +164,8 @@ def _own_model(path: Path, props: Mapping[str, str], takes_code: bool) -> Model:
             raise ModelError(f"{path} has format {props['rtstyle.format']}: this rtstyle reads format 1, update it")
         infos = json.loads(props["rtstyle.styles"])
         codes = np.frombuffer(base64.b64decode(props["rtstyle.codes"]), "<f4").reshape(len(infos), -1)
+        if not np.isfinite(codes).all():
+            raise ValueError("a code that is not a number")
         texts = [key for key in Style.__dataclass_fields__ if key not in ("model", "code")]
         styles = tuple(
             Style(**{key: str(info.get(key, "")) for key in texts}, model=path.stem, code=code)

@@ -26,11 +26,12 @@ from rtstyle.live.styles import StyleChooser
 from rtstyle.media.capture import Capture, Captured
 from rtstyle.media.window import Window
 from rtstyle.paint.painter import Painter
+from rtstyle.runtime.bounds import Abandoned
 from rtstyle.runtime.session import Code
 
 TICK = 0.008  # seconds between looks at the keyboard
 REDRAW = 0.25  # seconds after which the texts are drawn again though no picture came
-PATIENCE = 30.0  # seconds for the painting of one frame to end
+PATIENCE = 0.5  # seconds for the painting of the last frame to end by itself
 
 
 class Live:
@@ -105,6 +106,8 @@ class Live:
                     self.statistics.note_dropped(max(0, dropped), self._clock())
                 held = item
                 self._paint(item)
+        except Abandoned:
+            pass  # as `_finish` asked
         except BaseException as error:
             self._error = error
         finally:
@@ -228,7 +231,10 @@ class Live:
             self._changed.notify_all()
         if self.window:
             self.window.close()  # at once: what is being painted or saved may take a while
-        painting.join(timeout=PATIENCE)
+        painting.join(PATIENCE)
+        while painting.is_alive():
+            self.painter.stylizer.abandon()
+            painting.join(PATIENCE)
         self.controls.outputs.finish(self._clock())
         self.capture.close()
         return self.statistics.summary(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +29,7 @@ class LiveRecording(LiveSink, Protocol):
     """Takes pictures as they are painted, without waiting, into a file: a `Recorder`."""
 
     path: Path
+    saved: Path | None  # the file, once it is complete or as far as it could be
 
     @property
     def seconds(self) -> float:
@@ -64,7 +65,8 @@ class Outputs:
         self.recorder, self.virtual_camera, self.stills = recorder, virtual_camera, stills or Stills()
         self.files: list[str] = []
         self.failure: RtstyleError | None = None
-        self._savers: list[threading.Thread] = []
+        self._saver = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
+        self._given: set[Path] = set()
 
     def write(self, seconds: float, picture: Callable[[], Frames]) -> None:
         """Hand on a picture of a time (time.monotonic); it is only made where somebody takes it."""
@@ -84,16 +86,15 @@ class Outputs:
 
     def finish(self, now: float) -> None:
         """Complete and close everything."""
-        try:
-            if self.recorder:
-                self.files.append(str(self.recorder.path))
+        if self.recorder:
+            try:
                 self.recorder.close(now)
-        except RtstyleError as error:
-            self.failure = self.failure or error
+            except RtstyleError as error:
+                self.failure = self.failure or error
+            self._list(self.recorder)
         self._close_virtual_camera()
         self._note_still(self.stills.finish())
-        for saver in self._savers:
-            saver.join()
+        self._saver.shutdown()
 
     def _close_virtual_camera(self) -> None:
         if self.virtual_camera:
@@ -104,24 +105,16 @@ class Outputs:
         """Save a picture as PNG."""
         path = self._free_name(".png")
         picture = picture.copy()
-        try:
-            path.touch()  # the name is taken now; the picture follows in a thread, for the window must not wait
-        except OSError as error:
-            self._messages.say(f"cannot save {path} ({error.strerror})")
-            return
 
-        def save() -> None:
+        def save() -> None:  # in a thread, for the window must not wait
             try:
-                write_image(path, Picture(picture))
+                write_image(path, Picture(picture), force=False)
+                self.files.append(str(path))
                 self._messages.say(f"saved {path}")
             except (RtstyleError, OSError) as error:
-                path.unlink(missing_ok=True)
                 self._messages.say(str(error))
 
-        self._savers = [saver for saver in self._savers if saver.is_alive()]
-        self._savers.append(threading.Thread(target=save, name="snapshot"))
-        self._savers[-1].start()
-        self.files.append(str(path))
+        self._saver.submit(save)
 
     def toggle_still(self, painted: Painted, styles: list[tuple[str, float]]) -> None:
         """Have the photograph of a frame painted in Gatys mode, in a mix of styles; or stop that."""
@@ -159,10 +152,16 @@ class Outputs:
             self._messages.say(f"saved {recorder.path}")
         except RtstyleError as error:
             self._messages.say(str(error), 10)
-        if recorder.path.exists():
-            self.files.append(str(recorder.path))
+        self._list(recorder)
+
+    def _list(self, recorder: LiveRecording) -> None:
+        if recorder.saved:
+            self.files.append(str(recorder.saved))
 
     def _free_name(self, suffix: str) -> Path:
+        """A name that no file has, and none that is still being written will have."""
         name = self._file_name()
         tries = (self._folder / f"{name}{f'-{i}' if i else ''}{suffix}" for i in itertools.count())
-        return next(path for path in tries if not path.exists())
+        path = next(path for path in tries if path not in self._given and not path.exists())
+        self._given.add(path)
+        return path

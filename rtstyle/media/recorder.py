@@ -32,7 +32,8 @@ class Recorder:
 
     The file takes its name when `close` returns. Until then it is a hidden part file beside it, written so
     that even after a crash or a power cut what was recorded can be played. `dropped` counts frames that came
-    faster than they could be encoded; `error` is what ended the recording early. Without `force` no file is replaced.
+    faster than they could be encoded; `error` is what ended the recording early; `saved` is the file once it is closed,
+    if there is one. Without `force` no file is replaced.
     `open_container` is `av.open`, or what a test puts in its place.
     """
 
@@ -48,6 +49,7 @@ class Recorder:
         self._queue: queue.Queue[tuple[float, np.ndarray] | float] = queue.Queue(QUEUE_LENGTH)
         self.frames = self.dropped = 0
         self.error: RtstyleError | None = None
+        self.saved: Path | None = None
         self._origin = 0.0
         self._ticks = -1
         self._closed = False
@@ -169,6 +171,7 @@ class Recorder:
     def _take_the_name(self) -> None:
         try:
             take_name(self._part, self.path, force=self._force)
+            self.saved = self.path
         except RtstyleError as error:
             self.error = self.error or error
         except OSError as error:  # as on Windows while a player holds the file

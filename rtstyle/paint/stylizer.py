@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from rtstyle.errors import DeviceError, UsageError
+from rtstyle.errors import DeviceError, ModelError, RtstyleError, UsageError
 from rtstyle.gallery import catalog
 from rtstyle.gallery.model_file import Style
 from rtstyle.paint.painter import Painter
@@ -19,6 +20,9 @@ from rtstyle.runtime.session import Code, Frames, Run
 
 MIN_SIDE = 16
 MIN_STROKE, MAX_STROKE = 0.25, 4.0  # times the size of the training
+CHECKED = 8  # first frames that are looked at for being painted in one colour
+
+log = logging.getLogger("rtstyle")
 
 
 class Stylizer:
@@ -60,6 +64,7 @@ class Stylizer:
         self.stroke_size, self.threads = stroke_size, threads
         self.code, self._label = choice.code, choice.label
         self._session = open_model(self.model.path, device, form=self.model.classic, code=self.code, threads=threads)
+        self._unchecked = CHECKED
 
     @property
     def device(self) -> devices.Device:
@@ -156,7 +161,8 @@ class Stylizer:
         return functools.partial(self._run_by, run), workers
 
     def abandon(self) -> None:
-        """Nothing to do: a painting takes milliseconds."""
+        """End what is being painted, in any thread, however long it would take: it raises RtstyleError."""
+        self._session.abandon()
 
     def _run_by(self, run: Run, frames: Frames, code: Code | None = None) -> Frames:
         if code is None:
@@ -168,9 +174,26 @@ class Stylizer:
             if code.shape != self.code.shape:
                 raise ValueError(f"a code of this model has shape {self.code.shape}, this one {code.shape}")
         try:
-            return run(np.ascontiguousarray(frames), code)
+            painted = run(np.ascontiguousarray(frames), code)
+        except RtstyleError:
+            raise
         except Exception as error:  # ONNX Runtime's own kinds: out of memory, a lost device
             raise DeviceError(
                 f"painting a frame of {frames.shape[2]}x{frames.shape[1]} on {self.device.name} failed "
                 f"({devices.first_sentence(error)}): try a smaller `work_height` or another `device`"
             ) from None
+        if painted.shape != frames.shape or painted.dtype != np.uint8:
+            raise ModelError(
+                f"{self.path} is no style model that works: for frames {list(frames.shape)} it gives {painted.dtype} "
+                f"{list(painted.shape)}"
+            )
+        if self._unchecked:
+            self._check(frames, painted)
+        return painted
+
+    def _check(self, frames: Frames, painted: Frames) -> None:
+        """Say so if the painting has one colour and its photograph more."""
+        self._unchecked -= 1
+        if (painted == painted[0, 0, 0]).all() and (frames != frames[0, 0, 0]).any():
+            log.warning(f"{self.path.name} paints everything in one colour")
+            self._unchecked = 0

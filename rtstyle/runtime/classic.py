@@ -17,6 +17,7 @@ exported for one frame often holds that number in places where its inputs do not
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ import onnxruntime as ort
 
 from rtstyle.errors import ModelError
 from rtstyle.runtime import devices
+from rtstyle.runtime.bounds import Runs
 from rtstyle.runtime.session import Code, Frames, Run, share_out
+
+log = logging.getLogger("rtstyle")
 
 Image = npt.NDArray[np.floating[Any]]
 
@@ -37,6 +41,7 @@ MAX_SIDE = 4096  # pixels that a net may fix: a trial of more would take gigabyt
 TRIAL_SIDE = 64  # pixels a side, and a multiple: a net that needs more of them than 4 fails at 68
 NOMINAL = {"nominalrange_0_255": (0.0, 255.0), "normalized_0_1": (0.0, 1.0), "normalized_1_1": (-1.0, 1.0)}
 SLACK = 0.5  # how far unclamped outputs may leave their range
+CHECKED = 8  # first frames in which NaN is looked for
 FLAT = 0.05  # spread below which an output tells nothing, where 1 is the whole range
 
 
@@ -96,9 +101,9 @@ def examine(session: ort.InferenceSession, path: Path) -> Form:
     return dataclasses.replace(form, low=low, high=high)
 
 
-def _try(session: ort.InferenceSession, form: Form, path: object) -> tuple[Form, list[Image]]:
+def _try(session: ort.InferenceSession, form: Form, path: Path) -> tuple[Form, list[Image]]:
     """The form with its multiple and the layout of its output, and what it gave for mid-grey and a random picture."""
-    result = "nothing"
+    result, runs = "nothing", Runs(path.name, limited=True)
     for multiple in MULTIPLES if None in form.size else (1,):
         tried = dataclasses.replace(form, multiple=multiple)
         height, width = (fixed or TRIAL_SIDE + multiple for fixed in form.size)
@@ -106,7 +111,9 @@ def _try(session: ort.InferenceSession, form: Form, path: object) -> tuple[Form,
         coarse = np.random.default_rng(0).random((8, 8, 3), np.float32)
         try:
             pictures = grey, np.asarray(cv2.resize(coarse, (width, height)), np.float32)
-            outputs = [_run(session, tried, picture) for picture in pictures]
+            outputs = [_run(session, tried, picture, runs) for picture in pictures]
+        except ModelError:  # it takes too long
+            raise
         except Exception as error:  # ONNX Runtime's own kinds
             result = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             continue
@@ -129,12 +136,13 @@ def _range(outputs: list[Image]) -> tuple[float, float]:
     return 0.0, 255.0
 
 
-def _run(session: ort.InferenceSession, form: Form, image: Image) -> Image:
+def _run(session: ort.InferenceSession, form: Form, image: Image, runs: Runs) -> Image:
     """A picture float32 [H, W, 3] in the net's range, to what the net gives, float [1, 3, H, W] or [1, H, W, 3]."""
+    shape = (1, *image.shape)
     image = image[..., ::-1] if form.bgr else image
     image = image.transpose(2, 0, 1) if form.planar else image
-    painted: Image = session.run(None, {form.input: np.ascontiguousarray(image[None], form.dtype)})[0]
-    return painted
+    feed = {form.input: np.ascontiguousarray(image[None], form.dtype)}
+    return runs.run(lambda options: session.run(None, feed, options)[0], shape)
 
 
 class ClassicSession:
@@ -145,10 +153,15 @@ class ClassicSession:
 
     half = False
 
-    def __init__(self, path: Path, device: devices.Device, form: Form, threads: int | None = None):
+    def __init__(
+        self, path: Path, device: devices.Device, form: Form, threads: int | None = None, *, runs: Runs | None = None
+    ):
         self.device, self.form = device, form
         self._path, self._threads = path, threads
         self._session = devices.open_session(str(path), device, threads)
+        self._runs = runs or Runs(path.name, limited=device.kind == "cpu")
+        self.abandon = self._runs.abandon
+        self._unchecked = CHECKED
 
     def run(self, frames: Frames, code: Code | None = None) -> Frames:
         """uint8 RGB [N, H, W, 3] to the same; there is one style, so `code` is None. Raises ValueError where a side is
@@ -160,7 +173,9 @@ class ClassicSession:
 
     def for_throughput(self) -> tuple[Run, int]:
         workers, threads = share_out(self.device, self._threads)
-        return (ClassicSession(self._path, self.device, self.form, threads).run if workers > 1 else self.run), workers
+        if workers == 1:
+            return self.run, 1
+        return ClassicSession(self._path, self.device, self.form, threads, runs=self._runs).run, workers
 
     def _paint(self, frame: Frames) -> Frames:
         form, (height, width) = self.form, frame.shape[:2]
@@ -168,9 +183,14 @@ class ClassicSession:
         padded = cv2.copyMakeBorder(frame, 0, tall - height, 0, wide - width, cv2.BORDER_REFLECT_101)
         span = form.high - form.low
         image = padded.astype(np.float32) * np.float32(span / 255) + np.float32(form.low)
-        painted = _run(self._session, form, image)[0].astype(np.float32)
+        painted = _run(self._session, form, image, self._runs)[0].astype(np.float32)
         painted = painted.transpose(1, 2, 0) if form.planar_out else painted
         painted = painted[..., ::-1] if form.bgr else painted
         painted = (painted - form.low) * (255 / span)
+        if self._unchecked:
+            self._unchecked -= 1
+            if np.isnan(painted).any():
+                log.warning(f"{self._path.name} paints pixels that are not a number: they are black")
+                self._unchecked = 0
         whole = np.clip(np.nan_to_num(painted) + 0.5, 0, 255).astype(np.uint8)
         return np.ascontiguousarray(whole[:height, :width])

@@ -32,7 +32,9 @@ import onnxruntime as ort
 
 from rtstyle.errors import DeviceError
 from rtstyle.runtime import devices, tensorrt
+from rtstyle.runtime.bounds import Abandoned
 from rtstyle.runtime.session import Code, Frames, OrtSession, Run
+from rtstyle.threads import leave, wait_for
 
 MAX_OPEN = 3  # sizes that stay open: each takes memory of the GPU
 TRIAL_SIDE = 64  # pixels a side of the first picture
@@ -110,9 +112,17 @@ class SessionSlot:
         code = np.zeros(inputs["code"].shape, np.float32) if "code" in inputs else None
         self._run(np.zeros(shape, np.uint8), code)
 
-    def run(self, frames: Frames, code: Code | None) -> Frames:
-        """Paints frames of exactly this slot's shape; the array returned is the caller's own."""
-        return self._thread.submit(self._run, frames, code).result()
+    def run(self, frames: Frames, code: Code | None, given_up: Callable[[], bool] = lambda: False) -> Frames:
+        """Paints frames of exactly this slot's shape; the array returned is the caller's own. Raises Abandoned once it
+        is `given_up`."""
+        future = self._thread.submit(self._run, frames, code)
+        try:
+            return wait_for(future, given_up)
+        except TimeoutError:
+            raise Abandoned("nobody waits for this painting any longer") from None
+        finally:
+            if not future.done():
+                leave(lambda: not future.done())
 
     def run_again(self) -> None:
         """Paints once more the frames that are in its memory already, and leaves the painting there."""
@@ -144,6 +154,7 @@ class SlotOpener:
     def __init__(self, path: Path, device: devices.Device, modes: tuple[ExecutionMode, ...]):
         self.path, self.device, self.modes = path, device, modes
         self.rejected: list[str] = []
+        self.abandoned = 0  # how often what was being painted was given up
 
     def reject(self, reason: str, count: int = 1) -> None:
         """Go on without the first so many modes."""
@@ -196,6 +207,7 @@ class SlotPool:
         Batches are filled up to 1, 2, 4, 8, ... frames, so that few sizes of them are opened. Raises RtstyleError if
         no mode works for this size.
         """
+        opener, before = self._opener, self._opener.abandoned
         count, full = len(frames), 1 << (len(frames) - 1).bit_length()
         if full > count:
             frames = np.concatenate([frames, frames[-1:].repeat(full - count, 0)])
@@ -205,7 +217,7 @@ class SlotPool:
                     self.open.move_to_end(frames.shape)
                     slot = slots.get()
                     try:
-                        return slot.run(frames, code)[:count]
+                        return slot.run(frames, code, lambda: opener.abandoned != before)[:count]
                     finally:
                         slots.put(slot)
             self._open_slots(frames.shape)
@@ -286,6 +298,9 @@ class GpuSession:
 
     def for_throughput(self) -> tuple[Run, int]:
         return self.throughput_pool.run, SLOTS
+
+    def abandon(self) -> None:
+        self._opener.abandoned += 1
 
     @property
     def mode(self) -> ExecutionMode:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from rtstyle.errors import DeviceError, ModelError, UsageError, install
+from rtstyle.errors import DeviceError, ModelError, RtstyleError, UsageError, install
+from rtstyle.runtime import bounds
 
 NAMES = {
     "cpu": "CPUExecutionProvider",
@@ -246,6 +247,7 @@ def open_session(
     """
     if device.kind in NVIDIA:
         missing_libraries(device.kind)  # loads those that are there
+    where = model if isinstance(model, str) else "the model"
     options = ort.SessionOptions()
     options.log_severity_level = 4  # we report what matters ourselves
     ort.set_default_logger_severity(4)
@@ -257,9 +259,14 @@ def open_session(
     # decoding, steadiness and encoding: a third of the frame rate of `rtstyle video`, twice the heat of `rtstyle cam`.
     options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_MICROSECONDS)
     try:
-        session = ort.InferenceSession(model, options, providers=device.providers, enable_fallback=0)
+        session = bounds.load(
+            lambda: ort.InferenceSession(model, options, providers=device.providers, enable_fallback=0),
+            where,
+            limited=device.kind == "cpu",
+        )
+    except RtstyleError:
+        raise
     except Exception as error:  # pybind's exception classes have no common base below Exception
-        where = model if isinstance(model, str) else "the model"
         raise ModelError(f"{where} cannot be loaded on {device.name}: {first_sentence(error)}") from None
     started = session.get_providers()[0]
     if started != NAMES[device.kind]:

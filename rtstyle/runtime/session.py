@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtstyle.runtime import devices
+from rtstyle.runtime.bounds import Runs
 
 Frames = npt.NDArray[np.uint8]  # RGB, [N, H, W, 3] or [H, W, 3]
 Code = npt.NDArray[np.float32]  # of a style, [K]
@@ -41,6 +42,9 @@ class Session(Protocol):
     def for_throughput(self) -> tuple[Run, int]:
         """(what paints with the most frames a second, how many threads should call it at once)."""
 
+    def abandon(self) -> None:
+        """End what is being painted, in any thread: it raises `bounds.Abandoned`."""
+
 
 def cores() -> int:
     """Processor cores that this process may use."""
@@ -68,16 +72,19 @@ class OrtSession:
 
     half = False
 
-    def __init__(self, path: Path, device: devices.Device, threads: int | None = None):
+    def __init__(self, path: Path, device: devices.Device, threads: int | None = None, *, runs: Runs | None = None):
         self.device = device
         self._path, self._threads = path, threads
         self._session = devices.open_session(str(path), device, threads)
+        self._runs = runs or Runs(path.name, limited=device.kind == "cpu")
+        self.abandon = self._runs.abandon
 
     def run(self, frames: Frames, code: Code | None = None) -> Frames:
         feed = {"frames": np.ascontiguousarray(frames)} | ({} if code is None else {"code": code})
-        painted: Frames = self._session.run(None, feed)[0]
-        return painted
+        return self._runs.run(lambda options: self._session.run(None, feed, options)[0], frames.shape)
 
     def for_throughput(self) -> tuple[Run, int]:
         workers, threads = share_out(self.device, self._threads)
-        return (OrtSession(self._path, self.device, threads).run if workers > 1 else self.run), workers
+        if workers == 1:
+            return self.run, 1
+        return OrtSession(self._path, self.device, threads, runs=self._runs).run, workers

@@ -135,8 +135,8 @@ def run_stages(
 
     The source and every stage run in threads of their own, joined by queues of at most `depth` items, so memory does
     not grow however long the source is. The first error anywhere stops all threads and is raised here. Closing the
-    iterator early stops them too; they have ended when that returns. Before they are waited for, `abandon` is called in
-    all these cases: a stage that takes long may look for it.
+    iterator early stops them too; they have ended when that returns. While they are waited for, `abandon` is called
+    again and again in all these cases: a stage that takes long may look for it.
     """
     channels: list[_Channel[Any]] = [_Channel(depth) for _ in range(len(stages) + 1)]
     errors: list[BaseException] = []
@@ -171,9 +171,12 @@ def run_stages(
         pass
     finally:
         close_all()
-        if abandon and not complete:
-            abandon()
         for thread in threads:
-            thread.join()
+            waiting = True
+            while waiting:
+                if abandon and not complete:
+                    abandon()  # every time: what was abandoned may make room for what waited behind it
+                thread.join(0.1)
+                waiting = thread.is_alive()
     if errors:
         raise errors[0]

@@ -35,7 +35,7 @@ def test_help_says_what_the_commands_say_of_themselves(call):
 def test_help_loads_no_command():
     program = "import sys; sys.argv = ['rtstyle', '--help']; from rtstyle.cli import main\n"
     program += "try: main()\nexcept SystemExit: print(*sorted(n for n in sys.modules if n.startswith('rtstyle.')))"
-    modules = "rtstyle.cli rtstyle.cli.flags rtstyle.cli.progress rtstyle.errors"
+    modules = "rtstyle.cli rtstyle.cli.flags rtstyle.cli.progress rtstyle.errors rtstyle.signals"
     assert run_python("-c", program).stdout.splitlines()[-1] == modules
 
 

@@ -49,7 +49,7 @@ def test_snapshots_are_what_is_seen_and_never_overwrite(session, tmp_path):
 
 
 def test_a_snapshot_that_cannot_be_written_is_told_and_leaves_nothing(session, tmp_path, texts, monkeypatch):
-    def fail(path, picture):
+    def fail(path, picture, *, force):
         raise RtstyleError(f"could not write {path}: No space left on device")
 
     monkeypatch.setattr(outputs, "write_image", fail)
@@ -58,7 +58,7 @@ def test_a_snapshot_that_cannot_be_written_is_told_and_leaves_nothing(session, t
     s.press("s")
     s.wait(lambda: any("No space left" in line for line in texts))
     s.wait_for_frames(2)
-    s.end()
+    assert s.end().files == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -139,7 +139,7 @@ def test_a_recording_that_cannot_begin_is_told(session, tmp_path, texts):
 class Torn(Sink):
     """A recorder that fails in the end, and perhaps on the way."""
 
-    path, seconds = Path("torn.mp4"), 1.0
+    path, saved, seconds = Path("torn.mp4"), None, 1.0
 
     def close(self, seconds=None):
         super().close()

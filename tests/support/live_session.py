@@ -22,7 +22,7 @@ from support.sources import Hand
 
 NAMES = ("reed", "ochre", "slate")
 CODES = np.eye(3, dtype=np.float32)
-THREADS = {"capture", "painting", "recorder", "virtual camera", "snapshot"}
+THREADS = {"capture", "painting", "recorder", "virtual camera", "snapshot_0"}
 
 
 def wait_until(condition, seconds=10.0):
@@ -71,6 +71,9 @@ class Net:
         if self.pause:
             time.sleep(self.pause)
         return 255 - frames
+
+    def abandon(self):
+        """A pause is short."""
 
 
 class Ticking:

@@ -1,0 +1,60 @@
+"""Calls that nobody can end: they run in threads of their own, so that whoever waits for them can go."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+T = TypeVar("T")
+
+TICK = 0.1  # seconds between two looks at whether the wait is over
+
+_left: list[Callable[[], bool]] = []
+
+
+def leave(at_work: Callable[[], bool]) -> None:
+    """Remember that a thread was left to itself; `at_work` says whether it still is at work."""
+    _left.append(at_work)
+
+
+def left_at_work() -> bool:
+    """Whether a thread that was left is still at work: the process must end without waiting for it, or tearing down
+    what it works with."""
+    return any(at_work() for at_work in _left)
+
+
+def wait_for(future: Future[T], given_up: Callable[[], bool] = lambda: False, seconds: float | None = None) -> T:
+    """The result of a call in another thread; Ctrl-C ends the wait at once.
+
+    Raises what the call raises; TimeoutError after so many `seconds`, or as soon as it is `given_up`.
+    """
+    end = None if seconds is None else time.monotonic() + seconds
+    while True:
+        try:
+            return future.result(TICK)
+        except TimeoutError:
+            if future.done():
+                raise
+            if given_up() or (end is not None and time.monotonic() > end):
+                raise
+
+
+def interruptible(call: Callable[[], T], name: str) -> T:
+    """What a call gives that is made in a thread of this name: Ctrl-C does not wait for it."""
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, name=name, daemon=True).start()
+    try:
+        return wait_for(future)
+    finally:
+        if not future.done():
+            leave(lambda: not future.done())
