@@ -21,7 +21,7 @@ from rtstyle.files import written_beside
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint; an earlier one stays whole if that fails."""
     torch.save(state, packed := io.BytesIO())  # torch's own writing gives no reason when the disk is full
-    with written_beside(path) as part:
+    with written_beside(path, force=True) as part:
         part.write_bytes(packed.getbuffer())
 
 

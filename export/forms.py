@@ -40,7 +40,7 @@ def export_model(
     name: str | None = None,
     title: str | None = None,
     artist: str | None = None,
-    force: bool = True,
+    force: bool = False,
 ) -> None:
     """Write `source` to `out` as a model of rtstyle.
 
@@ -76,7 +76,7 @@ def export_checkpoint(
     *,
     style: str | None = None,
     half: bool = False,
-    force: bool = True,
+    force: bool = False,
 ) -> None:
     """A training checkpoint to a model file; `style`, `half` and `force` as for `write_onnx`."""
     state = load_checkpoint(checkpoint)

@@ -41,7 +41,7 @@ def draw_curves(rows: list[list[float]], columns: tuple[str, ...], out: str | os
     axis.set(xlabel="step", ylabel="loss", yscale="log")
     axis.grid(alpha=0.3)
     axis.legend()
-    with written_beside(out) as part:
+    with written_beside(out, force=True) as part:
         figure.savefig(part, dpi=110, format="png")
     plt.close(figure)
 
@@ -53,4 +53,4 @@ def draw_preview(net: Body, photos: Sequence[torch.Tensor], titles: Sequence[str
         frame = photo.permute(1, 2, 0)
         painted = net.stylize(frame.expand(len(net.codes), -1, -1, -1).contiguous(), net.codes)
         rows.append([frame.numpy(), *painted.numpy()])
-    draw_grid(rows, ["photograph", *titles], out)
+    draw_grid(rows, ["photograph", *titles], out, force=True)

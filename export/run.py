@@ -49,7 +49,7 @@ def train_model(
     if steps:
         plan = dataclasses.replace(plan, steps=steps, passes=0.0)
     trainer = Trainer(plan, content, pictures, run_dir, resume=resume, **options)
-    return _run(trainer, out, callback)
+    return _run(trainer, out, callback, force=force or resume)
 
 
 def teach_style(
@@ -101,7 +101,7 @@ def teach_style(
     )
     if content is None:
         log.info("no photographs given: learning from the few that come with rtstyle; more give better styles")
-    return _run(trainer, out, callback, show_seconds=SHOW_SECONDS)
+    return _run(trainer, out, callback, force=force or resume, show_seconds=SHOW_SECONDS)
 
 
 def teaching_recipe(model: model_file.Model, *, full: bool) -> Recipe:
@@ -136,7 +136,9 @@ def _check(out: str | os.PathLike[str], run_dir: str | os.PathLike[str] | None, 
     return check_output(out, force=force), Path(run_dir) if run_dir else out.with_name(f"{out.stem}.run")
 
 
-def _run(trainer: Trainer, out: Path, callback: Callable[[Progress], None] | None, **timing: float) -> Path:
+def _run(
+    trainer: Trainer, out: Path, callback: Callable[[Progress], None] | None, *, force: bool, **timing: float
+) -> Path:
     plan, styles = trainer.recipe, len(trainer.recipe.style)
     weight = f", style weight {float(trainer.style_weights[0]):.1f}" if plan.loss.balance and styles == 1 else ""
     log.info(
@@ -148,9 +150,9 @@ def _run(trainer: Trainer, out: Path, callback: Callable[[Progress], None] | Non
     except KeyboardInterrupt:
         if not trainer.step:
             raise Interrupted("stopped before the first step: nothing was written") from None
-        write_onnx(trainer.averaged_net(), trainer.describe(), out)
+        write_onnx(trainer.averaged_net(), trainer.describe(), out, force=force)
         raise Interrupted(
             f"stopped at step {trainer.step} of {plan.steps}: {out} is as far as it got; add `resume=True` to go on"
         ) from None
-    write_onnx(trainer.averaged_net(), trainer.describe(), out)
+    write_onnx(trainer.averaged_net(), trainer.describe(), out, force=force)
     return out

@@ -281,7 +281,7 @@ def write_onnx(
     *,
     style: str | None = None,
     half: bool = False,
-    force: bool = True,
+    force: bool = False,
 ) -> None:
     """Check the model and write it to `out`; with `style` a one-style model of that name, with `half` one whose
     weights are float16 (see `halve`). Without `force` no file is replaced.

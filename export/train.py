@@ -283,7 +283,7 @@ class Trainer:
             "description": self.describe(),
         }
         save_checkpoint(self.checkpoint, state)
-        with written_beside(self.run_dir / "losses.csv") as part, open(part, "w", newline="") as file:
+        with written_beside(self.run_dir / "losses.csv", force=True) as part, open(part, "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             writer.writerows(self.rows)

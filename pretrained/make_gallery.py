@@ -61,9 +61,9 @@ def main() -> None:
         stylizer.style = style.name
         painted[style.name] = stylizer(frames[SHOWN])
     small = [tile(rgb, name, TILE) for name, rgb in painted.items()]
-    write_image(HERE / "gallery.jpg", Picture(np.array(sheet(small, COLUMNS))), quality=85)
+    write_image(HERE / "gallery.jpg", Picture(np.array(sheet(small, COLUMNS))), quality=85, force=True)
     large = [tile(painted[name], name, (640, 360)) for name in LARGE]
-    write_image(HERE / "large.jpg", Picture(np.array(sheet(large, 2))), quality=88)
+    write_image(HERE / "large.jpg", Picture(np.array(sheet(large, 2))), quality=88, force=True)
     first, *rest = switching(frames, stylizer)
     first.save(HERE / "switch.webp", save_all=True, append_images=rest, duration=1000 * STEP // 30, loop=0, quality=60)
 

@@ -12,6 +12,8 @@ from typing import TypeAlias
 
 from rtstyle.errors import OutputError, RtstyleError
 
+MAX_NAME = 255  # bytes
+
 
 def check_output(out: str | os.PathLike[str], *, force: bool, inputs: Iterable[str | os.PathLike[str]] = ()) -> Path:
     """The output path, if it may be written. Raises RtstyleError if its folder is missing, it is one of the
@@ -40,16 +42,24 @@ def _check_regular(out: Path) -> None:
 
 def part_name(out: Path) -> Path:
     """A name for an unfinished `out`: hidden, beside it, of the same kind."""
-    return out.with_name(f".{out.stem}-{uuid.uuid4().hex[:8]}-part{out.suffix}")
+    return _beside(out, ".", f"-{uuid.uuid4().hex[:8]}-part")
 
 
 def partial_name(out: Path) -> Path:
     """A free name for what an interrupted run keeps: out.partial.mp4, out.partial-2.mp4, ..."""
-    name, count = out.with_name(f"{out.stem}.partial{out.suffix}"), 1
+    name, count = _beside(out, "", ".partial"), 1
     while os.path.lexists(name):
         count += 1
-        name = out.with_name(f"{out.stem}.partial-{count}{out.suffix}")
+        name = _beside(out, "", f".partial-{count}")
     return name
+
+
+def _beside(out: Path, before: str, after: str) -> Path:
+    """The name of `out` with something before it and after its stem, which is cut to what a file system takes."""
+    stem = out.stem
+    while stem and len(os.fsencode(f"{before}{stem}{after}{out.suffix}")) > MAX_NAME:
+        stem = stem[:-1]
+    return out.with_name(f"{before}{stem}{after}{out.suffix}")
 
 
 def take_name(part: Path, out: Path, *, force: bool) -> None:
@@ -98,7 +108,7 @@ def _rename_without_replacing(part: Path, out: Path) -> None:
 
 
 @contextlib.contextmanager
-def written_beside(out: str | os.PathLike[str], *, force: bool = True) -> Iterator[Path]:
+def written_beside(out: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
     """A temporary path beside `out`, of the same kind, that takes its name (`take_name`) when the block ends well.
 
     Whatever goes wrong inside, `out` stays as it was and the temporary file is removed. With `force`, for files that

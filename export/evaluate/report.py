@@ -99,13 +99,13 @@ class Evaluation:
         result: dict[str, Any] = json.loads(json.dumps(report, allow_nan=False))  # keys are strings and tuples lists
         return result
 
-    def save_json(self, out: str | os.PathLike[str] | None = None) -> None:
+    def save_json(self, out: str | os.PathLike[str] | None = None, *, force: bool = False) -> None:
         """`to_json` into a file, or to standard output."""
         text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         if out is None:
             sys.stdout.write(text)
             return
-        with written_beside(out) as part:
+        with written_beside(out, force=force) as part:
             part.write_text(text, encoding="utf-8")
 
     def table(self) -> Table:
@@ -158,13 +158,14 @@ class Evaluation:
         table.add_row("mean", "", "", *(cell(None, means[count]) for count in counts))
         return table
 
-    def save_sheet(self, out: str | os.PathLike[str], height: int = SHEET_HEIGHT) -> None:
+    def save_sheet(self, out: str | os.PathLike[str], height: int = SHEET_HEIGHT, *, force: bool = False) -> None:
         """A contact sheet as a PNG: the artworks in the first row, then a photograph a row, painted in every
         style. Cells are `height` pixels high. It shows the photographs: publish it only if they allow that."""
         width = max(round(row[0].shape[1] * height / row[0].shape[0]) for row in self.rows)
         corner = np.full((height, width, 3), 255, np.uint8)
         top = [corner, *(_into_cell(artwork, width, height) for artwork in self.artworks)]
-        draw_grid([top, *self.rows], ["photograph", *(score.name for score in self.scores)], out, height)
+        titles = ["photograph", *(score.name for score in self.scores)]
+        draw_grid([top, *self.rows], titles, out, height, force=force)
 
 
 def _cells(values: dict[str, Any]) -> list[str]:

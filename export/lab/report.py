@@ -83,7 +83,7 @@ class Report:
 
     def picture(self, name: str, rgb: np.ndarray, caption: str) -> None:
         """Keep a picture uint8 [H, W, 3]."""
-        with written_beside(self._folder() / f"{name}.png") as part:
+        with written_beside(self._folder() / f"{name}.png", force=True) as part:
             Image.fromarray(rgb).save(part, "PNG")
         self.pictures.append(Figure(name, caption))
         if not self.empty and self._clock() - self._saved > SAVE_SECONDS:
@@ -95,7 +95,7 @@ class Report:
 
         def draw(path: Path) -> bool:
             if cells:
-                draw_gallery(cells, path, STRIP_HEIGHT, columns)
+                draw_gallery(cells, path, STRIP_HEIGHT, columns, force=True)
             return bool(cells)
 
         self.sheets.append(Figure(name, caption, draw))
@@ -121,7 +121,7 @@ class Report:
             write_csv(table, self.out / f"{table.name}.csv")
         sheets = [sheet for sheet in self.sheets if sheet.draw and sheet.draw(folder / f"{sheet.name}.png")]
         page = self._page(sheets, incomplete)
-        with written_beside(self.out / "report.html") as part:
+        with written_beside(self.out / "report.html", force=True) as part:
             part.write_text(page, encoding="utf-8")
         return self.out / "report.html"
 
@@ -157,7 +157,7 @@ def in_words(value: Any) -> str:
 
 
 def write_csv(table: Table, path: Path) -> None:
-    with written_beside(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+    with written_beside(path, force=True) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(table.columns)
         writer.writerows([row.get(column) for column in table.columns] for row in table.rows)
@@ -183,7 +183,7 @@ def draw_plot(curves: list[Curve], x: str, y: str, log_x: bool, out: Path) -> No
     axis.grid(alpha=0.3)
     if len(curves) > 1:
         axis.legend(fontsize=8)
-    with written_beside(out) as part:
+    with written_beside(out, force=True) as part:
         figure.savefig(part, dpi=110, format="png")
     plt.close(figure)
 

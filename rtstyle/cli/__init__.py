@@ -50,7 +50,7 @@ def _run(came: list[int]) -> int:
             say("rtstyle: interrupted")
             return INTERRUPTED
         if isinstance(error, OSError) and error.strerror:  # a folder that may not be read, a name that is too long
-            say(f"rtstyle: {': '.join(str(part) for part in (error.filename, error.strerror) if part)}")
+            say(f"rtstyle: {error.filename or 'reading or writing failed'}: {error.strerror}")
         else:
             say(f"rtstyle: {type(error).__name__}: {error} (a bug: RTSTYLE_DEBUG=1 shows where; please report it)")
         return 1

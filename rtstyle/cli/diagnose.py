@@ -82,9 +82,9 @@ def bench(
     else:
         (bench_report.print_scaling if scaling else bench_report.print_report)(result)
     if out:
-        bench_report.save(result, out)
+        bench_report.save(result, out, force=force)
     if plot:
-        growth.plot(result, plot)
+        growth.plot(result, plot, force=force)
     for difference in bench_report.print_comparison(result, then) if then else []:
         say(f"warning: the runs differ in {difference}")
     if result["doubts"]:

@@ -66,7 +66,7 @@ def draw_sheet(model: str, sheet: str, photo: str | None, *, force: bool) -> Non
         raise UsageError(f"the sheet is a PNG: name it .png, not {Path(sheet).name}")
     stylizer = Stylizer(model=model)
     codes = ((s.name, s.code if stylizer.model.takes_code else None) for s in catalog.mixable(catalog.load(model)))
-    style_sheet(((name, partial(stylizer, code=code)) for name, code in codes), sheet, photo)
+    style_sheet(((name, partial(stylizer, code=code)) for name, code in codes), sheet, photo, force=force)
     click.echo(sheet)
 
 

@@ -187,7 +187,7 @@ def evaluate(
             **options,
         )
     if sheet:
-        evaluation.save_sheet(sheet)
+        evaluation.save_sheet(sheet, force=force)
     if as_json:
         evaluation.save_json()
     else:

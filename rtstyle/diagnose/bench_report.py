@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def save(report: dict[str, Any], out: str | os.PathLike[str]) -> None:
-    with written_beside(out) as part:
+def save(report: dict[str, Any], out: str | os.PathLike[str], *, force: bool = False) -> None:
+    with written_beside(out, force=force) as part:
         part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 

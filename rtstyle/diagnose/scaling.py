@@ -105,7 +105,7 @@ def check_plot() -> None:
         raise RtstyleError("`plot` needs matplotlib: pip install matplotlib, or leave it out: the tables say the same")
 
 
-def plot(report: dict[str, Any], out: str | os.PathLike[str]) -> None:
+def plot(report: dict[str, Any], out: str | os.PathLike[str], *, force: bool = False) -> None:
     """The three curves of `run_scaling` in one picture; the kind by `out`'s ending. Raises RtstyleError for endings
     that matplotlib does not know."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -126,7 +126,7 @@ def plot(report: dict[str, Any], out: str | os.PathLike[str]) -> None:
         axes.plot([row[key] for row in scaling[name]], times, "o-")
         axes.set(title=name, xlabel=key, ylabel="ms a frame", ylim=(0, 1.2 * max(times, default=1)))
     try:
-        with written_beside(out) as part:
+        with written_beside(out, force=force) as part:
             figure.savefig(part)
     except ValueError as error:
         raise OutputError(f"{out} cannot be drawn ({str(error).splitlines()[0]})") from None

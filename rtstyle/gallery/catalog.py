@@ -141,8 +141,13 @@ def mixable(model: Model) -> list[Style]:
 
 def own_models() -> tuple[list[Model], list[RtstyleError]]:
     """The models of the user's folder, and what is wrong with its other files. Nothing in them is run."""
-    models, errors = [], []
-    for path in sorted(user_folder().glob("*.onnx")):
+    models: list[Model] = []
+    errors: list[RtstyleError] = []
+    try:
+        paths = sorted(user_folder().glob("*.onnx"))
+    except OSError as error:
+        return [], [ModelError(f"{user_folder()} cannot be read ({error.strerror})")]
+    for path in paths:
         try:
             if not path.is_file():
                 raise ModelError(f"{path} is no file")

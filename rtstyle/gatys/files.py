@@ -21,6 +21,7 @@ from rtstyle.gatys.optimize import Iteration, Progress, Result, Settings, expect
 from rtstyle.gatys.pictures import StylePicture, check_pictures, resize
 from rtstyle.media.contact_sheet import draw_grid
 from rtstyle.media.images import Picture, check_suffix, fit, read_image, write_image
+from rtstyle.media.stream import local_file
 from rtstyle.perceptual import vgg as perceptual
 
 log = logging.getLogger("rtstyle")
@@ -76,13 +77,13 @@ def paint_file(
         return Picture(painted, alpha, photograph.exif)
 
     shape = expected(photograph.rgb.shape[:2], settings)[0][-1]
-    with time_lapse(extras.timelapse, shape) as film:
+    with time_lapse(extras.timelapse, shape, force=force) as film:
 
         def tell(progress: Progress) -> None:
             if film and progress.step % max(1, progress.steps // FRAMES) == 0:
                 film(progress.picture())
             if extras.every and progress.step % extras.every == 0:
-                write_image(snapshot_name(out, progress.step), finish(progress.picture()))
+                write_image(snapshot_name(out, progress.step), finish(progress.picture()), force=force)
             if callback:
                 callback(progress)
 
@@ -91,9 +92,9 @@ def paint_file(
             for _ in range(LAST):
                 film(result.picture)
     if result.log:
-        _write_extras(extras, photograph.rgb, pictures, result)
+        _write_extras(extras, photograph.rgb, pictures, result, force=force)
     if result.ended == "done":
-        write_image(out, finish(result.picture))
+        write_image(out, finish(result.picture), force=force)
         _mind_the_end(result, settings)
         return result
     raise _ended_early(result, settings, out, finish(result.picture))
@@ -221,17 +222,20 @@ def _ended_early(result: Result, settings: Settings, out: Path, picture: Picture
     return RtstyleError(f"the loss became NaN or infinite after {result.steps} iterations: {advice}; {kept}")
 
 
-def _write_extras(extras: Extras, photograph: np.ndarray, styles: Sequence[StylePicture], result: Result) -> None:
+def _write_extras(
+    extras: Extras, photograph: np.ndarray, styles: Sequence[StylePicture], result: Result, *, force: bool
+) -> None:
     if extras.log:
-        with written_beside(extras.log) as part:
+        with written_beside(extras.log, force=force) as part:
             _write_log(part, result.log)
     if extras.plot:
-        draw_losses(result.log, extras.plot)
+        draw_losses(result.log, extras.plot, force=force)
     if extras.grid:
         height = min(512, result.picture.shape[0])
         titles = ["content", *(f"style {n}" for n in range(1, len(styles) + 1)), "result"]
         titles = ["content", "style", "result"] if len(styles) == 1 else titles
-        draw_grid([[photograph, *(style.rgb for style in styles), result.picture]], titles, extras.grid, height)
+        row = [photograph, *(style.rgb for style in styles), result.picture]
+        draw_grid([row], titles, extras.grid, height, force=force)
 
 
 def _write_log(path: Path, log: Sequence[Iteration]) -> None:
@@ -242,7 +246,7 @@ def _write_log(path: Path, log: Sequence[Iteration]) -> None:
         writer.writerows([getattr(row, name) for name in columns] for row in log)
 
 
-def draw_losses(log: Sequence[Iteration], out: str | os.PathLike[str]) -> None:
+def draw_losses(log: Sequence[Iteration], out: str | os.PathLike[str], *, force: bool = False) -> None:
     """Weighted losses over iterations, logarithmic, as a PNG; dotted lines where the size changes."""
     import matplotlib
 
@@ -263,14 +267,14 @@ def draw_losses(log: Sequence[Iteration], out: str | os.PathLike[str]) -> None:
     axis.set(xlabel="iteration", ylabel="loss, weighted", yscale="log")
     axis.grid(alpha=0.3)
     axis.legend()
-    with written_beside(out) as part:
+    with written_beside(out, force=force) as part:
         figure.savefig(part, dpi=110, format="png")
     plt.close(figure)
 
 
 @contextlib.contextmanager
 def time_lapse(
-    out: str | os.PathLike[str] | None, shape: tuple[int, int]
+    out: str | os.PathLike[str] | None, shape: tuple[int, int], *, force: bool = False
 ) -> Iterator[Callable[[np.ndarray], None] | None]:
     """A function that adds a picture uint8 [H, W, 3] of any size to an H.264 film of (height, width); the file takes
     its name when the block ends well. None without `out`."""
@@ -280,9 +284,9 @@ def time_lapse(
     import av
 
     height, width = (side - side % 2 for side in shape)  # halved colour planes
-    with written_beside(out) as part:
+    with written_beside(out, force=force) as part:
         try:
-            with av.open(os.fspath(part), "w", options={"movflags": "faststart"}) as container:
+            with av.open(local_file(part), "w", options={"movflags": "faststart"}) as container:
                 stream = container.add_stream("libx264", rate=FPS, options={"crf": "16", "preset": "medium"})
                 stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
                 stream.codec_context.time_base = Fraction(1, FPS)

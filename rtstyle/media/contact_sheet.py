@@ -22,7 +22,14 @@ def bundled_photograph(name: str = "astronaut") -> Path:
     return Path(str(importlib.resources.files("rtstyle.pretrained") / "photographs" / f"{name}.jpg"))
 
 
-def draw_grid(rows: list[list[np.ndarray]], titles: list[str], out: str | os.PathLike[str], height: int = 200) -> None:
+def draw_grid(
+    rows: list[list[np.ndarray]],
+    titles: list[str],
+    out: str | os.PathLike[str],
+    height: int = 200,
+    *,
+    force: bool = False,
+) -> None:
     """A labelled grid of uint8 pictures [H, W, 3] as a PNG; pictures of a column share its width."""
     pictures = [[_to_height(cell, height) for cell in row] for row in rows]
     widths = [max(row[c].width for row in pictures) for c in range(len(titles))]
@@ -33,12 +40,17 @@ def draw_grid(rows: list[list[np.ndarray]], titles: list[str], out: str | os.Pat
             sheet.paste(picture, (sum(widths[:c]) + GAP * c, LABEL + (height + GAP) * r))
     for c, title in enumerate(titles):
         draw.text((sum(widths[:c]) + GAP * c + 3, 3), title, fill="black", font_size=13)
-    with written_beside(out) as part:
+    with written_beside(out, force=force) as part:
         sheet.save(part, "PNG")
 
 
 def draw_gallery(
-    cells: Iterable[tuple[str, np.ndarray]], out: str | os.PathLike[str], height: int = 240, columns: int = 6
+    cells: Iterable[tuple[str, np.ndarray]],
+    out: str | os.PathLike[str],
+    height: int = 240,
+    columns: int = 6,
+    *,
+    force: bool = False,
 ) -> None:
     """Pictures uint8 [H, W, 3] of one size, each with its name above it, `columns` in a row, as a PNG."""
     pictures = [(name, _to_height(cell, height)) for name, cell in cells]
@@ -50,7 +62,7 @@ def draw_gallery(
         x, y = number % columns * (width + GAP), number // columns * (LABEL + height + GAP)
         draw.text((x + 3, y + 2), name, fill="black", font_size=14)
         sheet.paste(picture, (x, y + LABEL))
-    with written_beside(out) as part:
+    with written_beside(out, force=force) as part:
         sheet.save(part, "PNG")
 
 
@@ -59,6 +71,8 @@ def style_sheet(
     out: str | os.PathLike[str],
     photograph: str | os.PathLike[str] | None = None,
     height: int = 320,
+    *,
+    force: bool = False,
 ) -> None:
     """A photograph (default: a bundled one), then what each painter, with its style's name, makes of it (uint8 RGB
     [H, W, 3] to the same). Raises RtstyleError if the photograph cannot be read."""
@@ -66,7 +80,7 @@ def style_sheet(
     if frame.shape[0] > 2 * height:
         frame = np.asarray(_to_height(frame, 2 * height))
     painted = ((name, paint(frame)) for name, paint in painters)
-    draw_gallery([("photograph", frame), *painted], out, height)
+    draw_gallery([("photograph", frame), *painted], out, height, force=force)
 
 
 def _to_height(picture: np.ndarray, height: int) -> Image.Image:

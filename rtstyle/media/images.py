@@ -92,7 +92,7 @@ def check_suffix(path: str | os.PathLike[str]) -> None:
         raise OutputError(f"cannot write a picture named {Path(path).name}: end it with {', '.join(SUFFIXES)}")
 
 
-def write_image(path: str | os.PathLike[str], picture: Picture, quality: int = 95, *, force: bool = True) -> None:
+def write_image(path: str | os.PathLike[str], picture: Picture, quality: int = 95, *, force: bool = False) -> None:
     """Write a picture in the format its suffix names; it appears under that name only when complete, and without
     `force` it replaces nothing. Raises RtstyleError."""
     check_suffix(path)

@@ -20,7 +20,7 @@ from rtstyle.errors import InputError
 from rtstyle.files import file_state, what_happened
 from rtstyle.media.color import is_hdr, to_8_bits
 from rtstyle.media.segments import SWS_FLAGS, reason
-from rtstyle.media.stream import COLOR_TAGS, Frame, StreamFormat
+from rtstyle.media.stream import COLOR_TAGS, Frame, StreamFormat, local_file
 
 STATIC_HDR = SideDataType.MASTERING_DISPLAY_METADATA, SideDataType.CONTENT_LIGHT_LEVEL
 LOOK_AHEAD = 2  # frames among which time stamps may have been swapped
@@ -100,7 +100,7 @@ class VideoReader:
             raise InputError(f"{path} is a pipe, and a video is read twice: write it to a file first")
         self._state = file_state(path)
         try:
-            self.container = av.open(os.fspath(path), metadata_errors="replace")
+            self.container = av.open(local_file(path), metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
             raise InputError(f"{path} is not a video that can be opened ({reason(error)})") from None
         try:

@@ -18,6 +18,7 @@ from rtstyle.errors import OutputError, RtstyleError
 from rtstyle.files import part_name, take_name
 from rtstyle.media.images import fit
 from rtstyle.media.segments import reason
+from rtstyle.media.stream import local_file
 
 TICKS = 90000  # ticks a second of a recording's time stamps
 RECORDINGS = (".mp4", ".m4v", ".mov", ".mkv")
@@ -65,7 +66,7 @@ class Recorder:
         options = FLUSH_OPTIONS if suffix == ".mkv" else FRAGMENT_OPTIONS
         try:
             self._part.touch()  # PyAV opens the file at the first frame only
-            container = open_container(os.fspath(self._part), "w", container_options=options)
+            container = open_container(local_file(self._part), "w", container_options=options)
             return container, container.add_stream("libx264", rate=30)
         except (av.FFmpegError, OSError, ValueError) as error:
             with contextlib.suppress(OSError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import heapq
-import os
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -17,17 +16,18 @@ from av.stream import AttachmentStream, Stream
 from rtstyle.errors import OutputError
 from rtstyle.media.encoding import Plan
 from rtstyle.media.segments import Segment, reason
-from rtstyle.media.stream import StreamFormat
+from rtstyle.media.stream import StreamFormat, local_file
 
 Packet: TypeAlias = "av.Packet[Stream]"
 
 MOVIES = ("mp4", "mov")
-# Kinds of streams to do without, one set after another, until the container begins.
+# Kinds of streams to do without, one set after another, until the container begins and ends.
 STREAM_FALLBACKS = (
     (),
     ("attachment", "data"),
     ("attachment", "data", "subtitle"),
     ("attachment", "data", "subtitle", "video"),
+    ("attachment", "data", "subtitle", "video", "audio"),
 )
 # What a muxer writes itself, or what was true of the source's own coding only.
 NOT_COPIED = ("encoder", "major_brand", "minor_version", "compatible_brands", "vendor_id", "duration")
@@ -79,7 +79,7 @@ class Remuxer:
         if self.source is None:
             self._write_alone(segments)
             return
-        with av.open(os.fspath(self.source), metadata_errors="replace") as source:
+        with av.open(local_file(self.source), metadata_errors="replace") as source:
             for left_out in STREAM_FALLBACKS:
                 self.notes.clear()
                 try:
@@ -87,14 +87,16 @@ class Remuxer:
                     return
                 except _Refused as refused:
                     problem = str(refused)
+                except (av.error.ArgumentError, av.error.InvalidDataError) as error:  # damage that shows at the end
+                    problem = reason(error)
         raise OutputError(f"{self.plan.format} takes no such video ({problem}): choose another `container`")
 
     def _write_with(self, source: InputContainer, segments: Sequence[Segment], left_out: tuple[str, ...]) -> None:
         """Raises _Refused if the container does not even begin with these streams."""
         options = self._container_options(source)
         with (
-            av.open(os.fspath(self.out), "w", format=self.plan.format, container_options=options) as out,
-            av.open(os.fspath(segments[0].path)) as first,
+            av.open(local_file(self.out), "w", format=self.plan.format, container_options=options) as out,
+            av.open(local_file(segments[0].path)) as first,
         ):
             original = None if self._index is None else source.streams[self._index]
             video = self._add_video(out, first.streams.video[0], original)
@@ -120,8 +122,8 @@ class Remuxer:
         """The video, and nothing else."""
         options = {"movflags": "+faststart"} if self.plan.format in MOVIES else {}
         with (
-            av.open(os.fspath(self.out), "w", format=self.plan.format, container_options=options) as out,
-            av.open(os.fspath(segments[0].path)) as first,
+            av.open(local_file(self.out), "w", format=self.plan.format, container_options=options) as out,
+            av.open(local_file(segments[0].path)) as first,
         ):
             for packet in self._video_packets(segments, self._add_video(out, first.streams.video[0], None)):
                 out.mux(packet)
@@ -142,7 +144,7 @@ class Remuxer:
         palette.link_to(use, 0, 1)
         use.link_to(sink)
         graph.configure()
-        with av.open(os.fspath(self.out), "w", format="gif", container_options={"loop": "0"}) as out:
+        with av.open(local_file(self.out), "w", format="gif", container_options={"loop": "0"}) as out:
             stream = out.add_stream("gif", rate=format.rate)
             stream.width, stream.height, stream.pix_fmt = format.width, format.height, "pal8"
             stream.codec_context.time_base = Fraction(1, 100)
@@ -299,7 +301,7 @@ def _elsewhere(plan: Plan) -> str:
 
 def _decoded(segments: Sequence[Segment]) -> Iterator[av.VideoFrame]:
     for segment in segments:
-        with av.open(os.fspath(segment.path)) as container:
+        with av.open(local_file(segment.path)) as container:
             yield from container.decode(container.streams.video[0])
 
 

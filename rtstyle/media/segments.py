@@ -22,13 +22,14 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from rtstyle.errors import OutputError
 from rtstyle.media.color import deepen
 from rtstyle.media.encoding import Plan
-from rtstyle.media.stream import StreamFormat
+from rtstyle.media.stream import StreamFormat, local_file
 
 FIRST_NUMBER = 64  # of a frame in the Matroska file, so that no packet is stamped below its place in the order
 MATRIX_TAGS = {0: 2}  # YCbCr cannot be tagged as RGB: such a source becomes untagged
 SWS_FLAGS = (
     Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 )
+MEDIA_ERRORS = (av.FFmpegError, OSError)  # not all that FFmpeg raises are errors of the system
 
 
 @dataclasses.dataclass
@@ -51,7 +52,7 @@ class Segment:
 
     def packets(self) -> Iterator[tuple[int, av.Packet[av.VideoStream]]]:
         """(number of the frame in the segment, packet) in the encoder's order."""
-        with av.open(os.fspath(self.path)) as container:
+        with av.open(local_file(self.path)) as container:
             for packet in container.demux(container.streams.video[0]):
                 if packet.size and packet.pts is not None:
                     yield round(packet.pts * packet.time_base * 1000) - FIRST_NUMBER, packet
@@ -67,7 +68,7 @@ class SegmentWriter:
         self._delay = 0
         self._reformatter = VideoReformatter()
         try:
-            self._container = av.open(os.fspath(path), "w", format="matroska")
+            self._container = av.open(local_file(path), "w", format="matroska")
             stream = self._container.add_stream(plan.encoder, rate=format.rate)
             assert isinstance(stream, av.VideoStream)
             self._stream = stream

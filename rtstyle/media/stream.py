@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,12 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 COLOR_TAGS = ("colorspace", "color_primaries", "color_trc")
+
+
+def local_file(path: str | os.PathLike[str]) -> str:
+    """A path as FFmpeg takes it for one: in `12:30.mkv` it sees a protocol."""
+    return os.path.abspath(path)
+
 
 Time_contra = TypeVar("Time_contra", contravariant=True)
 

@@ -18,6 +18,7 @@ from rtstyle.errors import InputError, Interrupted, OutputError
 from rtstyle.files import check_output
 from rtstyle.media.encoding import Encoding, check_audio, container_of
 from rtstyle.media.remuxer import TimeRange
+from rtstyle.media.segments import MEDIA_ERRORS, reason
 from rtstyle.media.stream import Frame, Source
 from rtstyle.paint.painter import FramePainter, Painter, PreparedFrame
 from rtstyle.paint.stylizer import MIN_SIDE
@@ -112,8 +113,8 @@ def stylize_video(
                 job = stack.enter_context(Job(Path(out), identity, resume=resume, segment_frames=segment_frames))
                 sink = VideoFileSink(Path(out), reader, job, encoding, time_range, force=force)
             return _Conversion(reader, sink, painter, schedule, time_range, segment_frames, progress).run()
-        except OSError as error:  # av's errors are OSErrors too
-            raise OutputError(f"{out} could not be written ({error.strerror or error}): nothing was changed") from error
+        except MEDIA_ERRORS as error:
+            raise OutputError(f"{out} could not be written ({reason(error)}): nothing was changed") from error
 
 
 def _identity(

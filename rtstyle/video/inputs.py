@@ -135,6 +135,11 @@ def sent_to_stdout(container: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="rtstyle-") as folder:
         path = Path(folder) / f"output.{container}"
         yield path
-        with open(path, "rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+        try:
+            with open(path, "rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise OutputError(f"standard output could not be written ({error.strerror})") from None

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import filelock
 
 from rtstyle.errors import OutputError
+from rtstyle.files import MAX_NAME
 from rtstyle.media.segments import Segment
 
 SEGMENT_FRAMES = 300  # in a segment: what is lost at most when a run is killed
@@ -33,7 +34,10 @@ class Job:
         self, out: Path, identity: Mapping[str, Any], *, resume: bool = False, segment_frames: int = SEGMENT_FRAMES
     ):
         self.segment_frames = segment_frames
-        self.folder = out.with_name(f".{out.name}.rtstyle")
+        name = out.name
+        if len(os.fsencode(name)) > MAX_NAME - len("..rtstyle.lock"):
+            name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+        self.folder = out.with_name(f".{name}.rtstyle")
         self._identity = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         self._identity_facts = dict(identity)
         self._partials: list[Identity] = []

@@ -36,6 +36,19 @@ def test_styles_as_a_table_have_a_line_each(call, monkeypatch, columns):
     assert ("public domain" in wave) == ("licence" in head) == (columns == 200)
 
 
+def test_a_sheet_replaces_nothing_that_was_written_meanwhile(call, tmp_path, monkeypatch):
+    out = tmp_path / "sheet.png"
+
+    def paint(self, frame, code=None):
+        out.write_text("theirs")
+        return frame
+
+    monkeypatch.setattr("rtstyle.paint.stylizer.Stylizer.__call__", paint)
+    code, _, err = call("styles", "--sheet", out)
+    assert code == 1 and f"{out} was written by somebody else meanwhile and stays" in err
+    assert out.read_text() == "theirs"
+
+
 def test_in_a_pipe_nothing_is_cut(call, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     lines = call("styles")[1].splitlines()[1:]

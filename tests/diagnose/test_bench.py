@@ -211,6 +211,8 @@ def test_compare_gives_the_ratios(tmp_path, call, monkeypatch, short_run):
     then["threads"], then["machine"]["cpu"] = 96, "another processor"
     earlier = tmp_path / "then.json"
     bench_report.save(then, earlier)
+    with pytest.raises(RtstyleError, match=r"then\.json was written by somebody else meanwhile and stays"):
+        bench_report.save(now, earlier)
     found = bench_report.compare(now, bench_report.load_report(earlier))
     assert [row["what"] for row in found] == STAGES[:-1]
     assert [row["ratio"] for row in found] == pytest.approx([0.25] * len(found))

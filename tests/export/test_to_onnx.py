@@ -292,7 +292,11 @@ def test_export_replaces_an_older_model(make_body, tmp_path):
     out = tmp_path / "out.onnx"
     out.write_bytes(b"old")
     body = make_body("live", styles=2)
-    write_onnx(body, describe(), out)
+    with pytest.raises(RtstyleError, match="stays"):
+        write_onnx(body, describe(), out)
+    assert out.read_bytes() == b"old"
+    (tmp_path / "out.partial.onnx").unlink()
+    write_onnx(body, describe(), out, force=True)
     assert from_onnx(out)[0].body_sha256() == body.body_sha256()
     assert [p.name for p in tmp_path.iterdir()] == ["out.onnx"]
 

@@ -340,6 +340,19 @@ def test_nothing_is_overwritten_without_force(gatys_call, photo, painting, tmp_p
     assert read(tmp_path / "out.png").shape == (40, 48, 3)
 
 
+@pytest.mark.parametrize("name", ["out.png", "p.png", "l.csv", "t.mp4", "g.png", "out-00002.png"])
+def test_what_somebody_wrote_meanwhile_stays(small, photo, painting, tmp_path, name):
+    names = {"plot": "p.png", "log": "l.csv", "timelapse": "t.mp4", "grid": "g.png"}
+    extras = Extras(**{option: tmp_path / of for option, of in names.items() if of == name}, every=2)
+
+    def meanwhile(progress):
+        (tmp_path / name).write_text("theirs")
+
+    with pytest.raises(RtstyleError, match=rf"{name} was written by somebody else meanwhile and stays"):
+        paint_file(photo, [str(painting)], tmp_path / "out.png", small(), extras=extras, callback=meanwhile)
+    assert (tmp_path / name).read_text() == "theirs"
+
+
 @pytest.mark.parametrize(
     ("options", "code", "sentence"),
     [

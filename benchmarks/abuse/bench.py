@@ -1,0 +1,162 @@
+"""A run of rtstyle: the process, its limits, and what is wrong with how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+LIMIT = 60.0  # seconds a run may take
+MEMORY = 3 << 30  # bytes a run may hold
+BUG_MARKS = ("Traceback (most recent call last)", "(a bug", "Segmentation fault", "core dumped")
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a run ended: exit code (negative for a signal, None for the time limit), messages, seconds, peak memory."""
+
+    code: int | None
+    stderr: str
+    seconds: float
+    peak: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One run: its section and name, and what is wrong with it (empty if it passed)."""
+
+    section: str
+    name: str
+    fault: str
+    how: str  # painted, refused, interrupted or resumed
+
+
+@dataclasses.dataclass
+class Bench:
+    """What all sections share: the command under test (None: this Python's rtstyle), the seed, and where to work."""
+
+    command: list[str] | None
+    seed: int
+    folder: Path
+    forks: threading.local = dataclasses.field(default_factory=threading.local)
+
+    def run_forked(self, arguments: list[str], where: Path, *, limit: float = LIMIT) -> Ended:
+        """As `run`, quicker: in a child of a process that has imported everything."""
+        if self.command:
+            return self.run(arguments, where, limit=limit)
+        if not hasattr(self.forks, "server"):
+            script = Path(__file__).with_name("forks.py")
+            self.forks.server = subprocess.Popen(
+                [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        server = self.forks.server
+        print(json.dumps({"arguments": arguments, "where": str(where), "limit": limit}), file=server.stdin, flush=True)
+        return Ended(**json.loads(server.stdout.readline()))
+
+    def run(
+        self,
+        arguments: list[str],
+        where: Path,
+        *,
+        limit: float = LIMIT,
+        send: tuple[signal.Signals, float] | None = None,
+        file_limit: int | None = None,
+    ) -> Ended:
+        """Run the command in a folder; `send` is a signal and the seconds after which it is sent."""
+
+        def bound() -> None:
+            if file_limit is not None:
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python does: writing fails instead
+                resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+
+        started, said = time.monotonic(), bytearray()
+        process = subprocess.Popen(
+            [*(self.command or [sys.executable, "-m", "rtstyle"]), *arguments],
+            cwd=where,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            preexec_fn=bound,
+            start_new_session=True,
+        )
+        assert process.stderr is not None
+        reader = threading.Thread(target=lambda: said.extend(process.stderr.read()), daemon=True)
+        reader.start()
+        if send:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(send[1])
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(send[0])
+        peak, code = 0, None
+        while time.monotonic() - started < limit:
+            peak = max(peak, peak_memory(process.pid))
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = process.wait(0.05)
+                break
+        if code is None:
+            process.kill()
+            process.wait()
+        reader.join(5)
+        text = bytes(said).decode(errors="replace")
+        return Ended(code, text, time.monotonic() - started, peak)
+
+    def room(self, name: str) -> Path:
+        """An empty folder for one run."""
+        where = self.folder / name.replace("/", "_")
+        shutil.rmtree(where, ignore_errors=True)
+        where.mkdir(parents=True)
+        return where
+
+
+def peak_memory(pid: int) -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) << 10
+    return 0
+
+
+def judge(ended: Ended, *, results: set[str], found: set[str], whole: Callable[[], bool]) -> tuple[str, str]:
+    """(how a run ended, what is wrong with it). `results` are the names that a finished run leaves, `found` those that
+    are there now, `whole` looks into them."""
+    how = {0: "painted", 130: "interrupted"}.get(ended.code if ended.code is not None else -1, "refused")
+    if ended.code is None:
+        return how, f"still running after {ended.seconds:.0f} s"
+    marks = [mark for mark in BUG_MARKS if mark in ended.stderr]
+    if marks:
+        return how, f"says {marks[0]!r}: {ended.stderr.strip().splitlines()[-1][:200]}"
+    if ended.code < 0 and -ended.code not in (signal.SIGKILL, signal.SIGHUP):
+        return how, f"ended by signal {-ended.code}"
+    if ended.peak > MEMORY:
+        return how, f"took {ended.peak >> 20} MB"
+    if ended.code == 0:
+        if not results <= found:
+            return how, f"exit code 0, but no {', '.join(sorted(results - found))}"
+        if not whole():
+            return how, "exit code 0, but the result is not whole"
+        left = found - results
+    else:
+        said = [line for line in ended.stderr.splitlines() if line.strip()]
+        if not said:
+            return how, f"exit code {ended.code} without a word"
+        left = found if how == "refused" else set()  # an interrupted job keeps its partial files and says so
+    return how, f"left {', '.join(sorted(left))}" if left else ""
+
+
+def names_in(where: Path, besides: set[str]) -> set[str]:
+    return {path.name for path in where.iterdir()} - besides
+
+
+def finished(bench: Bench, where: Path, result: Result) -> Result:
+    if not result.fault:
+        shutil.rmtree(where, ignore_errors=True)
+    return result

@@ -1,0 +1,141 @@
+"""Damaged clips, and jobs that are killed, interrupted, or run out of room."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from bench import BUG_MARKS, Bench, Ended, Result, finished, judge, names_in
+from clips import RATE, clips, is_video, make_clip, mutate, packets, scene
+from models import plain_model
+from pictures import is_picture
+from PIL import Image
+
+MOMENTS = (0.2, 0.5, 0.8, 1.2, 2.0)  # seconds after the start at which signals arrive
+VIDEO = ["--device", "cpu", "--work-height", "32"]
+
+
+def without_painting(bench: Bench) -> list[str]:
+    """Options for runs that are about files: a net that does nothing takes a third of the time."""
+    path = bench.folder / "plain.onnx"
+    path.write_bytes(plain_model())
+    return [*VIDEO, "--model", str(path)]
+
+
+def mutants(bench: Bench, count: int) -> Iterator[Callable[[], Result]]:
+    originals, options = clips(bench.room("clips")), without_painting(bench)
+    for number in range(count):
+        name = list(originals)[number % len(originals)]
+        chance = random.Random(f"{bench.seed} {number}")
+
+        def one(name=name, number=number, chance=chance) -> Result:
+            where = bench.room(f"mutant{number}")
+            (where / name).write_bytes(mutate(originals[name], chance))
+            ended = bench.run_forked(["video", name, "out.mkv", *options], where)
+            found = names_in(where, {name})
+            how, fault = judge(ended, results={"out.mkv"}, found=found, whole=lambda: is_video(where / "out.mkv"))
+            return finished(bench, where, Result("mutants", f"{name} {number}", fault, how))
+
+        yield one
+
+
+def kills(bench: Bench, count: int) -> Iterator[Callable[[], Result]]:
+    folder = bench.room("original")
+    make_clip(folder / "in.mp4", "libx264", "aac", frames=40 * RATE)
+    options = without_painting(bench)
+    whole = bench.run(["video", "in.mp4", "out.mkv", *options], folder)
+    if whole.code != 0:
+        raise SystemExit(f"the undisturbed run fails: {whole.stderr}")
+    expected = packets(folder / "out.mkv")
+    for number in range(count):
+        moment = random.Random(f"{bench.seed} kill {number}").uniform(0.2, whole.seconds)
+
+        def one(number=number, moment=moment) -> Result:
+            where = bench.room(f"kill{number}")
+            shutil.copy(folder / "in.mp4", where)
+            bench.run(["video", "in.mp4", "out.mkv", *options], where, send=(signal.SIGKILL, moment))
+            finished_before = (where / "out.mkv").exists()
+            command = ["video", "in.mp4", "out.mkv", *options, "--resume", *(["--force"] if finished_before else [])]
+            ended = bench.run(command, where)
+            same = ended.code == 0 and packets(where / "out.mkv") == expected
+            _, fault = judge(ended, results={"out.mkv"}, found=names_in(where, {"in.mp4"}), whole=lambda: same)
+            return finished(bench, where, Result("kills", f"after {moment:.2f} s", fault, "resumed"))
+
+        yield one
+
+
+def signals(bench: Bench) -> Iterator[Callable[[], Result]]:
+    folder = bench.room("sources")
+    make_clip(folder / "in.mp4", "libx264", "aac", frames=100 * RATE)
+    pictures = folder / "in"
+    pictures.mkdir()
+    for i in range(40):
+        Image.fromarray(scene(i)).resize((960, 640)).save(pictures / f"{i}.png")
+    jobs = {
+        "video": ["video", "in.mp4", "out.mkv", *VIDEO],
+        "cam": ["cam", "--source", "in.mp4", "--headless", "--loop", "--record", "out.mkv", *VIDEO],
+        "image": ["image", "in", "out", "--device", "cpu"],
+    }
+    for job, command in jobs.items():
+        for kind in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for moment in MOMENTS:
+
+                def one(job=job, command=command, kind=kind, moment=moment) -> Result:
+                    where = bench.room(f"{job}_{kind.name}_{moment}")
+                    (where / "in.mp4").symlink_to(folder / "in.mp4")
+                    (where / "in").symlink_to(pictures)
+                    ended = bench.run(command, where, send=(kind, moment), limit=moment + 20)
+                    fault = interrupted_fault(ended, where, job, moment)
+                    return finished(bench, where, Result("signals", f"{job} {kind.name} at {moment} s", fault, "ended"))
+
+                yield one
+
+
+def interrupted_fault(ended: Ended, where: Path, job: str, moment: float) -> str:
+    """What is wrong with a run that a signal ended: late, torn, or not playable."""
+    if ended.code is None or ended.seconds > moment + 10:
+        return f"ended {ended.seconds - moment:.0f} s after the signal"
+    marks = [mark for mark in BUG_MARKS if mark in ended.stderr]
+    if marks:
+        return f"says {marks[0]!r}"
+    out = where / "out.mkv"
+    if job == "cam" and moment >= 1.2 and not is_video(out):
+        return "the recording is not whole"
+    if job == "video" and ended.code == 0 and not is_video(out):
+        return "exit code 0 without a result"
+    if job == "image":
+        torn = [path.name for path in (where / "out").glob("*") if not is_picture(path)]
+        if torn:
+            return f"left {', '.join(sorted(torn))}"
+    return ""
+
+
+def disks(bench: Bench) -> Iterator[Callable[[], Result]]:
+    folder = bench.room("large")
+    make_clip(folder / "in.mp4", "libx264", "aac", frames=20 * RATE)
+    Image.fromarray(scene(1)).resize((960, 640)).save(folder / "in.png")
+    commands = {
+        "video": (["video", "in.mp4", "out.mkv", *VIDEO], {"out.mkv"}),
+        "cam": (["cam", "--source", "in.mp4", "--headless", "--record", "out.mkv", *VIDEO], {"out.mkv"}),
+        "image": (["image", "in.png", "out.png", "--device", "cpu"], {"out.png"}),
+        "sheet": (["styles", "--sheet", "out.png"], {"out.png"}),
+    }
+    for job, (command, results) in commands.items():
+        for limit in (0, 4096, 65536):
+
+            def one(job=job, command=command, results=results, limit=limit) -> Result:
+                where = bench.room(f"disk_{job}_{limit}")
+                for name in ("in.mp4", "in.png"):
+                    (where / name).symlink_to(folder / name)
+                ended = bench.run(command, where, file_limit=limit)
+                found = names_in(where, {"in.mp4", "in.png"})
+                kept = {name for name in found if "partial" in name} | (results if job == "cam" else set())
+                how, fault = judge(ended, results=results, found=found - (kept - results), whole=lambda: True)
+                if ended.code != 0 and job == "cam" and fault.startswith("left"):
+                    fault = ""  # a recording is cut to what fits
+                return finished(bench, where, Result("disks", f"{job} within {limit} bytes", fault, how))
+
+            yield one
