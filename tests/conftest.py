@@ -17,7 +17,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 REAL_TIME = {
     f"test_{name}"
     for name in (
-        *("bench", "recorder", "virtual_camera", "stream", "window", "window_ends"),
+        *("bench", "recorder", "virtual_camera", "stream", "window", "window_ends", "window_strip"),
         *("loop", "styles", "live_outputs", "gatys_still"),
     )
 }

@@ -96,6 +96,7 @@ def demo(out: str, painting: Painting, force: bool, quiet: bool) -> None:
     metavar="PX",
     help="Not below this working height, however slow that is [default: 240].",
 )
+@option("--clean", is_flag=True, help="No text over the picture at the start (the key i).")
 @option("--mirror", is_flag=True, help="Mirror the picture.")
 @option("--full-screen", is_flag=True, help="Fill the screen.")
 @option("--cycle", is_flag=True, help="Let the styles take turns.")
@@ -125,6 +126,7 @@ def cam(
     steady: bool,
     target_fps: float,
     min_height: int | None,
+    clean: bool,
     mirror: bool,
     full_screen: bool,
     cycle: bool,
@@ -158,6 +160,10 @@ def cam(
     if record:
         check_output(record, force=force, inputs=[source])
     stills = Stills(gatys_style, size=gatys_size or SIZE)
+    if gatys_style and stills.problem and not quiet:
+        say(f"the key g cannot work: {stills.problem}")
+    if (size or fps) and not camera.is_camera(source) and not quiet:
+        say(f"`size` and `fps` are for cameras: {source} keeps its own")
     painter = painting.painter(steady=steady)
     with (
         _virtual_camera(target_fps, virtual_cam_device, enabled=virtual_cam) as virtual_camera,
@@ -176,7 +182,7 @@ def cam(
             record=recorder,
             virtual_camera=virtual_camera,
             stills=stills,
-            settings=Settings(mirror=mirror, cycle=cycle),
+            settings=Settings(mirror=mirror, cycle=cycle, show_display=not clean),
             folder=Path(out_dir),
         )
     if as_json:

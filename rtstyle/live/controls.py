@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from rtstyle.live.frame_rate import WorkHeight
 from rtstyle.live.outputs import Outputs
-from rtstyle.live.overlay import Messages
+from rtstyle.live.overlay import Area, Messages
 from rtstyle.live.statistics import Painted
+from rtstyle.live.strip import Strip
 from rtstyle.live.styles import MIX_STEP, StyleChooser
 from rtstyle.media.capture import Capture
 from rtstyle.media.window import Window
@@ -36,17 +37,22 @@ class Controls:
     capture: Capture
     settings: Settings
     styles: StyleChooser
+    strip: Strip
     height: WorkHeight
     outputs: Outputs
     messages: Messages
     window: Window | None = None
     clock: Callable[[], float] = time.monotonic
     latest: Painted | None = None
+    picture: Area | None = None  # where the window shows it
     quit: bool = False
     thawed_at: int = 0  # number of the newest frame when the picture was last frozen: none of those was dropped
 
     def press(self, key: str) -> None:
         """Do what a key stands for; unknown keys do nothing."""
+        if (words := self.strip.press(key, self.clock(), self.latest.frame if self.latest else None)) is not None:
+            self.messages.say(words or None)
+            return
         for entry in KEYS:
             if key in entry.keys:
                 entry.action(self, key)
@@ -60,16 +66,22 @@ class Controls:
         return due
 
     def follow_mouse(self) -> bool:
-        """Take the line between before and after to where the mouse was dragged; whether it moved."""
-        if self.window is None or self.window.dragged is None:
-            return False
-        split, self.window.dragged = self.window.dragged, None
-        if self.settings.split is None:
-            return False
-        self.settings.split = split
-        return True
+        """Take what the mouse did to the strip, or the line between before and after to where it was dragged; whether
+        the picture looks different for it."""
+        moved = False
+        while self.window and self.window.mouse:
+            mouse = self.window.mouse.popleft()
+            if self.strip.follow(mouse, self.clock()):
+                moved = moved or mouse.what != "move"
+            elif mouse.what in ("press", "drag") and self.settings.split is not None and self.picture:
+                share = (mouse.x - self.picture.left) / self.picture.width
+                self.settings.split, moved = min(1.0, max(0.0, share)), True
+        return moved
 
     # -- what keys do
+
+    def _toggle_strip(self, key: str) -> None:
+        self.strip.toggle(self.clock(), self.latest.frame if self.latest else None)
 
     def _choose_style(self, key: str) -> None:
         self.messages.say(self.styles.choose((int(key) - 1) % 10, self.clock()))
@@ -147,6 +159,7 @@ KEYS = (
     Key("1234567890", "1-9 0", "style by number", Controls._choose_style),
     Key("np", "n p", "next, previous style", Controls._step_style),
     Key("xX", "x z", "hold: mix with the next style, and back", Controls._mix),  # the window gives X for z
+    Key("\t", "tab", "styles as pictures: click, drag, type, Enter", Controls._toggle_strip),
     Key("a", "a", "change styles automatically", Controls._toggle_turns),
     Key("[]", "[ ]", "strength", Controls._change_strength),
     Key("c", "c", "keep the camera's colours", Controls._toggle_color),
@@ -160,7 +173,7 @@ KEYS = (
     Key("r", "r", "record, stop (MP4)", Controls._toggle_recording),
     Key("f", "f", "full screen", Controls._toggle_full_screen),
     Key("ih", "i h", "display, this help", Controls._toggle_text),
-    Key("q", "q Esc", "quit", Controls._quit),
+    Key("q\x1b", "q Esc", "quit", Controls._quit),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.resources
+import importlib.util
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from rtstyle.errors import InputError, RtstyleError
+from rtstyle.errors import InputError, RtstyleError, install
 from rtstyle.files import partial_name
 from rtstyle.media.images import SUFFIXES, Picture, write_image
 
@@ -26,6 +27,7 @@ SIZE = 512  # long side of a still, pixels
 STEPS = 150
 NICENESS = 5  # the live picture comes first, but this must get on even if that takes all it can get
 REASON = "rtstyle: "  # how its last line begins, if something went wrong
+PICTURE = "the style's picture (start rtstyle cam --gatys-style FILE or FOLDER)"
 PATIENCE = 20.0  # seconds for an interrupted process to save what it has
 
 
@@ -34,7 +36,7 @@ class Stills:
 
     `pictures` is the picture that all styles are painted with, or a folder of them by the names of the styles; None:
     there are none, and `begin` says what to do about it. `options` are further ones of `rtstyle gatys`, which
-    `command` starts and which runs as `process` while a still is being painted.
+    `command` starts and which runs as `process` while a still is being painted; it needs the packages `needs`.
     """
 
     def __init__(
@@ -45,17 +47,27 @@ class Stills:
         steps: int = STEPS,
         options: Sequence[str] = (),
         command: Sequence[str] = (sys.executable, "-m", "rtstyle", "gatys"),
+        needs: Sequence[str] = ("torch", "safetensors", "matplotlib"),
     ):
         self.pictures = Path(pictures) if pictures is not None else None
         if self.pictures and not self.pictures.exists():
             raise InputError(f"{self.pictures} does not exist: `gatys_style` takes a picture or a folder of them")
-        self._command = command
+        self._command, self._needs = command, needs
         self._options = ["--size", str(size), "--steps", str(steps), "--progress", "json", *map(str, options)]
         self.process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._out = self._kept = Path()
         self._reason = ""
         self._progress: dict[str, Any] = {}
+
+    @property
+    def problem(self) -> str | None:
+        """Everything that is missing for Gatys mode here, as a sentence; None if nothing is."""
+        missing = [name for name in self._needs if importlib.util.find_spec(name) is None]
+        remedies = [f"{', '.join(missing)} ({install('train')})"] if missing else []
+        if self.pictures is None:
+            remedies.append(PICTURE)
+        return f"Gatys mode needs {' and '.join(remedies)}" if remedies else None
 
     @property
     def busy(self) -> bool:
@@ -78,6 +90,8 @@ class Stills:
         is no picture of a style, or something is being painted already."""
         if self.busy:
             raise RtstyleError("a still is being painted already")
+        if self.problem:
+            raise InputError(self.problem)
         pictures = self.pictures_of(styles)
         folder = tempfile.TemporaryDirectory(prefix="rtstyle-")
         photograph = Path(folder.name) / "photograph.png"
@@ -104,7 +118,7 @@ class Stills:
         """The pictures of styles (name, weight) as the command line takes them. Raises RtstyleError if one is
         missing."""
         if self.pictures is None:
-            raise InputError("Gatys mode needs the style's picture: start rtstyle cam --gatys-style FILE or FOLDER")
+            raise InputError(f"Gatys mode needs {PICTURE}")
         if self.pictures.is_file():
             return [str(self.pictures)]
         return [f"{style_picture(self.pictures, name)}:{weight:g}" for name, weight in styles]

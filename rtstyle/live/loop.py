@@ -22,7 +22,9 @@ from rtstyle.live.gatys_still import Stills
 from rtstyle.live.outputs import LiveRecording, LiveSink, Outputs, second_in_name
 from rtstyle.live.overlay import Messages
 from rtstyle.live.statistics import Painted, Statistics, Summary
+from rtstyle.live.strip import Strip, look_sliders
 from rtstyle.live.styles import StyleChooser
+from rtstyle.live.thumbnails import Thumbnails
 from rtstyle.media.capture import Capture, Captured
 from rtstyle.media.window import Window
 from rtstyle.paint.painter import Painter
@@ -30,8 +32,11 @@ from rtstyle.runtime.bounds import Abandoned
 from rtstyle.runtime.session import Code
 
 TICK = 0.008  # seconds between looks at the keyboard
-REDRAW = 0.25  # seconds after which the texts are drawn again though no picture came
+REDRAW = 0.25  # seconds after which the texts are drawn again though no picture came ...
+MOUSE_REDRAW = 1 / 60  # ... while the mouse does something
 PATIENCE = 0.5  # seconds for the painting of the last frame to end by itself
+DISPLAY_FPS = 30.0  # at which changes of the look are painted where no rate is asked for
+SLOWEST_CHANGE = 0.15  # seconds between two steps of a change
 
 
 class Live:
@@ -69,12 +74,14 @@ class Live:
     ):
         self.capture, self.painter, self.window = capture, painter, window
         self.statistics = Statistics()
-        messages = Messages(clock)
+        messages, styles = Messages(clock), styles or StyleChooser(painter.stylizer)
+        self._thumbnails = Thumbnails(painter.stylizer, styles.styles)
         self.controls = Controls(
             painter,
             capture,
             settings or Settings(),
-            styles or StyleChooser(painter.stylizer),
+            styles,
+            Strip(styles, self._thumbnails, look_sliders(painter)),
             height or WorkHeight(painter.stylizer, target_fps),
             Outputs(
                 folder,
@@ -93,6 +100,7 @@ class Live:
         self._dirty = self._stop = self._painting = False
         self._limit: int | None = None
         self._last_code: Code | None = None  # that was painted last
+        self._began_at = float("-inf")  # when the last painting began
         self._error: BaseException | None = None
 
     # -- painting, in a thread of its own
@@ -117,6 +125,7 @@ class Live:
 
     def _paint(self, item: Captured) -> None:
         controls, started = self.controls, self._clock()
+        self._began_at = started
         code = controls.styles.fade.at(started)
         frame = np.asarray(cv2.flip(item.rgb, 1), np.uint8) if controls.settings.mirror else item.rgb
         controls.height.begin(*frame.shape[:2])
@@ -135,24 +144,29 @@ class Live:
 
     def _next_frame(self, held: Captured | None) -> Captured | None:
         """The frame to paint next: a new one, or the same again when something about the look has changed."""
-
-        def choice() -> Captured | str | None:
-            frozen = self.controls.settings.frozen and held is not None
-            newest = self.capture.newest
-            fresh = newest is not None and (held is None or newest.number > held.number) and not frozen
-            again = held is not None and (
-                self._dirty or self.controls.styles.fade.at(self._clock()) is not self._last_code
-            )
-            if self._stop or self.statistics.painted == self._limit:
-                return "end"
-            if fresh or again:
-                return held if frozen else newest
-            return "end" if self.capture.ended and not frozen else None
-
+        controls = self.controls
         with self._changed:
-            chosen = self._changed.wait_for(choice)
-            self._dirty = False
-            return None if isinstance(chosen, str) else chosen
+            while not self._stop and self.statistics.painted != self._limit:
+                frozen, newest = controls.settings.frozen and held is not None, self.capture.newest
+                if newest is not None and (held is None or newest.number > held.number) and not frozen:
+                    self._dirty = False
+                    return newest
+                pause = None
+                if held is not None and (self._dirty or controls.styles.fade.at(self._clock()) is not self._last_code):
+                    pause = self._began_at + self._interval(frozen) - self._clock()
+                    if pause <= 0:
+                        self._dirty = False
+                        return held if frozen else newest
+                elif self.capture.ended and not frozen:
+                    return None
+                self._changed.wait(pause)
+            return None
+
+    def _interval(self, frozen: bool) -> float:
+        """Seconds from one painting of a frame to the next of the same: that of a display, and longer where new frames
+        come often enough to carry a change of the look by themselves."""
+        interval, rate = 1 / (self.controls.height.target_fps or DISPLAY_FPS), self.capture.rate
+        return max(interval, 2 / rate) if rate and 2 / rate < SLOWEST_CHANGE and not frozen else interval
 
     def _publish(self, painted: Painted) -> None:
         now, latest = self._clock(), self.controls.latest
@@ -191,14 +205,16 @@ class Live:
         return summary
 
     def _show_frames(self, started: float, seconds: float | None) -> None:
-        seen, drawn_at = 0, 0.0
+        seen, drawn_at, touched = 0, 0.0, False
         while True:
             painted, count, painting = self._wait_for_more(seen)
             now = self._clock()
             if self.window:
-                if count > seen or now - drawn_at > REDRAW:
-                    self.window.show(display.compose(self.controls, self.statistics, painted, now))
-                    drawn_at = now
+                touched = touched or bool(self.window.mouse)
+                if count > seen or now - drawn_at > (MOUSE_REDRAW if touched else REDRAW):
+                    size = self.window.fit(*(painted.picture.shape[:2] if painted else display.EMPTY))
+                    self.window.show(display.compose(self.controls, self.statistics, painted, now, size))
+                    drawn_at, touched = now, False
                 while (key := self.window.poll()) is not None:
                     self.press(key)
                     drawn_at = 0.0  # what a key did is seen at once
@@ -231,10 +247,12 @@ class Live:
             self._changed.notify_all()
         if self.window:
             self.window.close()  # at once: what is being painted or saved may take a while
+        self._thumbnails.stop()
         painting.join(PATIENCE)
         while painting.is_alive():
             self.painter.stylizer.abandon()
             painting.join(PATIENCE)
+        self._thumbnails.join()
         self.controls.outputs.finish(self._clock())
         self.capture.close()
         return self.statistics.summary(

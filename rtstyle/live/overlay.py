@@ -2,27 +2,55 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-MIN_HEIGHT = 270  # smaller pictures are enlarged first, or nothing on them could be read
-MIN_LETTERS = 8  # pixels; lines that are too long even so are broken
+MIN_LETTERS = 11  # pixels: what can be read on any screen; lines that are too long even so are broken
+TIGHT_LETTERS = 9  # where there is no room for more
 MESSAGE_SECONDS = 2.5
 
 Color = tuple[int, int, int]
+WHITE: Color = (255, 255, 255)
 
 
-def readable(rgb: np.ndarray) -> np.ndarray:
-    """A copy of uint8 RGB [H, W, 3] to write on, enlarged by a whole number if it is too small for text."""
-    times = -(-MIN_HEIGHT // min(rgb.shape[:2]))
-    if times <= 1:
-        return rgb.copy()
-    return cv2.resize(rgb, None, fx=times, fy=times, interpolation=cv2.INTER_NEAREST)
+@dataclasses.dataclass(frozen=True)
+class Area:
+    """A part of a picture, in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def holds(self, x: float, y: float) -> bool:
+        """Whether a place lies in it."""
+        return self.left <= x < self.left + self.width and self.top <= y < self.top + self.height
+
+    def fitted(self, height: int, width: int) -> Area:
+        """The largest area in the middle of this one with the ratio of a picture's height and width."""
+        scale = min(self.height / height, self.width / width)
+        tall, wide = min(self.height, max(1, round(scale * height))), min(self.width, max(1, round(scale * width)))
+        return Area(self.left + (self.width - wide) // 2, self.top + (self.height - tall) // 2, wide, tall)
+
+    def of(self, rgb: np.ndarray) -> np.ndarray:
+        """This part of [H, W, 3], not a copy."""
+        return rgb[self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+def place(picture: np.ndarray, canvas: np.ndarray, area: Area) -> None:
+    """Show uint8 RGB [h, w, 3] in an area of a canvas. Whole multiples show every pixel as it is."""
+    height, width = picture.shape[:2]
+    if area.height % height == area.width % width == 0:
+        how = cv2.INTER_NEAREST
+    else:
+        how = cv2.INTER_AREA if area.width < 0.6 * width else cv2.INTER_LINEAR
+    cv2.resize(picture, (area.width, area.height), dst=area.of(canvas), interpolation=how)
 
 
 @functools.lru_cache(maxsize=64)
@@ -52,30 +80,49 @@ def _broken(line: str, size: int, width: int) -> list[str]:
     return parts
 
 
+def letters_on(height: int, width: int, size: float = 1.0) -> int:
+    """The height in pixels of letters on a picture: a 26th of its own, times `size`, but what can be read."""
+    return max(MIN_LETTERS, round(size * min(height, width * 0.75) / 26))
+
+
+def text_box(lines: Sequence[str], letters: int, room: tuple[int, int], color: Color = WHITE) -> np.ndarray:
+    """Lines of text on black, uint8 RGB, in a room of (height, width) pixels: the letters shrink until it fits, and
+    then lines are broken. A tab parts two columns."""
+    box = _text(tuple(lines), letters, color)
+    while letters > MIN_LETTERS and (box.shape[0] > room[0] or box.shape[1] > room[1]):
+        shrink = min(room[0] / box.shape[0], room[1] / box.shape[1])
+        letters = max(MIN_LETTERS, min(letters - 1, int(letters * shrink)))
+        box = _text(tuple(lines), letters, color)
+    if box.shape[1] > room[1]:
+        lines = [part for line in lines for part in _broken(line, letters, room[1] - letters)]
+        box = _text(tuple(lines), letters, color)
+    if box.shape[0] > room[0] or box.shape[1] > room[1]:
+        box = _text(tuple(lines), TIGHT_LETTERS, color)
+    return box[: room[0], : room[1]]
+
+
+def line_box(words: str, letters: int, width: int, color: Color = WHITE) -> np.ndarray:
+    """One line as `_text` draws it, in smaller letters (but TIGHT_LETTERS) where it is wider than `width`, then cut."""
+    while (box := _text((words,), letters, color)).shape[1] > width and letters > TIGHT_LETTERS:
+        letters = max(TIGHT_LETTERS, min(letters - 1, letters * width // box.shape[1]))
+    return box[:, :width]
+
+
 def write(
     rgb: np.ndarray,
     lines: list[str],
     *,
     position: tuple[float, float] = (0.0, 0.0),
     size: float = 1.0,
-    color: Color = (255, 255, 255),
+    color: Color = WHITE,
 ) -> None:
-    """Write lines into uint8 RGB [H, W, 3] in a darkened box, in place.
+    """Write lines into uint8 RGB [H, W, 3] in a darkened box, in place, as `text_box` gives them.
 
     `position` (across, down) is where the box lies, from 0 (left, top) to 1 (right, bottom). `size` is relative to
-    letters of a 26th of the picture's height; they shrink until the box fits, and then lines are broken. A tab parts
-    two columns.
+    letters of a 26th of the picture's height.
     """
     height, width = rgb.shape[:2]
-    letters = max(9, round(size * min(height, width * 0.75) / 26))
-    box = _text(tuple(lines), letters, color)
-    while letters > MIN_LETTERS and (box.shape[1] > width or box.shape[0] > height):
-        shrink = min(width / box.shape[1], height / box.shape[0])
-        letters = max(MIN_LETTERS, min(letters - 1, int(letters * shrink)))
-        box = _text(tuple(lines), letters, color)
-    if box.shape[1] > width:
-        box = _text(tuple(part for line in lines for part in _broken(line, letters, width - letters)), letters, color)
-    box = box[:height, :width]
+    box = text_box(lines, letters_on(height, width, size), (height, width), color)
     left, top = (
         round(share * (room - side))
         for share, room, side in zip(position, (width, height), box.shape[1::-1], strict=True)

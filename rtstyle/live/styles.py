@@ -18,7 +18,8 @@ MIX_FADE_SECONDS = 0.12
 
 
 class StyleChooser:
-    """The style that is being painted, `label` in words, and the crossfade there, `fade`.
+    """The style that is being painted: `label` in words, its `position` between two styles of the gallery (their
+    numbers, -1 for what is none of them, and the share of the second), and the crossfade there, `fade`.
 
     What changes it returns a sentence where there is something to say. Times are those of time.monotonic.
     """
@@ -31,8 +32,8 @@ class StyleChooser:
         self.label = stylizer.style
         self.fade = Crossfade(stylizer.code)
         self._fixed = stylizer.code is None
-        self._index = names.index(self.label) if self.label in names else -1  # -1: what was asked for at the start
-        self._mix = 0.0  # of the next style
+        index = names.index(self.label) if self.label in names else -1  # -1: what was asked for at the start
+        self.position = index, index, 0.0  # two styles of the gallery, and how much of the second
         self._turn_seconds, self._turn_fade = turn_seconds, turn_fade
         self._next_turn = float("-inf")
 
@@ -41,29 +42,38 @@ class StyleChooser:
         if self._fixed:
             return "this model has one style only"
         if index < len(self.styles):
-            self._index, self._mix = index, 0.0
+            self.position = index, index, 0.0
             self.label = self.styles[index].name
             self.fade = self.fade.to(self.styles[index].code, seconds, now)
         return None
 
     def step(self, by: int, now: float, seconds: float = FADE_SECONDS) -> str | None:
         """The next style (1) or the previous one (-1), around the ends."""
-        index = self._index + (by if self._index >= 0 or by > 0 else 0)
+        index = self.position[0] + (by if self.position[0] >= 0 or by > 0 else 0)
         return self.choose(index % max(1, len(self.styles)), now, seconds)
+
+    def mix(self, first: int, second: int, share: float, now: float) -> str | None:
+        """Set out for a mix of two styles of the gallery, `share` (0 to 1) of the second."""
+        if self._fixed:
+            return "this model has one style only"
+        if share <= 0 or share >= 1:
+            return self.choose(second if share >= 1 else first, now, MIX_FADE_SECONDS)
+        self.position = first, second, share
+        one, other = self.styles[first], self.styles[second]
+        self.label = f"{one.name} {1 - share:.0%}, {other.name} {share:.0%}"
+        code = np.asarray((1 - share) * one.code + share * other.code, np.float32)
+        self.fade = self.fade.to(code, MIX_FADE_SECONDS, now)
+        return None
 
     def move_mix(self, by: float, now: float) -> str | None:
         """A step towards the next style, or back; at the end of the way the next style is the style."""
         if self._fixed or len(self.styles) < 2:
             return "there is no other style to mix with"
-        index, mix = max(0, self._index), self._mix + by
-        index, mix = (index + (mix >= 0.999) - (mix < -0.001)) % len(self.styles), round(mix % 1.0, 3)
-        mix = 0.0 if mix > 0.999 else mix
-        first, second = self.styles[index], self.styles[(index + 1) % len(self.styles)]
-        self._index, self._mix = index, mix
-        self.label = first.name if mix == 0 else f"{first.name} {1 - mix:.0%}, {second.name} {mix:.0%}"
-        code = np.asarray((1 - mix) * first.code + mix * second.code, np.float32)
-        self.fade = self.fade.to(code, MIX_FADE_SECONDS, now)
-        return None
+        first, second, share = self.position
+        if not share:
+            first = (max(0, first) - (by < 0)) % len(self.styles)
+            second, share = (first + 1) % len(self.styles), float(by < 0)
+        return self.mix(first, second, round(share + by, 3), now)
 
     def begin_turns(self, now: float) -> None:
         """The next style's turn comes at once."""
@@ -78,8 +88,9 @@ class StyleChooser:
 
     def mixture(self) -> list[tuple[str, float]]:
         """The names and weights of what is painted."""
-        if self._index < 0:  # as it was asked for at the start: perhaps a mix, or a file
+        first, second, share = self.position
+        if first < 0:  # as it was asked for at the start: perhaps a mix, or a file
             asked = catalog.mixture(self.label)
             return [(Path(name).stem if ".onnx" in name else name, weight) for name, weight in asked]
-        first, second = (self.styles[(self._index + i) % len(self.styles)].name for i in (0, 1))
-        return [(first, 1 - self._mix), (second, self._mix)] if self._mix else [(first, 1.0)]
+        mixed = [(self.styles[first].name, 1 - share), (self.styles[second].name, share)]
+        return mixed if share else [(self.styles[first].name, 1.0)]

@@ -36,6 +36,11 @@ def list_cameras() -> list[tuple[int, str]]:
     return sorted((camera.index, camera.name or "unnamed") for camera in cameras)
 
 
+def is_camera(source: str) -> bool:
+    """Whether what people write means a camera: a number or a device."""
+    return source.isdecimal() or Path(source).is_char_device()
+
+
 def open_source(
     source: int | str | os.PathLike[str],
     *,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import dataclasses
 import os
 import socket
 import sys
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,8 +17,9 @@ import numpy as np
 from rtstyle.errors import DeviceError
 
 MAX_SIZE = 1280, 720  # width and height of a new window; larger pictures are shown smaller, or it might not fit
-# Esc, and z for the one key that OpenCV's Qt windows cannot tell from another: to them X is x.
-SAME_KEYS = {"\x1b": "q", "z": "X"}
+MIN_SIZE = 270  # the short side of a new window, at least, or nothing in it could be read
+MOUSE_EVENTS = 256  # that are kept for whoever asks
+SAME_KEYS = {"z": "X"}  # the one key that OpenCV's Qt windows cannot tell from another: to them X is x
 
 
 def has_display() -> bool:
@@ -58,9 +62,20 @@ def av_came_first() -> bool:
     return sys.platform.startswith("linux") and "av" in order and order.index("av") < order.index("cv2")
 
 
+@dataclasses.dataclass(frozen=True)
+class Mouse:
+    """What the mouse did, at a pixel of the picture that was shown last. Wheels turn by `steps`, away from the user
+    above 0."""
+
+    what: Literal["move", "press", "drag", "release", "wheel"]
+    x: int
+    y: int
+    steps: int = 0
+
+
 class Window:
-    """An OpenCV window: `show` pictures, `poll` for keys. `closed` is set when the user closed it; `dragged` is
-    where the mouse was last pressed or dragged, as a share of the picture's width (0 to 1), or None.
+    """An OpenCV window: `show` pictures that fill it, `poll` for keys. `closed` is set when the user closed it; `mouse`
+    is what the mouse has done, for whoever takes it from there.
 
     Raises RtstyleError where a window could only hang.
     """
@@ -74,37 +89,46 @@ class Window:
         if sys.platform.startswith("linux") and _speaks_x_only():
             os.environ["QT_QPA_PLATFORM"] = "xcb"  # Wayland desktops set another, and Qt would end the program
         self._title = title
-        self._shape: tuple[int, int] | None = None  # of the picture on show ...
-        self._fitted: tuple[int, int] | None = None  # ... of the one that the window was fitted to ...
+        self._shown = False
+        self._fitted: tuple[int, int] | None = None  # shape of the picture that the window was fitted to ...
         self._size = (0, 0)  # ... and the window's width and height since then
         self.closed = self.full_screen = False
-        self.dragged: float | None = None
-        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
-        cv2.setMouseCallback(title, self._mouse)
+        self.mouse: collections.deque[Mouse] = collections.deque(maxlen=MOUSE_EVENTS)
+        # the ratio is kept by whoever fills the window: OpenCV would leave white bars beside the picture
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
+        cv2.setMouseCallback(title, self._note_mouse)
 
-    def _mouse(self, event: int, x: int, y: int, flags: int, _: object) -> None:
-        if self._shape and flags & cv2.EVENT_FLAG_LBUTTON:
-            self.dragged = min(1.0, max(0.0, x / self._shape[1]))
+    def _note_mouse(self, event: int, x: int, y: int, flags: int, _: object) -> None:
+        if event == cv2.EVENT_MOUSEWHEEL:
+            self.mouse.append(Mouse("wheel", x, y, 1 if flags > 0 else -1))
+        elif event in (cv2.EVENT_LBUTTONDOWN, cv2.EVENT_LBUTTONDBLCLK):
+            self.mouse.append(Mouse("press", x, y))
+        elif event == cv2.EVENT_LBUTTONUP:
+            self.mouse.append(Mouse("release", x, y))
+        elif event == cv2.EVENT_MOUSEMOVE:
+            self.mouse.append(Mouse("drag" if flags & cv2.EVENT_FLAG_LBUTTON else "move", x, y))
+
+    def fit(self, height: int, width: int) -> tuple[int, int]:
+        """The window takes a picture's size (height, width), enlarged where nothing could be read in it, until the user
+        gives it another; (height, width) of what it shows, for `show`."""
+        now = cv2.getWindowImageRect(self._title)[2:]
+        if (height, width) != self._fitted and not self.full_screen:
+            if self._fitted is None or max(abs(a - b) for a, b in zip(now, self._size, strict=True)) <= 2:  # rounding
+                scale = min(max(1, -(-MIN_SIZE // min(height, width))), MAX_SIZE[0] / width, MAX_SIZE[1] / height)
+                now = self._size = round(scale * width), round(scale * height)
+                cv2.resizeWindow(self._title, *self._size)
+            self._fitted = height, width
+        return (now[1], now[0]) if min(now) > 0 else (height, width)
 
     def show(self, rgb: np.ndarray) -> None:
-        """Show uint8 RGB [H, W, 3]. The window takes the picture's size, until the user gives it another."""
-        if rgb.shape[:2] != self._fitted and not self.full_screen:
-            self._fit(*rgb.shape[:2])
-        self._shape = rgb.shape[:2]
+        """Show uint8 RGB [H, W, 3]; it fills the window."""
+        self._shown = True
         cv2.imshow(self._title, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
 
-    def _fit(self, height: int, width: int) -> None:
-        now = cv2.getWindowImageRect(self._title)[2:]
-        if self._fitted is None or max(abs(a - b) for a, b in zip(now, self._size, strict=True)) <= 2:  # rounding
-            scale = min(1.0, MAX_SIZE[0] / width, MAX_SIZE[1] / height)
-            self._size = round(scale * width), round(scale * height)
-            cv2.resizeWindow(self._title, *self._size)
-        self._fitted = height, width
-
     def poll(self) -> str | None:
-        """The key that was pressed since the last call, or None. Esc is `q`. Never waits."""
+        """The key that was pressed since the last call, or None. Never waits."""
         key = cv2.pollKey() & 0xFFFF  # above that some toolkits have shift and its like
-        if self._shape is not None and self._was_closed():
+        if self._shown and self._was_closed():
             self.closed = True
             return None
         if key > 0x7F:  # no key, or one without a letter: Insert is 0xFF63, and 0x63 is c

@@ -71,9 +71,9 @@ class FramePainter(Protocol):
 class Painter:
     """Paints the frames of one video, camera or picture after another.
 
-    `strength` (0 the photograph to 1 the painting) and `keep_color` are the look; they and `steady` may be
-    changed between frames. `steady` keeps the picture from flickering and remembers the last frame, so one
-    painter belongs to one source. Raises UsageError for a strength out of range.
+    `strength` (0 the photograph to 1 the painting) and `keep_color` are the look; they, `steady` and `steadiness` may
+    be changed between frames. `steady` keeps the picture from flickering, as far as `steadiness` (0 to 1) says, and
+    remembers the last frame, so one painter belongs to one source. Raises UsageError for a strength out of range.
     """
 
     def __init__(
@@ -82,7 +82,19 @@ class Painter:
         self.stylizer = stylizer
         self.strength = look.check_strength(strength)
         self.keep_color = keep_color
-        self._stabilizer = TemporalStabilizer() if steady else None
+        self._stabilizer: TemporalStabilizer | None = None
+        self.steadiness = float(steady)
+
+    @property
+    def steadiness(self) -> float:
+        """How much of the past stays where nothing changes: 0 none, 1 as much as the stabilizer keeps."""
+        return self._steadiness
+
+    @steadiness.setter
+    def steadiness(self, steadiness: float) -> None:
+        self._steadiness = min(1.0, max(0.0, steadiness))
+        if bool(self._steadiness) != (self._stabilizer is not None):
+            self._stabilizer = TemporalStabilizer() if self._steadiness else None
 
     @property
     def steady(self) -> bool:
@@ -90,8 +102,7 @@ class Painter:
 
     @steady.setter
     def steady(self, steady: bool) -> None:
-        if steady != self.steady:
-            self._stabilizer = TemporalStabilizer() if steady else None
+        self.steadiness = float(steady)
 
     def forget(self) -> None:
         """Begin anew: the next frame has no past."""
@@ -133,7 +144,8 @@ class Painter:
         `history_weight` (0 to 1) is how much of the steadied past may stay: less while the style itself is changing.
         """
         if prepared.stabilizer and prepared.stabilized:
-            painted = prepared.stabilizer.blend(prepared.stabilized, painted, history_weight=history_weight)
+            weight = history_weight * self._steadiness
+            painted = prepared.stabilizer.blend(prepared.stabilized, painted, history_weight=weight)
         painted = enlarge(painted, prepared.frame, prepared.small)
         return look.apply(prepared.frame, painted, strength=self.strength, keep_colors=self.keep_color)
 

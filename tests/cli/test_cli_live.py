@@ -142,6 +142,7 @@ def test_cam_without_options(call, handed_over, opened, screen):
     painter, settings = handed_over["painter"], handed_over["settings"]
     assert (painter.strength, painter.keep_color, painter.stylizer.work_height) == (1, False, "auto")
     assert (settings.mirror, settings.cycle, settings.split, settings.frozen) == (False, False, None, False)
+    assert settings.show_display and not settings.show_help
     assert handed_over["folder"] == Path(".")
     assert (handed_over["height"].target_fps, handed_over["height"].min_height) == (30, 240)
     assert handed_over["seconds"] is handed_over["frames"] is None
@@ -151,13 +152,13 @@ def test_cam_without_options(call, handed_over, opened, screen):
 
 def test_cam_options_reach_the_loop(tmp_path, call, handed_over, opened, screen):
     words = "--strength 0.4 --keep-color --no-steady --work-height 48 --mirror --cycle --full-screen --target-fps 50 "
-    words += "--min-height 120 "
+    words += "--min-height 120 --clean "
     words += "--duration 7.5 --max-frames 9 --style irises --device cpu --out-dir"
     assert call("cam", *words.split(), tmp_path)[0] == 0
     painter, settings = handed_over["painter"], handed_over["settings"]
     assert (painter.strength, painter.keep_color, painter.steady) == (0.4, True, False)
     assert (painter.stylizer.work_height, painter.stylizer.style) == (48, "irises")
-    assert settings.mirror and settings.cycle
+    assert settings.mirror and settings.cycle and not settings.show_display
     assert (handed_over["seconds"], handed_over["frames"]) == (7.5, 9)
     assert (handed_over["height"].target_fps, handed_over["height"].min_height) == (50, 120)
     assert handed_over["folder"] == tmp_path
@@ -168,6 +169,22 @@ def test_cam_options_reach_the_loop(tmp_path, call, handed_over, opened, screen)
 def test_cam_is_as_steady_as_it_was_told_to_be(call, handed_over, opened, steady):
     assert call("cam", "--headless", "-q", "--steady" if steady else "--no-steady") == (0, "", "")
     assert handed_over["painter"].steady == steady
+
+
+def test_cam_says_what_a_file_does_not_follow(call, clip):
+    code, _, err = call("cam", "--source", clip, "--headless", "--size", "640x360", "--max-frames", "1")
+    assert code == 0 and f"--size and --fps are for cameras: {clip} keeps its own" in err
+
+
+def test_cam_says_at_the_start_what_gatys_mode_lacks(call, clip, tmp_path, monkeypatch):
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "torch" else found(name, *more)
+    )
+    code, _, err = call("cam", "--source", clip, "--headless", "--gatys-style", tmp_path, "--max-frames", "1")
+    assert code == 0 and "the key g cannot work: Gatys mode needs torch" in err and "[train]" in err
 
 
 def test_cam_headless_opens_no_window(call, handed_over, opened, without_camera):

@@ -2,8 +2,9 @@
 
 import pytest
 from support.live_session import Net, grey, hand
+from support.screen import reads
 
-from rtstyle.live import display
+from rtstyle.live import display, overlay
 from rtstyle.live.controls import KEYS
 from rtstyle.live.statistics import Painted
 
@@ -23,7 +24,7 @@ def written(still, texts):
 
     def write(painted=None):
         texts.clear()
-        display.compose(still.controls, still.live.statistics, painted, NOW)
+        display.compose(still.controls, still.live.statistics, painted, NOW, (480, 640))
         return list(texts)
 
     return write
@@ -66,7 +67,29 @@ def test_a_message_is_written_below_unless_something_is_wrong(still, written):
     assert "saved a.png" not in written(), "what it waits for comes first"
 
 
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (320, 240), (1280, 720), (3840, 2160), (480, 800)])
+def test_the_help_lies_beside_the_picture_and_all_of_it_can_be_read(still, width, height, texts):
+    painted = Painted(1, NOW, grey(10, 96, 160), grey(20, 96, 160))
+    still.live.press("h")
+    canvas = display.compose(still.controls, still.live.statistics, painted, NOW, (height, width))
+    area = still.controls.picture
+    assert (area.of(canvas) == 20).all() and area.width * area.height > 0.03 * width * height
+    assert area.width / area.height == pytest.approx(160 / 96, rel=0.02)
+    assert canvas.max() > 200 and canvas.shape == (height, width, 3)
+    for key in KEYS:
+        assert reads(canvas, key.help, overlay.letters_on(height, width, 0.8)) or width < 640
+    if width == 320:
+        assert all(any(reads(canvas, key.help, letters) for letters in (9, 10, 11)) for key in KEYS)
+
+
+def test_what_is_beside_the_picture_is_black(still):
+    painted = Painted(1, NOW, grey(10, 96, 160), grey(20, 96, 160))
+    still.live.press("i")
+    canvas = display.compose(still.controls, still.live.statistics, painted, NOW, (300, 800))
+    assert (canvas[:, 150:650] == 20).all() and (canvas[:, :150] == 0).all() and (canvas[:, 650:] == 0).all()
+
+
 def test_the_view_below_is_not_written_to(still):
     before = PAINTED.picture.copy()
-    canvas = display.compose(still.controls, still.live.statistics, PAINTED, NOW)
+    canvas = display.compose(still.controls, still.live.statistics, PAINTED, NOW, (480, 640))
     assert (PAINTED.picture == before).all() and (canvas != canvas[0, 0]).any()

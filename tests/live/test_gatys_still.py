@@ -49,7 +49,7 @@ def quick(painting):
 
     def make(pictures=painting, steps=100_000):
         stand_in = Path(__file__).parents[1] / "support" / "still_stand_in.py"
-        made.append(Stills(pictures, steps=steps, command=[sys.executable, str(stand_in)]))
+        made.append(Stills(pictures, steps=steps, command=[sys.executable, str(stand_in)], needs=()))
         return made[-1]
 
     yield make
@@ -184,6 +184,20 @@ def test_without_a_picture_the_key_says_what_to_do(session, texts):
     s.press("g")
     s.wait(lambda: any("--gatys-style" in line for line in list(texts)))
     s.end()
+
+
+def test_everything_that_is_missing_is_said_at_once(session, texts, tmp_path):
+    stills = Stills(needs=("json", "no_such_package"))
+    s = session(Hand(photograph(1, 24, 32)), stills=stills).start()
+    s.wait(lambda: s.shown)
+    s.press("g")
+    s.wait(lambda: any("no_such_package (pip install '.[train]'" in line for line in list(texts)))
+    s.end()
+    assert "--gatys-style" in stills.problem and "json" not in stills.problem
+    (tmp_path / "b.png").touch()
+    with pytest.raises(RtstyleError, match="no_such_package"):
+        Stills(tmp_path / "b.png", needs=["no_such_package"]).begin(photograph(1, 24, 32), [], tmp_path / "out.png")
+    assert Stills(tmp_path / "b.png", needs=["json"]).problem is None
 
 
 def test_the_live_picture_goes_on_while_a_still_is_painted(session, toy, texts, tmp_path):

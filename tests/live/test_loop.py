@@ -247,13 +247,13 @@ def test_before_and_after_follow_the_mouse(session):
     sink = Sink()
     s = session(hand(photograph), virtual_camera=sink, settings=Settings(show_display=False)).start()
     s.wait(lambda: s.shown)
-    s.window.dragged = 0.9
-    s.wait(lambda: s.window.dragged is None)
+    s.window.drag(300, 100)
+    s.wait(lambda: not s.window.mouse)
     assert s.settings.split is None, "without the line the mouse does nothing"
     s.press("v")
     assert s.settings.split == 0.5
-    s.window.dragged = 0.25
-    s.wait(lambda: s.settings.split == 0.25 and s.window.dragged is None)
+    s.window.drag(96, 100)  # of 384
+    s.wait(lambda: s.settings.split == 0.25)
     before = s.window.shows
     s.wait(lambda: s.window.shows > before)
     s.press("m", "m")
@@ -269,7 +269,8 @@ def test_the_line_between_before_and_after_moves_over_a_picture_that_stays(sessi
     sink = Sink()
     s = session(hand(grey(1)), virtual_camera=sink, settings=Settings(split=0.5)).start()
     s.wait(lambda: sink.frames)
-    s.window.dragged = 0.25
+    s.wait(lambda: s.window.shows)
+    s.window.drag(96, 100)
     wanted = look.split_view(grey(1), 255 - grey(1), 0.25)
     s.wait(lambda: (sink.frames[-1] == wanted).all(), seconds=3)
     s.end()

@@ -51,6 +51,29 @@ def test_new_frames_keep_coming_during_a_crossfade(session):
     assert len(set(fading)) >= 6 and fading == sorted(fading)
 
 
+def test_a_crossfade_paints_no_more_frames_than_come(session):
+    """Between two frames of a source nothing new is to be seen of a fade: painting all the time would only heat."""
+    s = session(Ticking(1 / 28), target_fps=30).start()
+    s.wait_for_frames(10)  # until the rate of the source is known
+    already = len(s.painted)
+    for key in "231":
+        s.press(key)
+        s.wait(lambda key=key: s.net.codes[-1][int(key) - 1] == 1)
+    s.end()
+    painted = s.painted[already:]
+    assert len(painted) <= len({one.number for one in painted}) + 3, "one more for each key that is seen at once"
+
+
+def test_a_crossfade_over_a_picture_that_stays_is_painted_at_the_rate_of_the_display(session):
+    s = session(hand(grey(1)), target_fps=20).start()
+    s.wait(lambda: s.shown)
+    s.press("2")
+    s.wait(lambda: s.net.codes[-1][1] == 1)
+    s.end()
+    assert 4 <= len(s.painted) <= 13, "half a second at 20 fps"
+    assert min(np.diff(s.net.times[1:])) > 0.03
+
+
 def test_switching_during_a_fade_starts_from_where_it_is(session):
     s = session(Ticking(0.005)).start()
     s.wait_for_frames(2)

@@ -13,6 +13,8 @@ from support.media_files import make_clip, read_frames
 from support.mjpeg_server import Server
 from support.screen import SIZE, App, wait_until
 
+from rtstyle.live.overlay import letters_on
+
 pytest_plugins = ["support.window_fixtures"]
 
 
@@ -58,9 +60,10 @@ def test_keys_answer_while_the_net_is_at_work(start, screen, tmp_path, photograp
     app.wait_for_size(640, 360)  # the window waits in a size of its own ...
     app.wait_for_words("waiting for the first picture", letters=round(1.4 * 360 / 26))
     app.press("h")
-    app.wait_for_words("record, stop (MP4)")
+    letters = letters_on(360, 640, 0.8)
+    app.wait_for_words("record, stop (MP4)", letters)
     app.press("h")
-    app.wait_without_words("record, stop (MP4)")
+    app.wait_without_words("record, stop (MP4)", letters)
     gate.touch()
     app.wait_for_size(WIDTH, HEIGHT)  # ... and takes the picture's when it comes
     app.wait_for_words(f"{names[0]}, strength 100%")
@@ -276,8 +279,8 @@ from rtstyle.media.window import Window
 
 window = Window()
 for grey, (width, height) in enumerate([(640, 360), (480, 288), (1920, 1080), (288, 480), (400, 400)]):
-    window.show(np.full((height, width, 3), 50 * grey + 20, np.uint8))
     while window.poll() != "n":
+        window.show(np.full((*window.fit(height, width), 3), 50 * grey + 20, np.uint8))
         time.sleep(0.01)
 """
 
@@ -305,6 +308,7 @@ import numpy as np
 from rtstyle.media.window import Window
 
 window = Window()
+window.fit(288, 480)
 window.show(np.full((288, 480, 3), (10, 200, 30), np.uint8))
 while window.poll() != "k":
     time.sleep(0.01)

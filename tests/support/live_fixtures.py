@@ -27,11 +27,11 @@ def session(tmp_path):
 @pytest.fixture
 def texts(monkeypatch):
     """Every line that is written over a picture."""
-    lines, write = deque(maxlen=2000), overlay.write
+    lines, text_box = deque(maxlen=2000), overlay.text_box
 
-    def spy(rgb, words, **options):
+    def spy(words, *arguments):
         lines.extend(words)
-        write(rgb, words, **options)
+        return text_box(words, *arguments)
 
-    monkeypatch.setattr(overlay, "write", spy)
+    monkeypatch.setattr(overlay, "text_box", spy)
     return lines

@@ -16,13 +16,14 @@ from rtstyle import RtstyleError, Stylizer
 from rtstyle.gallery import model_file
 from rtstyle.live.loop import Live
 from rtstyle.media.capture import Capture
+from rtstyle.media.window import Mouse
 from rtstyle.paint.painter import Painter
 from rtstyle.runtime.devices import Device
 from support.sources import Hand
 
 NAMES = ("reed", "ochre", "slate")
 CODES = np.eye(3, dtype=np.float32)
-THREADS = {"capture", "painting", "recorder", "virtual camera", "snapshot_0"}
+THREADS = {"capture", "painting", "recorder", "virtual camera", "snapshot_0", "thumbnails"}
 
 
 def wait_until(condition, seconds=10.0):
@@ -107,7 +108,16 @@ class FakeWindow:
         self.pictures, self.keys = deque(maxlen=2000), deque()
         self.shows = self.idle = self.closings = 0
         self.closed = self.full_screen = False
-        self.dragged = None
+        self.mouse = deque()
+
+    def fit(self, height, width):
+        """As a real one: small pictures are enlarged by a whole number."""
+        times = -(-270 // min(height, width))
+        return times * height, times * width
+
+    def drag(self, x, y):
+        """Drag the mouse to a pixel of the picture."""
+        self.mouse.append(Mouse("drag", x, y))
 
     def show(self, rgb):
         assert not self.closings and rgb.dtype == np.uint8 and rgb.ndim == 3

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageGrab
 
+from rtstyle.live.overlay import letters_on
+
 MISSING = [tool for tool in ("Xvfb", "openbox", "xdotool") if not shutil.which(tool)]
 SIZE = 1024, 768
 DEADLINE = 20.0  # seconds that anything may take on a slow machine
@@ -39,10 +41,10 @@ def wait_until(condition, what, seconds=DEADLINE):
 class Screen:
     """Xvfb with openbox on it; programs started with `environment` open their windows there."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, size=SIZE):
         config = folder / "openbox.xml"
         config.write_text(MANAGER)
-        command = ["Xvfb", "-displayfd", "1", "-screen", "0", f"{SIZE[0]}x{SIZE[1]}x24", "-noreset"]
+        command = ["Xvfb", "-displayfd", "1", "-screen", "0", f"{size[0]}x{size[1]}x24", "-noreset"]
         self._server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self.display = f":{int(self._server.stdout.readline())}"
         # a gallery of its own: the user's styles would come after the bundled ones
@@ -208,7 +210,7 @@ def reads(picture, words, letters=None):
     """Whether words are written somewhere on uint8 RGB, as rtstyle.live.overlay writes them: light letters on what
     shines through with 40 %. `letters` is their height, as large as `overlay.write` starts with by default."""
     height, width = picture.shape[:2]
-    ink = _ink(words, letters or max(9, round(min(height, width * 0.75) / 26)))
+    ink = _ink(words, letters or letters_on(height, width))
     if ink.shape[0] > height or ink.shape[1] > width:
         return False
     light = cv2.subtract(np.ascontiguousarray(picture[..., 0]), 102)
