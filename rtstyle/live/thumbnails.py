@@ -69,7 +69,7 @@ class Thumbnails:
         return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
     def stop(self) -> None:
-        """Paint no more of them; the one that is being painted ends by itself, or with the session that is abandoned."""
+        """Paint no more of them; the one that is being painted ends by itself, or is abandoned with its session."""
         self._stop.set()
 
     def join(self) -> None:

@@ -142,7 +142,9 @@ def test_ctrl_c_keeps_what_was_learned_and_resume_goes_on(teach, tmp_path):
 
 def test_what_somebody_wrote_meanwhile_stays(teach, tmp_path):
     out = tmp_path / "mine.onnx"
-    with pytest.raises(RtstyleError, match=r"mine\.onnx was written by somebody else .* the result is .*\.partial\.onnx"):
+    with pytest.raises(
+        RtstyleError, match=r"mine\.onnx was written by somebody else .* the result is .*\.partial\.onnx"
+    ):
         teach(callback=lambda progress: out.write_text("theirs"))
     assert out.read_text() == "theirs"
     assert catalog.load(str(tmp_path / "mine.partial.onnx")).styles[0].name == "mine"

@@ -107,8 +107,8 @@ def test_it_hides_after_three_seconds_and_a_move_brings_it_back(opened):
 
 def test_hidden_it_takes_no_keys_and_no_clicks(opened):
     opened.now += VISIBLE_SECONDS + 1
-    opened.press("s")
-    assert len(opened.s.outputs.files) == 1, "s takes a snapshot again"
+    opened.press("m")
+    assert opened.s.settings.mirror, "m mirrors again"
     opened.now += VISIBLE_SECONDS + 1
     opened.mouse("press", *opened.cell(2))
     opened.mouse("release", *opened.cell(2))
