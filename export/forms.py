@@ -7,10 +7,12 @@ normalisation is taken away again by its mean, and is left out.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,14 @@ import torch
 from rtstyle.errors import ModelError, UsageError
 from rtstyle.export import networks
 from rtstyle.export.checkpoint import averaged, load_checkpoint
+from rtstyle.export.other_programs import write_ffmpeg, write_web
 from rtstyle.export.to_onnx import from_onnx, write_onnx
 from rtstyle.gallery import catalog
 from rtstyle.gallery.model_file import typeable
 
 TRAINED_AT = 256  # side in pixels of the pictures that fast_neural_style trains on, unless told otherwise
 GREY = 127.5  # a body's head gives -1 to 1, theirs grey levels
+FORMS: dict[str, Callable[..., None]] = {"portable": write_onnx, "web": write_web, "ffmpeg": write_ffmpeg}
 EXPECTED = "expected a checkpoint of rtstyle train or weights of pytorch/examples' fast_neural_style"
 # old versions of torch saved these with every InstanceNorm2d, though they are not used
 UNUSED = re.compile(r"(res\d+\.)?in\d+\.(running_mean|running_var|num_batches_tracked)")
@@ -35,21 +39,30 @@ def export_model(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    form: str = "portable",
     style: str | None = None,
+    size: tuple[int, int] | None = None,
     half: bool = False,
     name: str | None = None,
     title: str | None = None,
     artist: str | None = None,
     force: bool = False,
 ) -> None:
-    """Write `source` to `out` as a model of rtstyle.
+    """Write `source` to `out` as a model of rtstyle, or in the `form` "web" or "ffmpeg" for other programs
+    (`rtstyle.export.other_programs`).
 
     `source` is a checkpoint of `rtstyle train`, a model (`live`, `studio` or an .onnx file that rtstyle wrote), or
     a .pth or .model file of fast_neural_style. `style` picks one style of several and makes it part of the net;
-    `half` stores the weights as float16. `name`, `title` and `artist` describe the style of a fast_neural_style
+    `half` stores the weights as float16. `size` (width, height), in pixels, is for the other forms, which may paint one
+    size only. `name`, `title` and `artist` describe the style of a fast_neural_style
     file, which says nothing about itself. Without `force` no file is replaced. Raises RtstyleError, and then nothing
     is written.
     """
+    if form not in FORMS:
+        raise UsageError(f"unknown form {form!r}: choose {', '.join(FORMS)}")
+    if form == "portable" and size is not None:
+        raise UsageError("`size` is for the forms web and ffmpeg: a portable model paints any size")
+    write = functools.partial(FORMS[form], half=half, force=force, **({} if form == "portable" else {"size": size}))
     source = str(source)
     card = {"name": name, "title": title, "artist": artist}
     is_model = source in catalog.BUNDLED or source.lower().endswith(".onnx")
@@ -59,29 +72,21 @@ def export_model(
         if style is not None:
             raise UsageError(f"{source} holds a single style: leave `style` out; `name` gives it a name")
         body, description = from_fast_neural_style(weights, Path(source), card)
-        write_onnx(body, description, out, style=description["styles"][0]["name"], half=half, force=force)
+        write(body, description, out, style=description["styles"][0]["name"])
         return
     if any(card.values()):
         raise UsageError(f"{source} knows the names of its styles: `name`, `title` and `artist` are for bare weights")
     if is_model:
         body, description, single = from_model(catalog.model_path(source))
-        write_onnx(body, description, out, style=style or single, half=half, force=force)
     else:
-        export_checkpoint(source, out, style=style, half=half, force=force)
+        body, description, single = *from_checkpoint(source), None
+    write(body, description, out, style=style or single)
 
 
-def export_checkpoint(
-    checkpoint: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    *,
-    style: str | None = None,
-    half: bool = False,
-    force: bool = False,
-) -> None:
-    """A training checkpoint to a model file; `style`, `half` and `force` as for `write_onnx`."""
+def from_checkpoint(checkpoint: str | os.PathLike[str]) -> tuple[networks.Body, dict[str, Any]]:
+    """(body with its codes, both averaged over the steps, its description) of a training checkpoint."""
     state = load_checkpoint(checkpoint)
-    description = state["description"]
-    write_onnx(averaged(state["average"], description), description, out, style=style, half=half, force=force)
+    return averaged(state["average"], state["description"]), state["description"]
 
 
 def from_model(path: Path) -> tuple[networks.Body, dict[str, Any], str | None]:

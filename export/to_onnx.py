@@ -68,14 +68,16 @@ class OnnxOps:
         """uint8 [N, H, W, 3] to float [N, 3, H', W'], reflected as `TorchOps.image` does."""
         shape = self.node("Shape", "frames")
         self.size = self.node("Slice", shape, self.constant("one", [1]), self.constant("three", [3]))
-        stride = self.constant("stride", [self.stride])
-        extra = self.node("Mod", self.node("Neg", self.size), stride)
-        extra = self.node("Max", extra, self.node("Sub", self.constant("min_size", [self.min_size]), self.size))
-        after = self.node("Add", extra, self.constant("margin", [margin]))
         before = self.constant("pads_before", [0, margin, margin, 0, 0])
-        pads = self.node("Concat", before, after, self.constant("zero", [0]), axis=0)
+        pads = self.node("Concat", before, self._room(margin), self.constant("zero", [0]), axis=0)
         padded = self.node("Pad", "frames", pads, mode="reflect")
         return self.node("Cast", self.node("Transpose", padded, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
+
+    def _room(self, margin: int) -> str:
+        """What is put below and to the right."""
+        extra = self.node("Mod", self.node("Neg", self.size), self.constant("stride", [self.stride]))
+        extra = self.node("Max", extra, self.node("Sub", self.constant("min_size", [self.min_size]), self.size))
+        return self.node("Add", extra, self.constant("margin", [margin]))
 
     def conv(self, module: nn.Conv2d, x: str) -> str:
         inputs = [x, self.weight(module, "weight")]
@@ -173,8 +175,12 @@ class OnnxOps:
         shift = self.node("Add", self.node("Mul", shift, self.constant("grey", 127.5)), self.constant("middle", 128.0))
         y = self.node("Reshape", y, self.constant("colors", [0, out, -1]))
         y = self.node("InstanceNormalization", y, scale, shift, epsilon=operations.EPS)
-        # Four pixels at a place become two rows of pixels: split and put together row by row, which takes a third of
-        # the time of DepthToSpace or a transposition on bytes.
+        return self._cropped(self._interleaved(y, small, out))
+
+    def _interleaved(self, y: str, small: str, out: int) -> str:
+        """[N, out, 4 h w], the four pixels at each place one after the other, to the pixels of the picture. They become
+        two rows, split and put together row by row, which takes a third of the time of DepthToSpace or a transposition
+        on bytes."""
         y = self.node("Reshape", y, self.constant("colors_phases", [0, out, 4, -1]))
         y = self.node("Transpose", y, perm=[0, 2, 1, 3])
         shape = self.node("Concat", self.constant("zero", [0]), self.constant("all", [4 * out]), small, axis=0)
@@ -185,7 +191,7 @@ class OnnxOps:
         whole_rows = self.constant("whole_rows", [0, 0, 1, -1])
         y = self.node("Concat", *(self.node("Reshape", row, whole_rows) for row in rows), axis=2)
         shape = self.node("Concat", self.constant("flat", [-1]), size, self.constant("colours", [out]), axis=0)
-        return self._cropped(self.node("Reshape", y, shape))
+        return self.node("Reshape", y, shape)
 
     def _grey_bias(self, module: nn.Conv2d) -> str:
         # 127.5 for mid-grey and 0.5 so that the truncation of the last cast rounds
@@ -291,15 +297,7 @@ def write_onnx(
     Raises RtstyleError otherwise.
     """
     body = body.cpu().eval()
-    codes = body.codes.detach().numpy()
-    if style is not None:
-        names = [card["name"] for card in description["styles"]]
-        if style not in names:
-            choice = f"its only one, {names[0]}, or none" if len(names) == 1 else f"one of {', '.join(names)}"
-            raise ModelError(f"the model has no style {style!r}: give {choice}")
-        row = names.index(style)
-        codes = codes[row : row + 1]
-        description = description | {"styles": [description["styles"][row]]}
+    codes, description = chosen(body, description, style)
     model = to_model(body, codes[0] if style is not None else None)
     helper.set_model_props(model, metadata(body, codes, description))
     if half:
@@ -310,6 +308,20 @@ def write_onnx(
         raise ModelError(f"the exported model differs from torch by {worst} grey levels: {out} was not written")
     with written_beside(out, force=force) as part:
         onnx.save(model, str(part))
+
+
+def chosen(body: networks.Body, description: dict[str, Any], style: str | None) -> tuple[np.ndarray, dict[str, Any]]:
+    """The codes [S, K] and the description of a body, of one style alone if it is named. Raises ModelError if there is
+    none of that name."""
+    codes = body.codes.detach().numpy()
+    if style is None:
+        return codes, description
+    names = [card["name"] for card in description["styles"]]
+    if style not in names:
+        choice = f"its only one, {names[0]}, or none" if len(names) == 1 else f"one of {', '.join(names)}"
+        raise ModelError(f"the model has no style {style!r}: give {choice}")
+    row = names.index(style)
+    return codes[row : row + 1], description | {"styles": [description["styles"][row]]}
 
 
 def compare(model: onnx.ModelProto, body: networks.Body, codes: np.ndarray, seed: int = 0) -> int:

@@ -90,6 +90,7 @@ COMMANDS = {  # name: (module, what help says of it), so that only the module of
     "styles": ("styles", "List the styles; draw them; add your own and remove them."),
     "train": ("train", "Learn a new style from PICTURE in minutes, or a whole gallery by a recipe."),
     "video": ("files", "Paint a video: same frames, size and time stamps; sound and all other streams copied."),
+    "web": ("web", "Paint in the browser, without installing anything there; write the page for a static host."),
 }
 
 

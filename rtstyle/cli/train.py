@@ -17,6 +17,7 @@ from rtstyle.cli.options import (
     output_options,
     photos_option,
     read_counts,
+    read_size,
     torch_device_option,
     vgg_options,
 )
@@ -99,7 +100,17 @@ def train(
 @click.command(cls=Command)
 @click.argument("source", metavar="IN")
 @click.argument("out", metavar="OUT.onnx")
+@option(
+    "--form",
+    type=click.Choice(["portable", "web", "ffmpeg"]),
+    default="portable",
+    show_default=True,
+    help="web: one size, for a page of one's own. ffmpeg: one style, for FFmpeg and VapourSynth.",
+)
 @option("--style", "-s", metavar="NAME", help="Write a one-style model, without the code input.")
+@option(
+    "--size", type=read_size, metavar="WxH", help="The frames of a web form [default: 640x360] or ffmpeg form [any]."
+)
 @option("--fp16", is_flag=True, help="Store the weights as float16: half the size, at most 2 grey levels apart.")
 @option("--name", help="What to call the style of a .pth file [default: after the file].")
 @option("--title", help="Title of the picture that a .pth file was trained on.")
@@ -110,11 +121,9 @@ def export(
     out: str,
     style: str | None,
     fp16: bool,
-    name: str | None,
-    title: str | None,
-    artist: str | None,
     force: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Write an ONNX model, checked against torch.
 
@@ -126,7 +135,7 @@ def export(
     from rtstyle.files import check_output
 
     check_output(out, force=force, inputs=[source])
-    export_model(source, out, style=style, half=fp16, name=name, title=title, artist=artist, force=force)
+    export_model(source, out, style=style, half=fp16, force=force, **options)
     click.echo(out)
 
 

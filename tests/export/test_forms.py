@@ -6,6 +6,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto
 
 from rtstyle import RtstyleError, Stylizer, UsageError
 from rtstyle.gallery import catalog
@@ -369,9 +370,10 @@ def test_the_command(gallery, tmp_path, call):
     assert call("export", gallery, out, "--force")[0] == 0 and out.read_bytes() != before
 
 
-def test_a_checkpoint_still_goes_through(weights, tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(forms, "export_checkpoint", lambda *args, **options: asked.append((*args, options)))
+def test_a_checkpoint_still_goes_through(weights, make_body, tmp_path, monkeypatch):
     path = weights({"net": {}, "average": {}, "description": {}}, "checkpoint.pt")
-    export_model(path, "out.onnx", style="waves", half=True)
-    assert asked == [(str(path), "out.onnx", {"style": "waves", "half": True, "force": True})]
+    monkeypatch.setattr(forms, "from_checkpoint", lambda source: (make_body("live", styles=2), describe()))
+    export_model(path, tmp_path / "out.onnx", style="waves", half=True)
+    model = onnx.load(tmp_path / "out.onnx")
+    assert [value.name for value in model.graph.input] == ["frames"]
+    assert TensorProto.FLOAT16 in {tensor.data_type for tensor in model.graph.initializer}

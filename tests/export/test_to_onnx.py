@@ -15,7 +15,7 @@ from PIL import Image  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import operations  # noqa: E402
-from rtstyle.export.forms import export_checkpoint  # noqa: E402
+from rtstyle.export.forms import export_model  # noqa: E402
 from rtstyle.export.to_onnx import CHECKED_SHAPES, OnnxOps, from_onnx, to_model, write_onnx  # noqa: E402
 
 pytest_plugins = ["support.training_fixtures"]
@@ -429,7 +429,7 @@ def test_checkpoint_becomes_a_model_of_the_averaged_weights(trainer_in, brief_re
     trainer = trainer_in("run", brief_recipe)
     trainer.run()
     out = tmp_path / "model.onnx"
-    export_checkpoint(trainer.checkpoint, out)
+    export_model(trainer.checkpoint, out)
     body, cards = from_onnx(out)
     assert [card["name"] for card in cards] == ["waves", "bricks"] and cards[0]["artist"] == "N. Umpy"
     for name, weight in trainer.average.items():
@@ -438,8 +438,8 @@ def test_checkpoint_becomes_a_model_of_the_averaged_weights(trainer_in, brief_re
     training = json.loads(props["rtstyle.training"])
     assert training["steps"] == 2 and training["recipe_sha256"] == trainer.recipe.digest()
     assert props["rtstyle.reference_height"] == "64"
-    with pytest.raises(RtstyleError, match=r"losses\.csv is not a readable checkpoint"):
-        export_checkpoint(trainer.run_dir / "losses.csv", tmp_path / "other.onnx")
+    with pytest.raises(RtstyleError, match=r"losses\.csv cannot be read"):
+        export_model(trainer.run_dir / "losses.csv", tmp_path / "other.onnx")
 
 
 def test_training_goes_on_from_a_model(trainer_in, brief_recipe, make_body, tmp_path):

@@ -20,7 +20,7 @@ from support.helpers import (  # noqa: E402
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import artworks, operations  # noqa: E402
 from rtstyle.export.data import read_picture  # noqa: E402
-from rtstyle.export.forms import export_checkpoint  # noqa: E402
+from rtstyle.export.forms import export_model  # noqa: E402
 from rtstyle.export.to_onnx import from_onnx  # noqa: E402
 from rtstyle.export.train import COLUMNS, Trainer  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
@@ -70,7 +70,7 @@ def test_one_seed_gives_one_result(trainer_in, short_recipe):
     two.run()
     assert_same_run(one, two)
     for trainer in (one, two):
-        export_checkpoint(trainer.checkpoint, trainer.run_dir / "out.onnx")
+        export_model(trainer.checkpoint, trainer.run_dir / "out.onnx")
     assert (one.run_dir / "out.onnx").read_bytes() == (two.run_dir / "out.onnx").read_bytes()
     other = trainer_in("other", dataclasses.replace(short_recipe, seed=short_recipe.seed + 1))
     assert not torch.equal(other.net.stem.weight, trainer_in("fresh", short_recipe).net.stem.weight)
@@ -339,7 +339,7 @@ def test_auxiliary_styles_take_part_and_are_not_exported(trainer_in, recipe, tmp
     assert [card["name"] for card in trainer.describe()["styles"]] == ["waves"]
     assert torch.equal(trainer.averaged_net().codes, trainer.average["codes"][:1])
     out = tmp_path / "out.onnx"
-    export_checkpoint(trainer.checkpoint, out)
+    export_model(trainer.checkpoint, out)
     body, cards = from_onnx(out)
     assert [card["name"] for card in cards] == ["waves"] and len(body.codes) == 1
     again = trainer_in("run", plan, resume=True)

@@ -1,0 +1,143 @@
+// The road of a frame: take, shrink, paint, show. The newest frame is always the one that is painted; what cannot be painted
+// in time is dropped.
+
+import { HeightController, step, TARGET } from "./height.js";
+
+const WHILE_FADING = 0.3; // of the steadied past, while the style itself changes
+
+export const seconds = () => performance.now() / 1000;
+
+export class Loop {
+  /** `state` has the look and what else keys change; `say` gets sentences for the user. */
+  constructor({ painter, screen, styles, state, referenceHeight, say }) {
+    Object.assign(this, { painter, screen, styles, state, referenceHeight, say });
+    this.source = null;
+    this.wake = () => {};
+    this.painted = 0;
+    this.dropped = 0;
+    this.shown = []; // when the frames of the last second were shown
+    setInterval(() => this.styles.cycle && this.wake(), 100);
+  }
+
+  /** Paint a source from now on; the one before is closed. */
+  setSource(source) {
+    this.source?.close();
+    this.source = source;
+    if (source.moving) source.onframe = () => this.wake();
+    this.held = false;
+    this.dropped = 0;
+    this.restart();
+  }
+
+  /** The rate is to be held anew: another source, or another backend. */
+  restart() {
+    this.controller = null;
+    this.change();
+  }
+
+  /** Paint again, though it is the same frame: the style or the working height changed. */
+  change() {
+    this.dirty = true;
+    this.wake();
+  }
+
+  /** Show the painting in its changed look. */
+  redraw() {
+    this.screen.redraw(this.state);
+  }
+
+  async run() {
+    let job = null;
+    for (;;) {
+      job ??= await this.ready();
+      const { shot, answer, source, began, taking } = job;
+      job = null;
+      try {
+        const { painted } = await answer;
+        const live = source.moving && !this.state.frozen;
+        if (live && source === this.source) job = this.begin(); // the worker paints on while this one is shown
+        const showing = seconds();
+        this.screen.show(shot, painted, this.state);
+        this.note(source, began, taking + seconds() - showing, showing);
+      } catch (error) {
+        this.say(error.message);
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+      }
+    }
+  }
+
+  async ready() {
+    for (;;) {
+      const job = this.begin();
+      if (job) return job;
+      await new Promise((resolve) => (this.wake = resolve));
+    }
+  }
+
+  /** Take the newest frame and have it painted; null if there is nothing to paint. */
+  begin() {
+    const { source, screen, styles, state, painter } = this;
+    if (!source?.width || !painter.engine) return null;
+    const began = seconds();
+    if (styles.takeTurn(began)) this.onstyle?.();
+    const fading = styles.fading(began);
+    const live = source.moving && !state.frozen;
+    if (live ? !source.hasNew : !(this.dirty || fading || this.faded)) return null;
+    this.faded = fading; // once more when the fade has ended
+    this.dirty = false;
+    if (live || !this.held) {
+      screen.take(source.element, source.width, source.height);
+      this.dropped += source.take();
+      this.held = true;
+    }
+    const shot = screen.shrink(...this.workingSize());
+    const history = state.steady && live ? (fading ? WHILE_FADING : 1) : null;
+    const answer = painter.paint(shot.pixels, shot.width, shot.height, styles.code(began), history);
+    answer.catch(() => {}); // it is awaited later
+    return { shot, answer, source, began, taking: seconds() - began };
+  }
+
+  /** The height at which the net runs, the frame's short side, in pixels. */
+  get height() {
+    const { source, state, referenceHeight } = this;
+    const short = source ? Math.min(source.width, source.height) : referenceHeight;
+    if (state.height !== "auto") return Math.min(state.height, short);
+    if (!source?.moving) return Math.min(referenceHeight, short);
+    this.controller ??= new HeightController(referenceHeight, Math.min(short, Math.floor(1.5 * referenceHeight)));
+    return this.controller.height;
+  }
+
+  /** [width, height], multiples of 4. */
+  workingSize() {
+    const { width, height } = this.source;
+    const scale = this.height / Math.min(width, height);
+    return [width, height].map((side) => Math.max(16, 4 * Math.round((side * scale) / 4)));
+  }
+
+  stepHeight(by) {
+    const short = Math.min(this.source.width, this.source.height);
+    this.state.height = step(this.height, by, short);
+    this.change();
+  }
+
+  note(source, began, rest, now) {
+    this.painted++;
+    if (this.painted === 1) performance.mark("first-painting");
+    this.shown = [...this.shown.filter((time) => time > now - 1), now];
+    if (source.moving && this.state.height === "auto" && source === this.source && this.controller) {
+      const budget = Math.max(1 / TARGET, 0.97 / (source.rate || TARGET));
+      this.controller.next(seconds() - began, rest, now, budget);
+    }
+    this.onpainted?.();
+  }
+
+  /** What the display says. */
+  get facts() {
+    const { source, shown, painter } = this;
+    if (!source?.width) return "";
+    const size = this.workingSize().join(" × ");
+    if (!source.moving || this.state.frozen) return `${size} · ${painter.name}`;
+    const recent = shown.filter((time) => time > seconds() - 1);
+    return `${recent.length} fps · ${size} · ${painter.name} · ${this.dropped} dropped`;
+  }
+}

@@ -1,0 +1,166 @@
+// Frames and a code to paintings, by a worker on wasm and, where that is faster, by another on WebGPU.
+
+const START_SECONDS = 20; // threads have hung on some systems: after so long, one thread starts over
+const TRIALS = 6; // paintings that a backend is timed by, after one that does not count
+
+/** A worker with the net on one backend. */
+class Engine {
+  constructor(on) {
+    this.on = on;
+    this.waiting = new Map();
+    this.count = 0;
+    this.worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+    this.worker.onmessage = ({ data }) => {
+      if (data.lost) return this.onlost?.(data.lost);
+      const { resolve, reject } = this.waiting.get(data.id);
+      this.waiting.delete(data.id);
+      if (data.error) reject(new Error(data.error));
+      else resolve(data);
+    };
+    this.worker.onerror = (event) => this.close(event.message || "the painter could not be loaded");
+  }
+
+  ask(kind, message, transfer = []) {
+    return new Promise((resolve, reject) => {
+      if (!this.worker) return reject(new Error("the painter was closed"));
+      this.waiting.set(++this.count, { resolve, reject });
+      this.worker.postMessage({ id: this.count, kind, ...message }, transfer);
+    });
+  }
+
+  close(reason) {
+    this.worker?.terminate();
+    this.worker = null;
+    for (const { reject } of this.waiting.values()) reject(new Error(reason));
+    this.waiting.clear();
+  }
+
+  /** "wasm, 2 threads" */
+  get name() {
+    if (this.on === "webgpu") return "WebGPU";
+    return `wasm, ${this.threads} thread${this.threads === 1 ? "" : "s"}`;
+  }
+}
+
+async function open(on, threads) {
+  const engine = new Engine(on);
+  const late = setTimeout(() => engine.close("it did not start in time"), START_SECONDS * 1000);
+  try {
+    engine.threads = (await engine.ask("open", { on, threads })).threads;
+    return engine;
+  } catch (error) {
+    engine.close("closed");
+    throw error;
+  } finally {
+    clearTimeout(late);
+  }
+}
+
+export function hasSimd() {
+  // (module (func (result v128) i32.const 0 i8x16.splat i8x16.popcnt))
+  const probe = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
+  return WebAssembly.validate(new Uint8Array(probe));
+}
+
+/** Whether WebGPU is worth a trial. iOS is left out: its Safari crashes after some hundreds of runs
+ * (microsoft/onnxruntime#27584). */
+async function hasGpu() {
+  if (/iPhone|iPad|Macintosh.*Mobile/.test(navigator.userAgent) || (navigator.maxTouchPoints > 1 && /Mac/.test(navigator.platform))) return false;
+  const adapter = await navigator.gpu?.requestAdapter().catch(() => null);
+  return Boolean(adapter) && !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter);
+}
+
+export class Painter {
+  /** `say` gets sentences for the user. */
+  constructor(say = () => {}) {
+    this.say = say;
+    this.engine = null;
+    this.choice = "auto";
+  }
+
+  /** Open the net on wasm; throws an Error with a sentence where that is impossible. */
+  async open({ threads } = {}) {
+    if (!hasSimd()) throw new Error("This browser cannot paint: it lacks WebAssembly SIMD. Update it, or try another one.");
+    const cores = navigator.hardwareConcurrency || 1;
+    threads ??= cores > 2 ? Math.min(4, cores - 1) : cores;
+    try {
+      this.wasm = await open("wasm", threads);
+    } catch (error) {
+      if (threads === 1) throw new Error(`The painter could not be loaded (${error.message}): reload the page.`);
+      return this.open({ threads: 1 });
+    }
+    this.engine = this.wasm;
+  }
+
+  get name() {
+    return this.engine?.name ?? "";
+  }
+
+  /** A frame, RGBA in a buffer (which is given away), to {painted: RGB in a buffer, seconds}. A backend that fails is
+   * left for wasm. */
+  async paint(pixels, width, height, code, history = null) {
+    const { engine } = this;
+    const spare = engine.on === "webgpu" ? pixels.slice(0) : null;
+    try {
+      return await engine.ask("paint", { pixels, width, height, code, history }, [pixels]);
+    } catch (error) {
+      if (!spare) throw new Error(`A frame could not be painted (${error.message}).`);
+      this.leaveGpu(error.message);
+      return this.paint(spare, width, height, code, history);
+    }
+  }
+
+  /** A picture, RGBA in a buffer, to the code of its style, Float32Array. */
+  async encode(pixels, width, height) {
+    return (await this.wasm.ask("encode", { pixels, width, height }, [pixels])).code;
+  }
+
+  /** Use "wasm", "webgpu" or "auto": the faster one for frames of this size. Resolves when it is in use. */
+  async choose(choice, width, height, code) {
+    this.choice = choice;
+    if (choice === "wasm" || (choice === "auto" && !(await hasGpu()))) {
+      this.engine = this.wasm;
+      return;
+    }
+    try {
+      if (!navigator.gpu) throw new Error("this browser has none");
+      this.gpu ??= await this.openGpu();
+      const seconds = [];
+      if (choice === "auto") for (const engine of [this.gpu, this.wasm]) seconds.push(await timed(engine, width, height, code));
+      if (this.choice === choice && this.gpu) this.engine = choice === "webgpu" || seconds[0] < seconds[1] ? this.gpu : this.wasm;
+    } catch (error) {
+      if (choice === "webgpu") this.say(`WebGPU cannot be used here (${error.message}): painting goes on by wasm.`);
+      this.gpu?.close("closed");
+      this.gpu = null;
+      this.engine = this.wasm;
+    }
+  }
+
+  async openGpu() {
+    const gpu = await open("webgpu", 1);
+    gpu.onlost = (reason) => this.leaveGpu(reason);
+    return gpu;
+  }
+
+  leaveGpu(reason) {
+    if (!this.gpu) return;
+    const used = this.engine === this.gpu;
+    const gpu = this.gpu;
+    this.gpu = null;
+    this.engine = this.wasm;
+    gpu.close(reason);
+    if (used) this.say("The GPU went away: painting goes on by wasm.");
+  }
+}
+
+/** Seconds that a painting takes, the median of TRIALS. */
+async function timed(engine, width, height, code) {
+  const seconds = [];
+  for (let i = 0; i <= TRIALS; i++) {
+    const pixels = new Uint8Array(4 * width * height).fill(128).buffer;
+    const began = performance.now();
+    await engine.ask("paint", { pixels, width, height, code, history: null }, [pixels]);
+    if (i) seconds.push((performance.now() - began) / 1000);
+  }
+  return seconds.sort((a, b) => a - b)[TRIALS >> 1];
+}

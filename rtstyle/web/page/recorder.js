@@ -1,0 +1,75 @@
+// Recordings and snapshots, as files that the browser saves.
+
+const KINDS = ["video/mp4;codecs=avc1.640028,mp4a.40.2", "video/webm;codecs=vp9,opus", "video/webm;codecs=vp8,opus", "video/webm", "video/mp4"];
+const BITS = 8e6; // a second
+
+export class Recorder {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.recorder = null;
+  }
+
+  static get possible() {
+    return Boolean(window.MediaRecorder && HTMLCanvasElement.prototype.captureStream);
+  }
+
+  get seconds() {
+    return this.recorder ? (performance.now() - this.began) / 1000 : null;
+  }
+
+  /** Record the canvas, with the microphone if `microphone`, or with the sound of a video element. Returns a sentence
+   * where there is no sound though it was asked for. */
+  async start(name, { microphone, video }) {
+    const { tracks, trouble } = await sound(microphone, video);
+    const stream = new MediaStream([...this.canvas.captureStream(30).getVideoTracks(), ...tracks]);
+    const mimeType = KINDS.find((kind) => MediaRecorder.isTypeSupported(kind));
+    this.recorder = new MediaRecorder(stream, { mimeType, videoBitsPerSecond: BITS });
+    const parts = [];
+    this.recorder.ondataavailable = ({ data }) => parts.push(data);
+    this.saved = new Promise((resolve) => {
+      this.recorder.onstop = () => {
+        for (const track of stream.getTracks()) track.stop();
+        const type = this.recorder.mimeType.split(";")[0];
+        this.recorder = null;
+        resolve(save(new Blob(parts, { type }), `${name}.${type.split("/")[1]}`));
+      };
+    });
+    this.recorder.start(1000);
+    this.began = performance.now();
+    return trouble;
+  }
+
+  /** Stop and save; returns the file's name. */
+  async stop() {
+    this.recorder?.stop();
+    return this.saved;
+  }
+}
+
+async function sound(microphone, video) {
+  const capture = video?.captureStream ?? video?.mozCaptureStream;
+  if (capture) return { tracks: capture.call(video).getAudioTracks() };
+  if (!microphone) return { tracks: [] };
+  try {
+    return { tracks: (await navigator.mediaDevices.getUserMedia({ audio: true })).getAudioTracks() };
+  } catch (error) {
+    const reason = error.name === "NotFoundError" ? "no microphone was found" : "the microphone was refused";
+    return { tracks: [], trouble: `Recording without sound: ${reason}.` };
+  }
+}
+
+/** Let the browser save a blob; returns the name. */
+export function save(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  return name;
+}
+
+/** rtstyle-starry-night-2026-11-26-142305 */
+export function fileName(style, now = new Date()) {
+  const local = new Date(now - now.getTimezoneOffset() * 60_000).toISOString();
+  return `rtstyle-${style}-${local.slice(0, 19).replace("T", "-").replaceAll(":", "")}`;
+}
