@@ -42,8 +42,9 @@ def wait_for(future: Future[T], given_up: Callable[[], bool] = lambda: False, se
                 raise
 
 
-def interruptible(call: Callable[[], T], name: str) -> T:
-    """What a call gives that is made in a thread of this name: Ctrl-C does not wait for it."""
+def interruptible(call: Callable[[], T], name: str, seconds: float | None = None) -> T:
+    """What a call gives that is made in a thread of this name: Ctrl-C does not wait for it. TimeoutError after so many
+    `seconds`."""
     future: Future[T] = Future()
 
     def work() -> None:
@@ -54,7 +55,7 @@ def interruptible(call: Callable[[], T], name: str) -> T:
 
     threading.Thread(target=work, name=name, daemon=True).start()
     try:
-        return wait_for(future)
+        return wait_for(future, seconds=seconds)
     finally:
         if not future.done():
             leave(lambda: not future.done())

@@ -28,6 +28,7 @@ class Ended:
     stderr: str
     seconds: float
     peak: int
+    stdout: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,19 +79,20 @@ class Bench:
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python does: writing fails instead
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
 
-        started, said = time.monotonic(), bytearray()
+        started, said, results = time.monotonic(), bytearray(), bytearray()
         process = subprocess.Popen(
             [*(self.command or [sys.executable, "-m", "rtstyle"]), *arguments],
             cwd=where,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             preexec_fn=bound,
             start_new_session=True,
         )
-        assert process.stderr is not None
-        reader = threading.Thread(target=lambda: said.extend(process.stderr.read()), daemon=True)
-        reader.start()
+        pipes = (said, process.stderr), (results, process.stdout)
+        readers = [threading.Thread(target=lambda to=to, of=of: to.extend(of.read()), daemon=True) for to, of in pipes]
+        for reader in readers:
+            reader.start()
         if send:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(send[1])
@@ -105,9 +107,10 @@ class Bench:
         if code is None:
             process.kill()
             process.wait()
-        reader.join(5)
-        text = bytes(said).decode(errors="replace")
-        return Ended(code, text, time.monotonic() - started, peak)
+        for reader in readers:
+            reader.join(5)
+        errors, output = (bytes(text).decode(errors="replace") for text in (said, results))
+        return Ended(code, errors, time.monotonic() - started, peak, output)
 
     def room(self, name: str) -> Path:
         """An empty folder for one run."""

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from rtstyle.media.virtual_camera import VirtualCamera
     from rtstyle.paint.painter import Painter
 
+PATIENCE = 0.5  # seconds to wait, in the end, for a source that hangs
+
 
 @click.command(cls=Command)
 @option(
@@ -167,7 +169,9 @@ def cam(
     painter = painting.painter(steady=steady)
     with (
         _virtual_camera(target_fps, virtual_cam_device, enabled=virtual_cam) as virtual_camera,
-        closing(Capture(lambda: camera.open_source(source, size=size, fps=fps, loop=loop))) as capture,
+        closing(
+            Capture(lambda: camera.open_source(source, size=size, fps=fps, loop=loop), patience=PATIENCE)
+        ) as capture,
         _recorder(record, force=force) as recorder,
     ):
         summary = paint_live(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 
 from rtstyle.cli.progress import say
@@ -15,7 +16,9 @@ class Lines(logging.Handler):
 
 
 def show() -> None:
-    """From now on; of Pillow nothing."""
+    """From now on; of Pillow, OpenCV and its FFmpeg nothing."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     log = logging.getLogger("rtstyle")
     log.setLevel(logging.INFO)
     log.handlers = [Lines()]

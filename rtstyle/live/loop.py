@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtstyle.errors import Interrupted
+from rtstyle.errors import InputError, Interrupted
 from rtstyle.live import display
 from rtstyle.live.controls import Controls, Settings
 from rtstyle.live.frame_rate import WorkHeight
@@ -189,9 +189,10 @@ class Live:
         painting = threading.Thread(target=self._paint_frames, name="painting", daemon=True)
         started = self._clock()
         painting.start()
-        interrupted = False
+        interrupted = quit = False
         try:
             self._show_frames(started, seconds)
+            quit = self.controls.quit or (self.window is not None and self.window.closed)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -199,6 +200,9 @@ class Live:
         for error in (self._error, self.controls.outputs.failure, self.capture.error):
             if error:
                 raise error
+        if not (self.capture.count or interrupted or quit):
+            problem = f" ({self.capture.problem})" if self.capture.problem else ""
+            raise InputError(f"no frame came from the source in {summary.seconds:.0f} s{problem}")
         if interrupted:
             kept = f": {', '.join(summary.files)} is complete" if summary.files else ""
             raise Interrupted(f"interrupted after {summary.painted} frames{kept}")

@@ -14,8 +14,10 @@ import numpy as np
 
 from rtstyle.errors import DeviceError, InputError
 from rtstyle.media.capture import CLOCK, Clock, LiveSource
+from rtstyle.media.http_stream import open_http
 from rtstyle.media.images import SUFFIXES
 from rtstyle.media.live_files import PictureFolder, VideoFile
+from rtstyle.threads import interruptible
 
 OPEN_SECONDS = READ_SECONDS = 4.0  # OpenCV's own default is 30
 
@@ -99,8 +101,10 @@ def open_camera(camera: int | str = 0, size: tuple[int, int] | None = None, fps:
     return CvSource(capture)
 
 
-def open_stream(address: str) -> CvSource:
+def open_stream(address: str) -> LiveSource:
     """A network camera or stream by its address. Raises RtstyleError if it cannot be opened in a few seconds."""
+    if address.lower().startswith(("http://", "https://")) and (source := open_http(address)):
+        return source
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the loss of a stream is told on the display
     if address.startswith("rtsp") and "OPENCV_FFMPEG_CAPTURE_OPTIONS" not in os.environ:
         os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
@@ -110,7 +114,7 @@ def open_stream(address: str) -> CvSource:
         *(cv2.CAP_PROP_N_THREADS, 1),  # with several, the decoder holds back a frame for each
     ]
     with _quiet_opencv():
-        capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, options)
+        capture = interruptible(lambda: cv2.VideoCapture(address, cv2.CAP_FFMPEG, options), "opening")
     if not capture.isOpened():
         raise InputError(f"the stream {address} cannot be opened: is it running, and the address right?")
     return CvSource(capture)

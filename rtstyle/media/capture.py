@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from rtstyle.errors import InputError, RtstyleError
+from rtstyle.threads import leave
 
 MIN_PAUSE, MAX_PAUSE = 0.05, 1.0  # between two attempts to open a lost source again
 
@@ -150,3 +151,4 @@ class Capture:
         self._stop.set()
         self._source.wake()
         self._thread.join(self._patience)
+        leave(self._thread.is_alive)

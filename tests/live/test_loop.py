@@ -310,7 +310,14 @@ def test_seconds_end_the_loop(session):
 
 
 def test_seconds_end_the_loop_though_nothing_comes(session):
-    summary = session(hand()).start(seconds=0.2).join()
+    s = session(hand()).start(seconds=0.2)
+    with pytest.raises(RtstyleError, match=r"^no frame came from the source in 0 s$"):
+        s.join()
+    s.assert_all_closed()
+
+
+def test_the_user_may_end_it_before_a_frame_came(session):
+    summary = session(hand()).start().end()
     assert (summary.captured, summary.painted, summary.shown, summary.dropped) == (0, 0, 0, 0)
     assert summary.delay_ms is summary.delay_95_ms is summary.work_height is None
 

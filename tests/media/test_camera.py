@@ -48,6 +48,7 @@ def opencv(monkeypatch):
     """FakeVideoCapture in place of OpenCV's, with an environment of its own."""
     fake = type("Fake", (FakeVideoCapture,), {"made": []})
     monkeypatch.setattr(cv2, "VideoCapture", fake)
+    monkeypatch.setattr(camera, "open_http", lambda address: None)  # something else than motion JPEG
     monkeypatch.setattr(os, "environ", {k: v for k, v in os.environ.items() if not k.startswith("OPENCV")})
     return fake
 
