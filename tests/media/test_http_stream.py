@@ -137,7 +137,7 @@ def test_answers_without_a_picture_are_a_sentence(serve, parts, words):
 def test_a_server_that_keeps_silent_is_a_sentence(serve, monkeypatch, parts):
     monkeypatch.setattr(http_stream, "SECONDS", 0.3)
     began = time.monotonic()
-    with pytest.raises(RtstyleError, match="no (picture|answer) in 0 s"):
+    with pytest.raises(RtstyleError, match=r"no (picture|answer) in 0 s"):
         open_http(serve(*parts, hold=True))
     assert time.monotonic() - began < 5
 
