@@ -58,7 +58,7 @@ class PlainLoop:
         self.content, style = self.tensor(content), self.tensor(style)
         self.beta = beta
         with torch.no_grad():
-            self.wanted = self.features(self.content)[0]
+            self.expected = self.features(self.content)[0]
             self.grams = [self.gram(maps) for maps in self.features(style)[1]]
 
     @staticmethod
@@ -87,10 +87,10 @@ class PlainLoop:
 
     def total(self, picture: torch.Tensor) -> torch.Tensor:
         content, styles = self.features(picture)
-        loss = (content - self.wanted).square().mean()
-        for maps, wanted in zip(styles, self.grams, strict=True):
+        loss = (content - self.expected).square().mean()
+        for maps, expected in zip(styles, self.grams, strict=True):
             weight = 1000 / maps.shape[1] ** 2
-            loss = loss + self.beta * weight * (self.gram(maps) - wanted).square().mean()
+            loss = loss + self.beta * weight * (self.gram(maps) - expected).square().mean()
         return loss
 
     def run(self, evaluations: int) -> torch.Tensor:
@@ -165,16 +165,16 @@ def seconds_an_evaluation(content: np.ndarray, style: np.ndarray, loop: PlainLoo
 def against_the_loop(args: argparse.Namespace, weights: str) -> None:
     content, style = fitted(args.content, args.size), fitted(args.style, args.size)
     loop = PlainLoop(content, style, optimize.Settings().style_weight, weights)
-    found = ours(content, style, args.evaluations)
-    count = found.log[-1].evaluations  # the last line search may have run over what was asked for
+    result = ours(content, style, args.evaluations)
+    count = result.log[-1].evaluations  # the last line search may have run over what was asked for
     plain = loop.run(count)
-    raw = torch.from_numpy(found.raw).permute(2, 0, 1)[None]
+    raw = torch.from_numpy(result.raw).permute(2, 0, 1)[None]
     with torch.no_grad():
         pictures = {"photograph": loop.content, "rtstyle": raw, "plain": plain}
         totals = {name: float(loop.total(picture.clamp(0, 255))) for name, picture in pictures.items()}
     pace = seconds_an_evaluation(content, style, loop, args.rounds)
     if args.keep:
-        Image.fromarray(found.picture).save(args.keep / "rtstyle.png")
+        Image.fromarray(result.picture).save(args.keep / "rtstyle.png")
         Image.fromarray(plain.clamp(0, 255)[0].permute(1, 2, 0).byte().numpy()).save(args.keep / "plain.png")
     print(f"\n{content.shape[1]} x {content.shape[0]} pixels, {count} evaluations\n")
     print("| | total loss | against plain | seconds an evaluation | against plain |\n| --- | --- | --- | --- | --- |")
@@ -223,10 +223,10 @@ def tiles(args: argparse.Namespace) -> None:
         max_memory=plan.needed * 9 // 10,
     )
     cut = optimize.render(content, [style], limited)
-    apart = np.abs(whole.picture.astype(int) - cut.picture)
+    difference = np.abs(whole.picture.astype(int) - cut.picture)
     print(
         f"\n{STEPS_OF_TILES} iterations whole and in tiles of {cut.plan.side} pixels: "
-        f"{apart.mean():.3f} grey levels apart on average, {apart.max()} at most; "
+        f"{difference.mean():.3f} grey levels apart on average, {difference.max()} at most; "
         f"painted {np.abs(whole.picture.astype(int) - content).mean():.1f} from the photograph"
     )
 

@@ -187,17 +187,17 @@ def switching(_seconds):
         wake = close = staticmethod(lambda: None)
 
     for on in (False, True) * 4:
-        stamps, keys = [], []
+        moments, keys = [], []
 
-        def note(painted, now, stamps=stamps, keys=keys, on=on):
-            stamps.append(now)
-            if on and len(stamps) % 8 == 0:
-                keys[0](str(len(stamps) // 8 % 8 + 1))
+        def note(painted, now, moments=moments, keys=keys, on=on):
+            moments.append(now)
+            if on and len(moments) % 8 == 0:
+                keys[0](str(len(moments) // 8 % 8 + 1))
 
         live = Live(Capture(Still), Painter(stylizer), target_fps=None, on_show=note)
         keys.append(live.press)
         live.run(frames=410)
-        times[on] += np.diff(stamps[10:]).tolist()
+        times[on] += np.diff(moments[10:]).tolist()
         memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     ratio = np.percentile(times[True], 99) / np.percentile(times[False], 99)
     table(

@@ -444,16 +444,16 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):  # why it ended is read below
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
-        told = ""
+        line = ""
         if os.name == "nt" or select.select([self._process.stdout], [], [], limit)[0]:
-            told = self._process.stdout.readline()
+            line = self._process.stdout.readline()
         elif self._process.poll() is None:
             raise Unavailable(f"no answer within {limit:.0f} s")
-        if not told:
+        if not line:
             self._process.wait(10)
             self._log.seek(0)
             raise Unavailable(f"its process ended ({self._process.returncode}): {last_line(self._log.read())}")
-        answer = json.loads(told)
+        answer = json.loads(line)
         if "failed" in answer:
             raise Unavailable(answer["failed"])
         self._signal("SIGSTOP")
@@ -492,8 +492,8 @@ def write_models(folder: Path, sizes: list[tuple[int, int]]) -> dict[str, str]:
 
     torch.manual_seed(0)
     if not (folder / "studio.onnx").exists():
-        card = {"styles": [{"name": "random"}], "reference_height": 360, "training": {}}
-        write_onnx(networks.build("studio"), card, folder / "studio.onnx")
+        info = {"styles": [{"name": "random"}], "reference_height": 360, "training": {}}
+        write_onnx(networks.build("studio"), info, folder / "studio.onnx")
     net = transformer_net().eval()
     spread_colours(net)
     torch.save(net.state_dict(), folder / "johnson.pth")
@@ -538,8 +538,8 @@ def float_johnson(weights: Path, size: tuple[int, int] | None):
             )
             return "painted"
 
-    card = dict.fromkeys(("name", "title", "artist"))
-    body, _ = from_fast_neural_style(torch.load(weights, weights_only=True), weights, card)
+    info = dict.fromkeys(("name", "title", "artist"))
+    body, _ = from_fast_neural_style(torch.load(weights, weights_only=True), weights, info)
     ops = FloatOps(body, body.codes[0].detach().numpy())
     body.paint(ops, "image")
     shape = [1, 3, *(size[::-1] if size else ("H", "W"))]
@@ -559,10 +559,10 @@ def check(name: str, painted: dict[str, np.ndarray], frame: np.ndarray) -> str:
     other = CONTENDERS[name].same_as
     if other not in painted:
         return "a picture"
-    apart = np.abs(picture.astype(int) - painted[other])
-    if apart.mean() > MOST_APART:
-        raise Unavailable(f"its picture is {apart.mean():.1f} grey levels from that of {other}")
-    return f"that of {other}, {apart.mean():.1f} grey levels off, {apart.max()} at most"
+    difference = np.abs(picture.astype(int) - painted[other])
+    if difference.mean() > MOST_APART:
+        raise Unavailable(f"its picture is {difference.mean():.1f} grey levels from that of {other}")
+    return f"that of {other}, {difference.mean():.1f} grey levels off, {difference.max()} at most"
 
 
 class Table:
@@ -597,7 +597,7 @@ class Table:
         frame = np.load(task.frames)[0]
         for name, contender in CONTENDERS.items():
             able = (contender.works_small or not task.work_height) and (contender.abreast or not task.abreast)
-            if not (able and wanted(name, self.arguments.only)):
+            if not (able and expected(name, self.arguments.only)):
                 continue
             print(f"starting {name}", file=sys.stderr)
             try:
@@ -640,7 +640,7 @@ class Table:
         print_missing(self.missing)
 
 
-def wanted(name: str, words: list[str] | None) -> bool:
+def expected(name: str, words: list[str] | None) -> bool:
     """Whether a contender was asked for; what ratios refer to always is."""
     return name == BASE or not words or any(word.lower() in name.lower() for word in words)
 

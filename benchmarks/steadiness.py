@@ -95,11 +95,11 @@ def photographs(flow: Path | None) -> list[np.ndarray]:
     """The portrait and the cat of the bundled clip, and stills of the flow folder."""
     with importlib.resources.as_file(importlib.resources.files("rtstyle.pretrained") / "sample.mp4") as path:
         frames = read_clip(path, 10_000)
-    found = [frames[0], frames[-1]]
+    result = [frames[0], frames[-1]]
     for name in ("stereo_motorcycle/motorcycle_left.png", "raft_demo/frame_0016.png"):
         if flow and (flow / name).exists():
-            found.append(cv2.imread(str(flow / name))[..., ::-1])
-    return found
+            result.append(cv2.imread(str(flow / name))[..., ::-1])
+    return result
 
 
 def affine(scale: float, degrees: float, x: float, y: float) -> np.ndarray:
@@ -165,7 +165,7 @@ def estimated(new: np.ndarray, last: np.ndarray):
 
 def true_pairs(flow: Path):
     """[(frames, maps, masks)] of two frames each; the second is looked up in the first, where both look alike."""
-    found = []
+    result = []
     for name, first, second, field, known in raw_pairs(flow):
         scale = min(1.0, 640 / first.shape[1])
         size = round(first.shape[1] * scale), round(first.shape[0] * scale)
@@ -173,9 +173,9 @@ def true_pairs(flow: Path):
         field = cv2.resize(np.nan_to_num(field), size, interpolation=cv2.INTER_NEAREST) * scale
         origin = (grid(size) + field).astype(np.float32)
         mask = cv2.resize(known.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-        apart = np.abs(cv2.remap(small[1], origin, None, cv2.INTER_LINEAR).astype(int) - small[0]).mean(-1)
-        found.append((name, small[::-1], [origin], [mask & (apart < 15) & inside(origin)]))
-    return found
+        difference = np.abs(cv2.remap(small[1], origin, None, cv2.INTER_LINEAR).astype(int) - small[0]).mean(-1)
+        result.append((name, small[::-1], [origin], [mask & (difference < 15) & inside(origin)]))
+    return result
 
 
 def raw_pairs(flow: Path):
@@ -229,12 +229,12 @@ def compare(paint, sequences) -> tuple[float, float, float]:
 
 def flicker(paint, stills, frames: int = 44, settled: int = 12) -> tuple[float, float]:
     """(without, ratio) of the standard deviation over time, mean over the pixels and stills."""
-    found = []
+    result = []
     for still in stills:
         random = np.random.default_rng(1)
         shots = [noisy(still, random, 3) for _ in range(frames)]
-        found.append([np.std(way(paint, shots)[settled:], axis=0).mean() for way in (each, steadied)])
-    without, using = np.mean(found, axis=0)
+        result.append([np.std(way(paint, shots)[settled:], axis=0).mean() for way in (each, steadied)])
+    without, using = np.mean(result, axis=0)
     return without, using / without
 
 
@@ -260,10 +260,10 @@ def cost(paint, frames, seconds: float = 3.0) -> tuple[float, float]:
     for i in itertools.count():
         if time.perf_counter() > end:
             return tuple(statistics.median(times[name][5:]) * 1e3 for name in ("steady", "net"))
-        at, start = i % len(frames), time.perf_counter()
-        stabilized(stabilizer, frames[at], lambda _, at=at: paintings[at])
+        moment, start = i % len(frames), time.perf_counter()
+        stabilized(stabilizer, frames[moment], lambda _, moment=moment: paintings[moment])
         between = time.perf_counter()
-        paint(frames[at])
+        paint(frames[moment])
         times["steady"].append(between - start)
         times["net"].append(time.perf_counter() - between)
 

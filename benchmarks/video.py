@@ -55,7 +55,7 @@ def kills(arguments, folder: Path) -> None:
     source = make_clip(folder / "in.mp4", size=(320, 192), frames=1500, b_frames=2)
     whole = folder / "whole.mp4"
     assert rtstyle("video", source, whole, "--quiet").wait() == 0
-    wanted, chance = all_packets(whole), random.Random(1)
+    expected, chance = all_packets(whole), random.Random(1)
     done = killed = different = 0
     while killed < count:
         out = folder / f"out-{done}.mp4"
@@ -72,7 +72,7 @@ def kills(arguments, folder: Path) -> None:
             if process.returncode not in (0, -9):
                 raise SystemExit("a job cannot be completed: see above")
         done += 1
-        different += all_packets(out) != wanted
+        different += all_packets(out) != expected
         out.unlink()
     table(
         "kill -9 at random moments",
@@ -168,7 +168,7 @@ def seeds(arguments, folder: Path) -> list[Path]:
 def fuzz(arguments, folder: Path) -> None:
     count = arguments.count or 2000
     files, chance, worker = seeds(arguments, folder), random.Random(7), Worker()
-    told: dict[str, int] = {}
+    reports: dict[str, int] = {}
     bad = []
     for number in range(count):
         seed = files[number % len(files)]
@@ -185,10 +185,10 @@ def fuzz(arguments, folder: Path) -> None:
             kept = f"mutant-{number}{seed.suffix}"
             shutil.copy(source, ROOT / ".cache" / kept) if (ROOT / ".cache").is_dir() else None
             bad.append(f"{number}: {answer[:300]}")
-        told[kind] = told.get(kind, 0) + 1
+        reports[kind] = reports.get(kind, 0) + 1
     worker.end()
     left = [path.name for path in folder.iterdir() if path.name.startswith(".")]
-    table(f"{count} mutated files", {**told, "work folders and locks left": len(left)})
+    table(f"{count} mutated files", {**reports, "work folders and locks left": len(left)})
     for line in bad[:20]:
         print("-", line)
 
@@ -282,8 +282,8 @@ def efficiency(arguments, folder: Path) -> None:
             runs = []
             for _ in range(3):
                 command = [sys.executable, "-c", STAGES, stage, str(source), str(folder), steady]
-                told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-                runs.append(tuple(map(float, told.split())))
+                output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+                runs.append(tuple(map(float, output.split())))
             times[stage], processor[stage] = (statistics.median(values) for values in zip(*runs, strict=True))
             rows[f"{stage} alone, ms a frame: wall / processor"] = f"{times[stage]:.1f} / {processor[stage]:.1f}"
         bound = max(max(times.values()), sum(processor.values()) / 2)
@@ -302,10 +302,10 @@ def efficiency(arguments, folder: Path) -> None:
 def run_whole(source, folder, steady) -> float:
     out = folder / "whole.mp4"
     command = ["video", source, out, "--force", f"--{steady}", "--progress", "json", "--device", "cpu"]
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-m", "rtstyle", *map(str, command)], capture_output=True, text=True, check=True
     ).stderr
-    last = [json.loads(line) for line in told.splitlines() if line.startswith("{")][-1]
+    last = [json.loads(line) for line in output.splitlines() if line.startswith("{")][-1]
     return last["seconds"] / last["done"] * 1e3
 
 

@@ -40,7 +40,7 @@ out = teach_style(
     arguments.out,
     content=arguments.photos,
     model=arguments.model,
-    card={"title": Path(arguments.picture).stem, "licence": "unknown"},
+    info={"title": Path(arguments.picture).stem, "licence": "unknown"},
     steps=arguments.steps,
     force=True,
     callback=show,

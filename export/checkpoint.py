@@ -1,7 +1,8 @@
-"""Checkpoints: the state of a training on disk, and the net that it holds."""
+"""The state of a training on disk: checkpoints, the net that they hold, and the losses so far."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import io
 import os
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 
-from rtstyle.errors import ModelError
+from rtstyle.errors import InputError, ModelError
 from rtstyle.export import networks
 from rtstyle.export.recipe import Recipe
 from rtstyle.files import written_beside
@@ -36,6 +37,34 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(state, dict) or not {"net", "average", "description"} <= state.keys():
         raise ModelError(f"{path} is not a checkpoint of rtstyle train")
     return state
+
+
+def resume_checkpoint(path: Path, recipe: Recipe, *, frozen: bool) -> dict[str, Any]:
+    """The checkpoint of an earlier run by the same recipe. Raises RtstyleError if there is none, or of another run."""
+    if not path.exists():
+        raise InputError(f"there is nothing to resume in {path.parent}: leave `resume` out")
+    state = load_checkpoint(path)
+    if state["recipe"] != recipe.digest():
+        raise InputError(f"{path} was made by another recipe: resume with that one, or start afresh")
+    if state.get("frozen", False) != frozen:
+        raise InputError(f"{path} trained {'a whole body' if frozen else 'codes only'}: resume so")
+    return state
+
+
+def save_losses(path: Path, columns: Sequence[str], rows: Sequence[Sequence[float]]) -> None:
+    """Write the losses of each step as a CSV file; an earlier one stays whole if that fails."""
+    with written_beside(path, force=True) as part, open(part, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def load_losses(path: Path) -> list[list[float]]:
+    """The rows that `save_losses` wrote; none if there is no file."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        return [[int(row[0]), *map(float, row[1:])] for row in list(csv.reader(file))[1:]]
 
 
 def describe(

@@ -64,17 +64,17 @@ def export_model(
         raise UsageError("`size` is for the forms web and ffmpeg: a portable model paints any size")
     write = functools.partial(FORMS[form], half=half, force=force, **({} if form == "portable" else {"size": size}))
     source = str(source)
-    card = {"name": name, "title": title, "artist": artist}
+    info = {"name": name, "title": title, "artist": artist}
     is_model = source in catalog.BUNDLED or source.lower().endswith(".onnx")
     weights = None if is_model else _foreign_weights(source)
     body: networks.Body
     if weights is not None:
         if style is not None:
             raise UsageError(f"{source} holds a single style: leave `style` out; `name` gives it a name")
-        body, description = from_fast_neural_style(weights, Path(source), card)
+        body, description = from_fast_neural_style(weights, Path(source), info)
         write(body, description, out, style=description["styles"][0]["name"])
         return
-    if any(card.values()):
+    if any(info.values()):
         raise UsageError(f"{source} knows the names of its styles: `name`, `title` and `artist` are for bare weights")
     if is_model:
         body, description, single = from_model(catalog.model_path(source))
@@ -92,13 +92,13 @@ def from_checkpoint(checkpoint: str | os.PathLike[str]) -> tuple[networks.Body, 
 def from_model(path: Path) -> tuple[networks.Body, dict[str, Any], str | None]:
     """(body with its codes, description as `Trainer.describe` gives it, name of the style if it is a part of the net)
     of a model that rtstyle wrote."""
-    body, cards = from_onnx(path)
+    body, infos = from_onnx(path)
     model = onnx.load(str(path))
     props = {prop.key: prop.value for prop in model.metadata_props}
-    single = None if any(value.name == "code" for value in model.graph.input) else cards[0]["name"]
+    single = None if any(value.name == "code" for value in model.graph.input) else infos[0]["name"]
     try:
         description = {
-            "styles": cards,
+            "styles": infos,
             "reference_height": int(props["rtstyle.reference_height"]),
             "training": json.loads(props["rtstyle.training"]),
         }
@@ -126,12 +126,12 @@ def _foreign_weights(path: str) -> dict[str, torch.Tensor] | None:
 
 
 def from_fast_neural_style(
-    state: dict[str, torch.Tensor], path: Path, card: dict[str, str | None]
+    state: dict[str, torch.Tensor], path: Path, info: dict[str, str | None]
 ) -> tuple[networks.Johnson, dict[str, Any]]:
     """(body with one code, its description) of the state dict of a TransformerNet.
 
     Widths and the number of residual blocks are taken from the weights. `path` gives the style its name where the
-    card (name, title, artist, each possibly None) has none. Raises RtstyleError for weights of another net.
+    info (name, title, artist, each possibly None) has none. Raises RtstyleError for weights of another net.
     """
     own = {key: value for key, value in state.items() if not UNUSED.fullmatch(str(key))}
     try:
@@ -161,20 +161,20 @@ def from_fast_neural_style(
         raise ModelError(f"{path} is not a net of pytorch/examples' fast_neural_style: it also has {next(iter(own))}")
     if not all(bool(weight.isfinite().all()) for weight in body.state_dict().values()):
         raise ModelError(f"{path} is damaged: some of its weights are not finite numbers")
-    return body, describe(path, card)
+    return body, describe(path, info)
 
 
-def describe(path: Path, card: dict[str, str | None]) -> dict[str, Any]:
+def describe(path: Path, info: dict[str, str | None]) -> dict[str, Any]:
     """The description of a model made from the weights at `path`; its style is called after the file by default."""
-    name = card["name"] or typeable(path.stem)
+    name = info["name"] or typeable(path.stem)
     if name != typeable(name):
         raise UsageError(f"a style cannot be called {name!r}, because it has to be typed: try {typeable(name)}")
     return {
         "styles": [
             {
                 "name": name,
-                "title": card["title"] or name,
-                "artist": card["artist"] or "",
+                "title": info["title"] or name,
+                "artist": info["artist"] or "",
                 "year": "",
                 "licence": "",
                 "source": path.name,

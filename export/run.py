@@ -59,7 +59,7 @@ def teach_style(
     content: str | os.PathLike[str] | None = None,
     model: str = "live",
     full: bool = False,
-    card: dict[str, str] | None = None,
+    info: dict[str, str] | None = None,
     style_weight: float | None = None,
     steps: int | None = None,
     run_dir: str | os.PathLike[str] | None = None,
@@ -74,7 +74,7 @@ def teach_style(
     from the code that paints nearest to the picture. With `full` the body learns too, from where it is: nearer to the
     picture, slower, and mixing with nothing. Losses and schedule are those that the model was trained with.
     `style_weight` against the photograph's content decides how far the painting goes; by default it is balanced by how
-    unlike photographs the picture is (`Artworks.balanced_weights`). `card`
+    unlike photographs the picture is (`Artworks.balanced_weights`). `info`
     may hold name, title, artist, year, licence and source; the name is by default the file's. Otherwise as
     `train_model`.
     """
@@ -88,7 +88,7 @@ def teach_style(
         raise UsageError(f"the style weight must be above 0, not {style_weight}")
     taught = catalog.load(model)
     plan = teaching_recipe(taught, full=full)
-    given = {key: value for key, value in (card or {}).items() if value}
+    given = {key: value for key, value in (info or {}).items() if value}
     style = Style(
         **{"name": model_file.typeable(given.pop("name", out.stem)), "licence": "unknown"} | given,
         file=picture.name,

@@ -244,16 +244,16 @@ def metadata(body: networks.Body, codes: np.ndarray, description: dict[str, Any]
     }
 
 
-def with_thumbnails(body: networks.Body, codes: np.ndarray, cards: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The cards, each with a bundled photograph painted in its style, a small JPEG as a data URL."""
+def with_thumbnails(body: networks.Body, codes: np.ndarray, infos: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The infos, each with a bundled photograph painted in its style, a small JPEG as a data URL."""
     with Image.open(bundled_photograph()) as photograph:
         frame = torch.from_numpy(np.array(photograph.convert("RGB")))[None]
     result = []
-    for card, code in zip(cards, codes, strict=True):
+    for info, code in zip(infos, codes, strict=True):
         painted = Image.fromarray(body.stylize(frame, torch.from_numpy(code.copy()))[0].numpy())
         painted.thumbnail((THUMBNAIL, THUMBNAIL))
         painted.save(file := io.BytesIO(), "JPEG", quality=80)
-        result.append(card | {"thumbnail": "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()})
+        result.append(info | {"thumbnail": "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()})
     return result
 
 
@@ -316,7 +316,7 @@ def chosen(body: networks.Body, description: dict[str, Any], style: str | None) 
     codes = body.codes.detach().numpy()
     if style is None:
         return codes, description
-    names = [card["name"] for card in description["styles"]]
+    names = [info["name"] for info in description["styles"]]
     if style not in names:
         choice = f"its only one, {names[0]}, or none" if len(names) == 1 else f"one of {', '.join(names)}"
         raise ModelError(f"the model has no style {style!r}: give {choice}")
@@ -369,7 +369,8 @@ def read_training(props: dict[str, str]) -> dict[str, Any]:
 
 
 def from_onnx(path: str | os.PathLike[str]) -> tuple[networks.Body, list[dict[str, str]]]:
-    """(body with its codes, their cards without thumbnails) of a model that rtstyle wrote, for further training.
+    """(body with its codes, the infos of its styles without thumbnails) of a model that rtstyle wrote, for further
+    training.
 
     Raises RtstyleError if the file is not one.
     """
@@ -385,9 +386,9 @@ def from_onnx(path: str | os.PathLike[str]) -> tuple[networks.Body, list[dict[st
     if any(tensor.data_type == TensorProto.FLOAT16 for tensor in model.graph.initializer):
         raise ModelError(f"the weights of {path} were rounded to float16: take the model that it was made from")
     try:
-        cards = [{k: v for k, v in card.items() if k != "thumbnail"} for card in json.loads(props["rtstyle.styles"])]
-        body = networks.build(props["rtstyle.body"], len(cards), json.loads(props["rtstyle.body_config"]))
-        codes = np.frombuffer(base64.b64decode(props["rtstyle.codes"]), "<f4").reshape(len(cards), -1)
+        infos = [{k: v for k, v in info.items() if k != "thumbnail"} for info in json.loads(props["rtstyle.styles"])]
+        body = networks.build(props["rtstyle.body"], len(infos), json.loads(props["rtstyle.body_config"]))
+        codes = np.frombuffer(base64.b64decode(props["rtstyle.codes"]), "<f4").reshape(len(infos), -1)
         weights = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
         state = {name: weights[name] for name in body.body_weights()} | {"codes": torch.from_numpy(codes.copy())}
         body.load_state_dict(state)
@@ -395,4 +396,4 @@ def from_onnx(path: str | os.PathLike[str]) -> tuple[networks.Body, list[dict[st
         raise ModelError(f"{path} is damaged, or holds a body that this version of rtstyle cannot train") from None
     if body.body_sha256() != props["rtstyle.body_sha256"]:
         raise ModelError(f"{path} is damaged: its weights do not match their digest")
-    return body, cards
+    return body, infos

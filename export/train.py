@@ -7,8 +7,6 @@ exported: a body that has painted more has more to offer to a style that it lear
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import dataclasses
 import math
 import os
@@ -19,15 +17,22 @@ from typing import Any
 
 import torch
 
-from rtstyle.errors import InputError, ModelError, OutputError, RtstyleError
+from rtstyle.errors import ModelError, OutputError, RtstyleError
 from rtstyle.export import losses, networks, operations
 from rtstyle.export.artworks import Artworks
-from rtstyle.export.checkpoint import averaged, describe, load_checkpoint, save_checkpoint
+from rtstyle.export.checkpoint import (
+    averaged,
+    describe,
+    load_losses,
+    resume_checkpoint,
+    save_checkpoint,
+    save_losses,
+)
 from rtstyle.export.data import Photos, draw_motion, warp
 from rtstyle.export.plots import draw_curves, draw_preview
 from rtstyle.export.recipe import Loss, Recipe
 from rtstyle.export.start import seed_weights, start_from
-from rtstyle.files import written_beside
+from rtstyle.files import make_folder
 from rtstyle.perceptual import vgg as perceptual
 
 COLUMNS = ("step", "total", *(term.name for term in losses.TERMS), "learning_rate", "seconds")
@@ -50,6 +55,26 @@ def bfloat16_pays(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported())
     supported = getattr(torch.cpu, "_is_amx_tile_supported", None)  # private until torch offers it openly
     return bool(supported and supported())
+
+
+def parameter_groups(net: networks.Body, batch: int) -> list[dict[str, Any]]:
+    """What an optimizer may change of the body, and the codes, with what multiplies the learning rate of each. A code
+    has a gradient only in the steps that draw its style, a share p of them, for which Adam moves it sqrt(p) times as
+    far as a weight that has one in every step: that is made up for."""
+    body = [weight for weight in net.parameters() if weight.requires_grad and weight is not net.codes]
+    pace = max(1.0, math.sqrt(len(net.codes) / batch))
+    groups = [{"params": body, "pace": 1.0}, {"params": [net.codes], "pace": pace}]
+    return [group for group in groups if group["params"]]
+
+
+def draw_styles(recipe: Recipe, count: int, generator: torch.Generator) -> torch.Tensor:
+    """int64 [count]: which artwork each sample of a batch is painted after."""
+    shown, auxiliary = len(recipe.style), len(recipe.auxiliary)
+    if not auxiliary:
+        return torch.randint(shown, (count,), generator=generator)
+    share = recipe.auxiliary_share
+    chances = torch.tensor([(1 - share) / shown] * shown + [share / auxiliary] * auxiliary)
+    return torch.multinomial(chances, count, replacement=True, generator=generator)
 
 
 class Trainer:
@@ -98,10 +123,7 @@ class Trainer:
             steps = math.ceil(recipe.passes * len(self.photos) / recipe.stage[0].batch)
             self.recipe = recipe = dataclasses.replace(recipe, steps=steps)
 
-        try:
-            self.run_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"the run folder {self.run_dir} cannot be made: {error.strerror}") from None
+        make_folder(self.run_dir)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.net = networks.build(recipe.body, len(recipe.artworks), recipe.config, self.generator)
         seed_weights(self.net, self.generator)
@@ -114,21 +136,13 @@ class Trainer:
         self.net.requires_grad_(not frozen)
         self.net.codes.requires_grad_(True)
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
-        self.optimizer = torch.optim.Adam(self.parameter_groups(), lr=recipe.learning_rate, betas=(0.9, 0.99))
+        self.optimizer = torch.optim.Adam(
+            parameter_groups(self.net, recipe.stage[0].batch), lr=recipe.learning_rate, betas=(0.9, 0.99)
+        )
         self.step, self.seconds = 0, 0.0
         self.rows: list[list[float]] = []
         if resume:
             self.load()
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The body and the codes, with what multiplies the learning rate of each. A code has a gradient only in the
-        steps that draw its style, a share p of them, for which Adam moves it sqrt(p) times as far as a weight that has
-        one in every step: that is made up for."""
-        body = [weight for weight in self.learning() if weight is not self.net.codes]
-        batch = self.recipe.stage[0].batch
-        pace = max(1.0, math.sqrt(len(self.net.codes) / batch))
-        groups = [{"params": body, "pace": 1.0}, {"params": [self.net.codes], "pace": pace}]
-        return [group for group in groups if group["params"]]
 
     def learning(self) -> list[torch.nn.Parameter]:
         """What the optimizer may change."""
@@ -189,19 +203,10 @@ class Trainer:
         )
         return losses.evaluate(compare, batch)
 
-    def draw_styles(self, count: int) -> torch.Tensor:
-        """int64 [count]: which artwork each sample of a batch is painted after."""
-        shown, auxiliary = len(self.recipe.style), len(self.recipe.auxiliary)
-        if not auxiliary:
-            return torch.randint(shown, (count,), generator=self.generator)
-        share = self.recipe.auxiliary_share
-        chances = torch.tensor([(1 - share) / shown] * shown + [share / auxiliary] * auxiliary)
-        return torch.multinomial(chances, count, replacement=True, generator=self.generator)
-
     def train_step(self) -> dict[str, float]:
         stage = self.recipe.stage_at(self.step)
         rate = self.recipe.learning_rate_at(self.step)
-        styles = self.draw_styles(stage.batch).to(self.device)
+        styles = draw_styles(self.recipe, stage.batch, self.generator).to(self.device)
         photos = self.photos.batch(stage.batch, stage.crop, self.generator)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["pace"]
@@ -283,19 +288,10 @@ class Trainer:
             "description": self.describe(),
         }
         save_checkpoint(self.checkpoint, state)
-        with written_beside(self.run_dir / "losses.csv", force=True) as part, open(part, "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(COLUMNS)
-            writer.writerows(self.rows)
+        save_losses(self.run_dir / "losses.csv", COLUMNS, self.rows)
 
     def load(self) -> None:
-        if not self.checkpoint.exists():
-            raise InputError(f"there is nothing to resume in {self.run_dir}: leave `resume` out")
-        state = load_checkpoint(self.checkpoint)
-        if state["recipe"] != self.recipe.digest():
-            raise InputError(f"{self.checkpoint} was made by another recipe: resume with that one, or start afresh")
-        if state.get("frozen", False) != self.frozen:
-            raise InputError(f"{self.checkpoint} trained {'a whole body' if self.frozen else 'codes only'}: resume so")
+        state = resume_checkpoint(self.checkpoint, self.recipe, frozen=self.frozen)
         self.net.load_state_dict(state["net"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         try:
@@ -305,10 +301,7 @@ class Trainer:
         self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.started_from = state["description"]["training"]["init"]
-        rows = []
-        with contextlib.suppress(FileNotFoundError), open(self.run_dir / "losses.csv", newline="") as file:
-            rows = [row for row in csv.reader(file)][1:]
-        self.rows = [[int(row[0]), *map(float, row[1:])] for row in rows][: self.step]
+        self.rows = load_losses(self.run_dir / "losses.csv")[: self.step]
 
     def describe(self) -> dict[str, Any]:
         """What makes this run again, as it goes into the checkpoint and the model's metadata."""

@@ -44,9 +44,9 @@ def switching(frames: list[np.ndarray], stylizer: rtstyle.Stylizer) -> list[Imag
     codes = {style.name: style.code for style in rtstyle.styles()}
     painted = []
     for i, frame in enumerate(frames[::STEP][: (HOLD + FADE) * len(SWITCHED)]):
-        at, within = divmod(i, HOLD + FADE)
+        index, within = divmod(i, HOLD + FADE)
         share = max(0.0, (within - HOLD + 1) / (FADE + 1))
-        now, later = (codes[SWITCHED[k % len(SWITCHED)]] for k in (at, at + 1))
+        now, later = (codes[SWITCHED[k % len(SWITCHED)]] for k in (index, index + 1))
         rgb = stylizer(frame, (1 - share) * now + share * later)
         painted.append(Image.fromarray(rgb).resize(SMALL, Image.Resampling.LANCZOS))
     return painted

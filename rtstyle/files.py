@@ -34,6 +34,15 @@ def check_output(out: str | os.PathLike[str], *, force: bool, inputs: Iterable[s
     return out
 
 
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder, made if it is not there, with those above it. Raises OutputError if that cannot be."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {path} cannot be made: {error.strerror}") from None
+    return Path(path)
+
+
 def _check_regular(out: Path) -> None:
     if os.path.lexists(out) and not out.is_file():
         kind = "a link to nothing" if out.is_symlink() and not out.exists() else "no regular file"

@@ -12,21 +12,12 @@ from PIL import Image
 # Background jobs of a shell ignore Ctrl-C, and so would every program that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# These look at clocks while real nets, servers, windows and threads run. On a machine that is busy with other work one
-# may come late once; a fault comes every time.
-REAL_TIME = {
-    f"test_{name}"
-    for name in (
-        *("bench", "recorder", "virtual_camera", "stream", "window", "window_ends", "window_strip"),
-        *("loop", "styles", "live_outputs", "gatys_still"),
-    )
-}
 TORCH_FIXTURES = {"write_vgg", "vgg_state", "make_body"}
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.module.__name__ in REAL_TIME:
+        if item.get_closest_marker("real_time"):
             item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=2))
         if hasattr(item.module, "torch") or TORCH_FIXTURES.intersection(item.fixturenames):
             item.add_marker(pytest.mark.torch)

@@ -48,8 +48,8 @@ def test_every_command_of_the_docs_is_understood(arguments, monkeypatch):
 
 
 def test_commands_are_found():
-    found = [arguments[0] for _, arguments in commands()]
-    assert set(found) >= {"cam", "video", "image", "train", "gatys", "styles", "export", "evaluate", "lab", "bench"}
+    result = [arguments[0] for _, arguments in commands()]
+    assert set(result) >= {"cam", "video", "image", "train", "gatys", "styles", "export", "evaluate", "lab", "bench"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

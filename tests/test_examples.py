@@ -34,17 +34,17 @@ def photograph(photos_folder):
 
 
 def test_frame(tmp_path, photograph):
-    told = run("frame.py", photograph, tmp_path / "painted.png")
+    output = run("frame.py", photograph, tmp_path / "painted.png")
     photo, name, mix, code, half = np.split(pixels(tmp_path / "painted.png"), 5, axis=1)
     np.testing.assert_array_equal(photo, pixels(photograph))
     assert np.abs(half - (photo + name) / 2).max() <= 1
     different = [np.abs(one - other).mean() for one, other in ((photo, name), (name, mix), (mix, code))]
-    assert min(different) > 5 and "painted.png" in told
+    assert min(different) > 5 and "painted.png" in output
 
 
 def test_camera(tmp_path, clip):
-    told = run("camera.py", clip, "--save", tmp_path / "drift.mp4", "--work-height", 48)
-    assert told == "12 frames painted\n"
+    output = run("camera.py", clip, "--save", tmp_path / "drift.mp4", "--work-height", 48)
+    assert output == "12 frames painted\n"
     with av.open(str(tmp_path / "drift.mp4")) as container:
         sizes = [(frame.width, frame.height) for frame in container.decode(video=0)]
     assert sizes == [(160, 96)] * 12
@@ -84,8 +84,8 @@ def test_new_style(
     monkeypatch.setattr("sys.argv", ["new_style.py", *map(str, arguments), "--model", str(model), "--steps", "2"])
     runpy.run_path(str(ROOT / "examples" / "new_style.py"), run_name="__main__")
 
-    told = capsys.readouterr().out
-    assert "step 2 of 2: loss " in told and "mixed with waves" in told
+    output = capsys.readouterr().out
+    assert "step 2 of 2: loss " in output and "mixed with waves" in output
     photo, new, mixed = np.split(pixels(tmp_path / "mine.png"), 3, axis=1)
     np.testing.assert_array_equal(photo, pixels(photograph))
     np.testing.assert_array_equal(new, Stylizer(str(tmp_path / "mine.onnx"), device="cpu")(photo.astype(np.uint8)))

@@ -93,9 +93,9 @@ def test_every_kind_of_pixel_is_read_as_rgb(tmp_path, mode):
     path = tmp_path / ("in.tif" if mode in ("CMYK", "I;16") else "in.png")
     image.save(path)
     rgb = read_image(path).rgb
-    wanted = np.where(grey > 127, 255, 0) if mode == "1" else grey
+    expected = np.where(grey > 127, 255, 0) if mode == "1" else grey
     assert rgb.shape == (32, 48, 3) and rgb.dtype == np.uint8
-    assert np.abs(rgb.astype(int) - wanted[..., None]).max() <= 2
+    assert np.abs(rgb.astype(int) - expected[..., None]).max() <= 2
 
 
 def profile_with_red_and_blue_swapped():

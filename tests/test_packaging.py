@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support.media_files import stamps
+from support.media_files import timestamps
 
 pytest_plugins = ["support.runtime_fixtures"]
 
@@ -85,18 +85,18 @@ def run(installed, tmp_path, *arguments):
 
 def test_the_installed_package_is_the_one_that_runs(installed, tmp_path):
     program = "import rtstyle, rtstyle.export; print(rtstyle.__file__); print(rtstyle.export.__file__)"
-    told = subprocess.run(
+    output = subprocess.run(
         [installed / "python", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout.split()
-    for path in told:
+    for path in output:
         assert installed.parent in Path(path).parents
 
 
 def test_the_installed_command_lists_the_styles(installed, tmp_path):
-    names = [card["name"] for card in json.loads(run(installed, tmp_path, "styles", "--json"))]
+    names = [info["name"] for info in json.loads(run(installed, tmp_path, "styles", "--json"))]
     assert {"starry-night", "irises", "great-wave", "scream"} <= set(names)
 
 
 def test_the_installed_command_paints_a_video(installed, tmp_path, clip):
     run(installed, tmp_path, "video", clip, "out.mp4", "--style", "great-wave", "--device", "cpu")
-    assert stamps(tmp_path / "out.mp4") == stamps(clip)
+    assert timestamps(tmp_path / "out.mp4") == timestamps(clip)

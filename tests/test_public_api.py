@@ -65,8 +65,8 @@ def test_painting_on_the_cpu_loads_no_onnx(clip, tmp_path):
 )
 def test_every_path_of_ours_loads_cv2_before_av(use):
     """The other order makes OpenCV's window hang on Linux."""
-    found = [name for name in loaded_by(use) if name in ("cv2", "av")]
-    assert found in (["cv2", "av"], ["cv2"])
+    result = [name for name in loaded_by(use) if name in ("cv2", "av")]
+    assert result in (["cv2", "av"], ["cv2"])
 
 
 @pytest.mark.parametrize("command", [["demo"], ["video", "{clip}", "{out}"], ["doctor"]])

@@ -156,7 +156,7 @@ def measure(arguments, choice, device, size, batch, ceilings) -> dict:
     steps = contestants(arguments, choice, device, frames.shape, refused)
     plain = devices.open_session(str(choice.model.path), devices.choose("cpu"))
     feed = {"frames": frames[:1]} | ({} if choice.code is None else {"code": choice.code})
-    wanted = plain.run(None, feed)[0].astype(int)
+    expected = plain.run(None, feed)[0].astype(int)
     gflop = arithmetic.frame_operations(arguments.settings.stylizer(), width, height) / 1e9
     times = timing.in_turns({name: lambda _, s=step: s(frames) for name, step in steps.items()}, arguments.seconds)
     rows = []
@@ -165,21 +165,21 @@ def measure(arguments, choice, device, size, batch, ceilings) -> dict:
         row = {"name": name, **timing.summary(times[name], many), "gflop": gflop}
         row["ceiling_share"] = gflop / row["median_ms"] * 1e3 / ceilings["float16" if "float16" in name else "float32"]
         if not name.endswith("resident"):
-            apart = np.abs(step(frames)[:1].astype(int) - wanted)
-            row |= {"most_levels": int(apart.max()), "mean_levels": float(apart.mean())}
+            difference = np.abs(step(frames)[:1].astype(int) - expected)
+            row |= {"most_levels": int(difference.max()), "mean_levels": float(difference.mean())}
         rows.append(row)
     return {"width": width, "height": height, "batch": batch, "rows": rows, "refused": refused}
 
 
-def print_table(found: dict) -> None:
-    print(f"\n### {found['width']}x{found['height']}, batch {found['batch']}\n")
+def print_table(result: dict) -> None:
+    print(f"\n### {result['width']}x{result['height']}, batch {result['batch']}\n")
     print("| | ms a frame | 99 % | 99 % / median | frames/s | of ceiling | levels from the CPU: most, mean |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for row in found["rows"]:
+    for row in result["rows"]:
         levels = f"{row['most_levels']}, {row['mean_levels']:.2f}" if "most_levels" in row else ""
         cells = f"{row['median_ms']:.3f} | {row['p99_ms']:.3f} | {row['p99_ms'] / row['median_ms']:.2f}"
         print(f"| {row['name']} | {cells} | {row['fps']:.0f} | {row['ceiling_share']:.0%} | {levels} |")
-    for name, reason in found["refused"].items():
+    for name, reason in result["refused"].items():
         print(f"\nCould not run: {name}: {reason}")
     sys.stdout.flush()
 
@@ -225,9 +225,9 @@ def main() -> None:
     print(", ".join(f"{name} ceiling {top:.0f} GFLOP/s" for name, top in ceilings.items()))
     for size in arguments.sizes:
         for batch in batches:
-            found = measure(arguments, choice, device, size, batch, ceilings)
-            report["found"].append(found)
-            print_table(found)
+            result = measure(arguments, choice, device, size, batch, ceilings)
+            report["found"].append(result)
+            print_table(result)
             arguments.out.write_text(json.dumps(report, indent=2) + "\n")
 
 

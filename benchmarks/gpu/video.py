@@ -34,16 +34,16 @@ SMI = (
 class Watch:
     """How busy the card's parts are, while it lasts, in percent; nothing where there is no nvidia-smi."""
 
-    def __init__(self, card: int):
+    def __init__(self, gpu: int):
         self.samples: list[list[float]] = []
-        self._command = [*SMI, f"--id={card}"]
+        self._command = [*SMI, f"--id={gpu}"]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look)
 
     def _look(self) -> None:
         while not self._over.wait(1.0):
-            told = subprocess.run(self._command, capture_output=True, text=True)
-            cells = told.stdout.strip().split(",")
+            output = subprocess.run(self._command, capture_output=True, text=True)
+            cells = output.stdout.strip().split(",")
             self.samples.append([float(cell) if cell.strip().isdecimal() else 0.0 for cell in cells])
 
     def __enter__(self) -> Watch:
@@ -66,17 +66,17 @@ def paint(arguments, clip: Path, codec: str, steady: bool, folder: Path) -> dict
     words = ["video", clip, folder / "out.mp4", "--force", "--progress", "json", "--codec", codec]
     words += ["--device", arguments.device, "--model", arguments.model, "--steady" if steady else "--no-steady"]
     row = {"clip": clip.name, "codec": codec, "steady": steady}
-    with Watch(arguments.card) as watch:
+    with Watch(arguments.gpu) as watch:
         done = subprocess.run([sys.executable, "-m", "rtstyle", *map(str, words)], capture_output=True, text=True)
     lines = done.stderr.splitlines()
     if done.returncode:
         return row | {"failed": lines[-1] if lines else f"exit {done.returncode}"}
-    told = [json.loads(line) for line in lines if line.startswith("{")]
-    warm = told[len(told) // 8]  # opening sessions is over
-    seconds, frames = told[-1]["seconds"] - warm["seconds"], told[-1]["done"] - warm["done"]
-    loads = told[-1]["loads"]
-    row |= {"device": next((line for line in lines if line.startswith("painting ")), ""), "frames": told[-1]["done"]}
-    row |= {"fps": frames / seconds if seconds else 0.0, "fps_with_start": told[-1]["done"] / told[-1]["seconds"]}
+    output = [json.loads(line) for line in lines if line.startswith("{")]
+    warm = output[len(output) // 8]  # opening sessions is over
+    seconds, frames = output[-1]["seconds"] - warm["seconds"], output[-1]["done"] - warm["done"]
+    loads = output[-1]["loads"]
+    row |= {"device": next((line for line in lines if line.startswith("painting ")), ""), "frames": output[-1]["done"]}
+    row |= {"fps": frames / seconds if seconds else 0.0, "fps_with_start": output[-1]["done"] / output[-1]["seconds"]}
     return row | {"loads": loads, "limit": max(loads, key=loads.get), "busy_percent": watch.means()}
 
 
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a dry run: one small clip, moments")
     arguments = parser.parse_args()
     try:
-        arguments.card = devices.choose(arguments.device).index
+        arguments.gpu = devices.choose(arguments.device).index
     except RtstyleError as error:
         sys.exit(str(error))
     sizes = arguments.sizes or bench.parse_sizes("96x64" if arguments.tiny else "720p,1080p,2160p")

@@ -86,57 +86,82 @@ def evaluate_model(
     number of iterations out of range.
     """
     check_numbers(size, style_size, limit, iterations)
-    loaded = catalog.load(str(model))
-    size = size or loaded.reference_height
-    session = devices.open_session(str(loaded.path), devices.choose("cpu"))
-    training = read_training(session.get_modelmeta().custom_metadata_map)
-    style_size = style_size or trained_style_size(training)
-    entries = styles_of(loaded, training, recipe)
-    files = [Path(pictures) / style.file for style in entries]
-    artworks = [as_frame(read_picture(path, style_size)) for path in files]
-    loss = lbfgs_reference.loss_of(training) if iterations else None  # refused now, not after an hour
-    film = measures.read_clip(clip, size) if clip else None
-    frames = [as_frame(read_picture(path, size)) for path in evenly(list_pictures(photos), limit)]
-
+    subject = open_subject(model, pictures, recipe, size, style_size)
+    loss = lbfgs_reference.loss_of(subject.training) if iterations else None  # refused now, not after an hour
+    artworks = subject.artworks(subject.style_size)
+    film = measures.read_clip(clip, subject.size) if clip else None
+    frames = [as_frame(read_picture(path, subject.size)) for path in evenly(list_pictures(photos), limit)]
     judge = Judge(perceptual.VGG("vgg16", vgg, convention=vgg_convention), artworks, frames, progress)
-    painters = [painter(session, style.code if loaded.takes_code else None) for style in loaded.styles]
-    measured: list[dict[str, np.ndarray]] = []
-    rows: list[list[np.ndarray]] = []
-    for p, (painted, milliseconds) in enumerate(paint_all(painters, frames)):
-        measured.append(judge.measure(p, painted) | {"milliseconds": milliseconds})
-        if len(rows) < SHEET_ROWS:
-            rows.append([frames[p], *painted])
-        if progress:
-            progress("painted photographs", p + 1, len(frames))
-    scores = []
-    for s, (score, paint, file) in enumerate(zip(summarize(loaded.styles, measured), painters, files, strict=True)):
-        scores.append(dataclasses.replace(score, **alone(paint, frames, as_frame(read_picture(file, size)), film)))
-        if progress:
-            progress("motion and artefacts", s + 1, len(painters))
+    measured, rows = measure_photographs(subject.painters, frames, judge, progress)
+    scores = with_motion(summarize(subject.model.styles, measured), subject, frames, film, progress)
     if loss:
-        weights = style_weights(entries, training, loss.style_weight)
+        weights = style_weights(subject.entries, subject.training, loss.style_weight)
         where = perceptual.pick_device(device)
-        own = vgg if loss.vgg == "vgg16" else None
-        net = perceptual.VGG(loss.vgg, own, convention=vgg_convention if own else None, device=where)
+        net = reference_network(loss.vgg, vgg, vgg_convention, where)
         references = lbfgs_reference.measure(
-            net, where, loss, weights, artworks, frames, painters, iterations, progress
+            net, where, loss, weights, artworks, frames, subject.painters, iterations, progress
         )
         scores = [dataclasses.replace(score, lbfgs=own) for score, own in zip(scores, references, strict=True)]
     return Evaluation(
-        model=loaded.path.name,
-        model_sha256=hashlib.sha256(loaded.path.read_bytes()).hexdigest(),
-        body=loaded.body,
-        body_sha256=loaded.body_sha256,
-        steps=training.get("steps"),
+        **subject.about(),
         photographs=len(frames),
-        size=size,
-        style_size=style_size,
+        size=subject.size,
+        style_size=subject.style_size,
         vgg_sha256=judge.vgg.sha256,
         scores=scores,
         noise={"warp": measures.WARP_NOISE, "flicker": measures.FLICKER_NOISE},
         clip=about(clip, film) if clip and film else None,
         artworks=artworks,
         rows=rows,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What is measured: a model, its training, a painter for each style, and the recipe's entries and pictures."""
+
+    model: model_file.Model
+    training: dict[str, Any]
+    painters: list[measures.Painter]
+    entries: list[Style]
+    pictures: Path
+    size: int
+    style_size: int
+
+    def artworks(self, size: int) -> list[np.ndarray]:
+        """The artworks of the styles, uint8 [H, W, 3] with a short side of `size` pixels."""
+        return [as_frame(read_picture(self.pictures / entry.file, size)) for entry in self.entries]
+
+    def about(self) -> dict[str, Any]:
+        """What a report says of the model, as fields of an Evaluation."""
+        return {
+            "model": self.model.path.name,
+            "model_sha256": hashlib.sha256(self.model.path.read_bytes()).hexdigest(),
+            "body": self.model.body,
+            "body_sha256": self.model.body_sha256,
+            "steps": self.training.get("steps"),
+        }
+
+
+def open_subject(
+    model: str | os.PathLike[str],
+    pictures: str | os.PathLike[str],
+    recipe: str | os.PathLike[str] | None,
+    size: int | None,
+    style_size: int | None,
+) -> Subject:
+    """The model with its artworks; arguments as for `evaluate_model`."""
+    loaded = catalog.load(str(model))
+    session = devices.open_session(str(loaded.path), devices.choose("cpu"))
+    training = read_training(session.get_modelmeta().custom_metadata_map)
+    return Subject(
+        loaded,
+        training,
+        [painter(session, style.code if loaded.takes_code else None) for style in loaded.styles],
+        styles_of(loaded, training, recipe),
+        Path(pictures),
+        size or loaded.reference_height,
+        style_size or trained_style_size(training),
     )
 
 
@@ -164,18 +189,40 @@ def about(path: str | os.PathLike[str], clip: measures.Clip) -> dict[str, Any]:
     return {"file": Path(path).name, "frames": len(clip.frames), "unpainted": unpainted}
 
 
-def alone(
-    paint: measures.Painter, frames: list[np.ndarray], artwork: np.ndarray, clip: measures.Clip | None
-) -> dict[str, Any]:
-    """What concerns a painter alone, as fields of a Score; `artwork` at the size of the photographs, for grain."""
-    some = evenly(frames, WARP_PHOTOS)
-    return {
-        "warp": measures.warping_error(paint, some),
-        "warp_clean": measures.warping_error(paint, some, noise=0),
-        "warp_clip": measures.clip_error(paint, clip) if clip else None,
-        "flicker": measures.flicker(paint, evenly(frames, FLICKER_PHOTOS)),
-        "artefacts": measures.artefacts(paint, some, artwork),
-    }
+def with_motion(
+    scores: list[Score],
+    subject: Subject,
+    frames: list[np.ndarray],
+    clip: measures.Clip | None,
+    progress: Progress | None,
+) -> list[Score]:
+    """The scores, with what is measured of a painter alone: its behaviour under motion and noise, its artefacts."""
+    some, few = evenly(frames, WARP_PHOTOS), evenly(frames, FLICKER_PHOTOS)
+    artworks = subject.artworks(subject.size)  # at the size of the photographs, for grain
+    measured = []
+    for s, (score, paint, artwork) in enumerate(zip(scores, subject.painters, artworks, strict=True)):
+        measured.append(
+            dataclasses.replace(
+                score,
+                warp=measures.warping_error(paint, some),
+                warp_clean=measures.warping_error(paint, some, noise=0),
+                warp_clip=measures.clip_error(paint, clip) if clip else None,
+                flicker=measures.flicker(paint, few),
+                artefacts=measures.artefacts(paint, some, artwork),
+            )
+        )
+        if progress:
+            progress("motion and artefacts", s + 1, len(artworks))
+    return measured
+
+
+def reference_network(
+    name: str, vgg16: str | os.PathLike[str] | None, convention: str | None, device: torch.device
+) -> perceptual.VGG:
+    """The VGG that a model was trained with; the weights that the user gave are those of VGG-16."""
+    if name != "vgg16":
+        vgg16 = convention = None
+    return perceptual.VGG(name, vgg16, convention=convention, device=device)
 
 
 def style_weights(entries: Sequence[Style], training: dict[str, Any], common: float) -> list[float]:
@@ -243,6 +290,22 @@ def paint_all(
             painted.append(paint(frame))
             milliseconds.append(1000 * (time.perf_counter() - start))
         yield np.stack(painted), np.array(milliseconds)
+
+
+def measure_photographs(
+    painters: Sequence[measures.Painter], frames: Sequence[np.ndarray], judge: Judge, progress: Progress | None
+) -> tuple[list[dict[str, np.ndarray]], list[list[np.ndarray]]]:
+    """(what `Judge.measure` says of each frame in every style, with the milliseconds; rows of the sheet, each a frame
+    and its paintings)."""
+    measured: list[dict[str, np.ndarray]] = []
+    rows: list[list[np.ndarray]] = []
+    for p, (painted, milliseconds) in enumerate(paint_all(painters, frames)):
+        measured.append(judge.measure(p, painted) | {"milliseconds": milliseconds})
+        if len(rows) < SHEET_ROWS:
+            rows.append([frames[p], *painted])
+        if progress:
+            progress("painted photographs", p + 1, len(frames))
+    return measured, rows
 
 
 def summarize(styles: Sequence[model_file.Style], measured: list[dict[str, np.ndarray]]) -> list[Score]:

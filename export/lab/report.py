@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from rtstyle.errors import OutputError
-from rtstyle.files import written_beside
+from rtstyle.files import make_folder, written_beside
 from rtstyle.media.contact_sheet import draw_gallery
 
 SAVE_SECONDS = 10.0  # between reports while the experiment goes on
@@ -139,12 +138,7 @@ class Report:
         return "data:image/png;base64," + base64.b64encode(png).decode()
 
     def _folder(self) -> Path:
-        folder = self.out / "pictures"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from None
-        return folder
+        return make_folder(self.out / "pictures")
 
 
 def in_words(value: Any) -> str:

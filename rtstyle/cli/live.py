@@ -15,6 +15,7 @@ from rtstyle.cli.files import paint_video
 from rtstyle.cli.flags import Command
 from rtstyle.cli.options import (
     Painting,
+    gathered,
     json_option,
     option,
     output_options,
@@ -71,6 +72,41 @@ def demo(out: str, painting: Painting, force: bool, quiet: bool) -> None:
     click.echo(f"No camera here, so a bundled clip was painted: open {Path(out).resolve()}")
 
 
+def print_cameras(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    """Print the number and name of each camera and quit, if that was asked for."""
+    if not asked or context.resilient_parsing:
+        return
+    from rtstyle.media.camera import list_cameras
+
+    cameras = list_cameras()
+    for number, name in cameras:
+        click.echo(f"{number}\t{name}")
+    if not cameras:
+        say("no cameras found")
+    context.exit()
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What `cam` looks at."""
+
+    source: str
+    size: tuple[int, int] | None
+    fps: float | None
+    loop: bool
+
+    def capture(self, *, quiet: bool) -> Capture:
+        from rtstyle.media import camera
+        from rtstyle.media.capture import Capture, LiveSource
+
+        if (self.size or self.fps) and not camera.is_camera(self.source) and not quiet:
+            say(f"`size` and `fps` are for cameras: {self.source} keeps its own")
+        def opener() -> LiveSource:
+            return camera.open_source(self.source, size=self.size, fps=self.fps, loop=self.loop)
+
+        return Capture(opener, patience=PATIENCE)
+
+
 @click.command(cls=Command)
 @option(
     "--source",
@@ -79,10 +115,18 @@ def demo(out: str, painting: Painting, force: bool, quiet: bool) -> None:
     metavar="WHAT",
     help="A camera's number or device, an rtsp:// or http:// stream, a video file, a picture or a folder of them.",
 )
-@option("--list-cameras", is_flag=True, help="List the cameras and quit.")
+@option(
+    "--list-cameras",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_cameras,
+    help="List the cameras and quit.",
+)
 @option("--size", type=read_size, metavar="WxH", help="Size to ask the camera for.")
 @option("--fps", type=click.FloatRange(1, 1000), help="Frame rate to ask the camera for.")
 @option("--loop", is_flag=True, help="Play a file or folder again and again.")
+@gathered("source", Source, [field.name for field in dataclasses.fields(Source)])
 @painting_options
 @option("--steady/--no-steady", default=False, show_default=True, help="Keep the painting from flickering (the key t).")
 @option(
@@ -119,11 +163,7 @@ def demo(out: str, painting: Painting, force: bool, quiet: bool) -> None:
 @json_option
 @output_options
 def cam(
-    source: str,
-    list_cameras: bool,
-    size: tuple[int, int] | None,
-    fps: float | None,
-    loop: bool,
+    source: Source,
     painting: Painting,
     steady: bool,
     target_fps: float,
@@ -150,28 +190,19 @@ def cam(
     from rtstyle.live.controls import Settings
     from rtstyle.live.frame_rate import MIN_HEIGHT, WorkHeight
     from rtstyle.live.gatys_still import SIZE, Stills
-    from rtstyle.media import camera
-    from rtstyle.media.capture import Capture
     from rtstyle.media.window import has_display
 
-    if list_cameras:
-        print_cameras()
-        return
     if not headless and not has_display():
         raise RtstyleError("there is no display for a window: add --headless, with --record FILE or --virtual-cam")
     if record:
-        check_output(record, force=force, inputs=[source])
+        check_output(record, force=force, inputs=[source.source])
     stills = Stills(gatys_style, size=gatys_size or SIZE)
     if gatys_style and stills.problem and not quiet:
         say(f"the key g cannot work: {stills.problem}")
-    if (size or fps) and not camera.is_camera(source) and not quiet:
-        say(f"`size` and `fps` are for cameras: {source} keeps its own")
     painter = painting.painter(steady=steady)
     with (
         _virtual_camera(target_fps, virtual_cam_device, enabled=virtual_cam) as virtual_camera,
-        closing(
-            Capture(lambda: camera.open_source(source, size=size, fps=fps, loop=loop), patience=PATIENCE)
-        ) as capture,
+        closing(source.capture(quiet=quiet)) as capture,
         _recorder(record, force=force) as recorder,
     ):
         summary = paint_live(
@@ -191,16 +222,6 @@ def cam(
         )
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(summary)))
-
-
-def print_cameras() -> None:
-    from rtstyle.media.camera import list_cameras
-
-    cameras = list_cameras()
-    for number, name in cameras:
-        click.echo(f"{number}\t{name}")
-    if not cameras:
-        say("no cameras found")
 
 
 @contextmanager

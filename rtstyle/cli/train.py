@@ -91,8 +91,8 @@ def train(
         if recipe:
             train_model(recipe, photos, pictures or Path(recipe).parent, out, init=init, **options)
         elif picture:
-            card = {key: value for key, value in info.items() if value}
-            options |= {"model": model, "full": full, "style_weight": style_weight, "card": card}
+            style_info = {key: value for key, value in info.items() if value}
+            options |= {"model": model, "full": full, "style_weight": style_weight, "info": style_info}
             teach_style(picture, out, content=photos, **options)
     click.echo(out)
 

@@ -14,6 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from rtstyle.errors import InputError, OutputError, UsageError
+from rtstyle.files import make_folder
 from rtstyle.media.reader import VideoReader
 from rtstyle.media.sequence import PictureSequence
 from rtstyle.media.stream import Source
@@ -49,10 +50,7 @@ def pair_up(paths: Sequence[str], out_dir: str | None = None, container: str | N
         if out.exists() and os.path.samefile(out, source):
             raise OutputError(f"the output {out} is the input: choose another folder")
         pairs[out] = str(source)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {out_dir} cannot be made: {error.strerror}") from None
+    make_folder(folder)
     return [(source, str(out)) for out, source in pairs.items()]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.helpers import tree
-from support.media_files import packets, psnr, rgb_frames, stamps
+from support.media_files import packets, psnr, rgb_frames, timestamps
 
 from rtstyle.cli.files import _note
 from rtstyle.gallery.catalog import model_path
@@ -19,17 +19,17 @@ SAMPLE = model_path("live").with_name("sample.mp4")
 
 def test_the_sample_is_small_and_has_sound():
     assert SAMPLE.stat().st_size < 500_000
-    assert len(stamps(SAMPLE)) > 60 and len(packets(SAMPLE)) > 50
+    assert len(timestamps(SAMPLE)) > 60 and len(packets(SAMPLE)) > 50
 
 
 def test_demo_without_a_camera_paints_the_bundled_clip(tmp_path, call, without_camera):
     out = tmp_path / "demo.mp4"
-    code, told, err = call("demo", "-o", out, "--style", "great-wave", "--work-height", "90")
+    code, output, err = call("demo", "-o", out, "--style", "great-wave", "--work-height", "90")
     assert code == 0
-    assert str(out.resolve()) in told
+    assert str(out.resolve()) in output
     assert "painting great-wave on" in err
     assert set(tree(tmp_path)) == {"demo.mp4"}
-    assert stamps(out) == stamps(SAMPLE)
+    assert timestamps(out) == timestamps(SAMPLE)
     assert [c for _, c in packets(out)] == [c for _, c in packets(SAMPLE)]
     assert psnr(rgb_frames(out)[::30], rgb_frames(SAMPLE)[::30]) < 22, "hardly painted"
 
@@ -86,7 +86,7 @@ def test_options_reach_the_net(tmp_path, call, clip):
 def test_force_replaces_a_file(tmp_path, call, clip):
     (tmp_path / "out.mp4").write_text("an earlier result")
     assert call("video", clip, tmp_path / "out.mp4", "-q", "--force") == (0, "", "")
-    assert len(stamps(tmp_path / "out.mp4")) == 12
+    assert len(timestamps(tmp_path / "out.mp4")) == 12
 
 
 def test_a_folder_of_pictures(tmp_path, call):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.helpers import tree
-from support.media_files import psnr, rgb_frames, stamps
+from support.media_files import psnr, rgb_frames, timestamps
 
 pytest_plugins = ["support.runtime_fixtures"]
 
@@ -86,15 +86,15 @@ def screen(monkeypatch):
 
 def test_cam_paints_a_clip_and_says_what_came_of_it(call, clip):
     code, out, err = call("cam", "--source", clip, "--headless", "--json", "--style", "great-wave", "--device", "cpu")
-    found = json.loads(out)
+    result = json.loads(out)
     assert code == 0
-    assert found.keys() >= {"captured", "painted", "shown", "dropped", "seconds", "delay_ms", "delay_95_ms"}
-    assert found["captured"] == 12 and 1 <= found["painted"] <= 12
-    assert found["work_height"] == 96 and found["files"] == []
-    assert 11 / 24 - 0.1 < found["seconds"] < 20 and found["delay_ms"] <= found["delay_95_ms"]
+    assert result.keys() >= {"captured", "painted", "shown", "dropped", "seconds", "delay_ms", "delay_95_ms"}
+    assert result["captured"] == 12 and 1 <= result["painted"] <= 12
+    assert result["work_height"] == 96 and result["files"] == []
+    assert 11 / 24 - 0.1 < result["seconds"] < 20 and result["delay_ms"] <= result["delay_95_ms"]
     first, second, last = err.splitlines()
     assert (first, second) == ("painting great-wave on cpu (asked for)", "Ctrl-C ends it")
-    assert last.startswith(f"{found['painted']} frames painted in ") and last.endswith(f"{found['dropped']} dropped")
+    assert last.startswith(f"{result['painted']} frames painted in ") and last.endswith(f"{result['dropped']} dropped")
 
 
 def test_cam_quietly(call, clip):
@@ -104,22 +104,22 @@ def test_cam_quietly(call, clip):
 @pytest.mark.parametrize(("limit", "loop"), [("--duration=0.8", True), ("--max-frames=3", False)])
 def test_cam_ends_when_it_was_told_to(call, clip, limit, loop):
     code, out, _ = call("cam", "--source", clip, "--headless", "-q", "--json", limit, *["--loop"] * loop)
-    found = json.loads(out)
+    result = json.loads(out)
     assert code == 0
     if loop:
-        assert 0.8 <= found["seconds"] < 20 and found["captured"] > 12
+        assert 0.8 <= result["seconds"] < 20 and result["captured"] > 12
     else:
-        assert 3 <= found["painted"] < 12
+        assert 3 <= result["painted"] < 12
 
 
 def test_cam_records(tmp_path, call, clip):
     path = tmp_path / "out.mp4"
     options = ("cam", "--source", clip, "--headless", "--device", "cpu", "--no-steady")
     code, out, err = call(*options, "--record", path, "--json", "--strength", "0")
-    found = json.loads(out)
-    assert code == 0 and found["files"] == [str(path)] and err.splitlines()[-1] == f"saved {path}"
+    result = json.loads(out)
+    assert code == 0 and result["files"] == [str(path)] and err.splitlines()[-1] == f"saved {path}"
     assert set(tree(tmp_path)) == {"out.mp4"}
-    assert 1 <= len(stamps(path)) <= found["painted"]
+    assert 1 <= len(timestamps(path)) <= result["painted"]
     assert psnr(rgb_frames(path)[0], rgb_frames(clip)[0]) > 25, "strength 0 is the photograph"
     before = path.read_bytes()
     assert call(*options, "--record", path)[0] == 1 and path.read_bytes() == before
@@ -273,9 +273,9 @@ def test_a_signal_ends_cam_with_its_recording_complete(tmp_path, clip, signal_na
         process.kill()
         process.wait()
     assert (process.returncode, said) == (130, "")
-    told = rf"rtstyle: interrupted after \d+ frames: {re.escape(str(out))} is complete"
-    assert re.fullmatch(told, err.splitlines()[-1])
-    assert set(tree(tmp_path)) == {"out.mp4"} and len(stamps(out)) >= 1
+    output = rf"rtstyle: interrupted after \d+ frames: {re.escape(str(out))} is complete"
+    assert re.fullmatch(output, err.splitlines()[-1])
+    assert set(tree(tmp_path)) == {"out.mp4"} and len(timestamps(out)) >= 1
 
 
 def test_demo_with_a_camera_opens_the_window(call, handed_over, screen, monkeypatch):

@@ -7,7 +7,7 @@ import sys
 import click
 import pytest
 from support.helpers import run_python
-from support.media_files import stamps
+from support.media_files import timestamps
 
 from rtstyle.cli import COMMANDS, cli
 from rtstyle.cli.progress import progress_bar, progress_lines
@@ -94,7 +94,7 @@ def test_training_without_torch_is_one_sentence(without_torch, tmp_path, argumen
 def test_painting_works_without_torch(without_torch, tmp_path, clip):
     done = without_torch("video", clip, "out.mp4", "-q", "--device", "cpu")
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(stamps(tmp_path / "out.mp4")) == 12
+    assert len(timestamps(tmp_path / "out.mp4")) == 12
     assert "not installed" in json.loads(without_torch("doctor", "--json").stdout)["training"]["torch"]
 
 

@@ -49,9 +49,9 @@ def options(flag):
     ],
 )
 def test_an_option_takes_the_same_everywhere(flag):
-    found = options(flag)
-    assert len(found) > 1
-    takes = {words: None if option.is_flag else option.metavar for words, option in found.items()}
+    result = options(flag)
+    assert len(result) > 1
+    takes = {words: None if option.is_flag else option.metavar for words, option in result.items()}
     assert len(set(takes.values())) == 1, takes
 
 
@@ -242,10 +242,10 @@ def test_the_library_speaks_of_arguments():
     named = [
         (str(path), text)
         for path, text in library()
-        for found in re.finditer(r"--[a-z][a-z-]+", text)
-        if text != found.group()  # a word of a command line
-        and found.group() in flags
-        and not re.search(r"rtstyle [a-z]+ $", text[: found.start()])
+        for result in re.finditer(r"--[a-z][a-z-]+", text)
+        if text != result.group()  # a word of a command line
+        and result.group() in flags
+        and not re.search(r"rtstyle [a-z]+ $", text[: result.start()])
     ]
     assert named == []
 

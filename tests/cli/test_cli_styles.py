@@ -14,12 +14,12 @@ pytest_plugins = ["support.runtime_fixtures"]
 
 def test_styles_as_json(call):
     code, out, err = call("styles", "--json")
-    found = {card["name"]: card for card in json.loads(out)}
+    result = {info["name"]: info for info in json.loads(out)}
     assert (code, err) == (0, "")
-    assert {"starry-night", "irises", "great-wave", "scream"} <= set(found)
-    assert len(found) >= 6
-    for card in found.values():
-        assert card["artist"] and card["year"] and card["licence"], card
+    assert {"starry-night", "irises", "great-wave", "scream"} <= set(result)
+    assert len(result) >= 6
+    for info in result.values():
+        assert info["artist"] and info["year"] and info["licence"], info
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])

@@ -30,16 +30,16 @@ def code_like(rows=1):
 def painted_on(canvas, x, code, offsets=None):
     ops = operations.TorchOps(code, 4, 12, offsets=offsets)
     with torch.no_grad():
-        found = ops.canvas(canvas, x, WIDTH)
+        result = ops.canvas(canvas, x, WIDTH)
     assert ops.code_index == 2 * WIDTH
-    return found
+    return result
 
 
 def ground_of(canvas):
     """The mixed tile, every feature with mean 0 and deviation 1 (up to the epsilon): [width, side, side]."""
     mixed = torch.einsum("oc,cyx->oyx", canvas.mix.weight[:, :, 0, 0], canvas.tile[0]).detach()
-    apart = mixed - mixed.mean((1, 2), keepdim=True)
-    return apart / (apart.square().mean((1, 2), keepdim=True) + operations.EPS).sqrt()
+    difference = mixed - mixed.mean((1, 2), keepdim=True)
+    return difference / (difference.square().mean((1, 2), keepdim=True) + operations.EPS).sqrt()
 
 
 def layer_of(code):
@@ -61,8 +61,8 @@ def test_offsets_shift_it_sample_by_sample(canvas):
     offsets = torch.tensor([[0, 0], [5, 120], [127, 64]])
     scale, shift = layer_of(code)
     ground = torch.stack([ground_of(canvas).roll((-top, -left), (1, 2)) for top, left in offsets.tolist()])
-    wanted = 0.5 * (ground[:, :, :20, :30] * scale + shift)
-    torch.testing.assert_close(painted_on(canvas, x, code, offsets), wanted, rtol=1e-4, atol=1e-4)
+    expected = 0.5 * (ground[:, :, :20, :30] * scale + shift)
+    torch.testing.assert_close(painted_on(canvas, x, code, offsets), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_gate_closes_over_what_the_photograph_shows(canvas):
@@ -71,12 +71,12 @@ def test_the_gate_closes_over_what_the_photograph_shows(canvas):
     with torch.no_grad():
         canvas.gate.weight[0, 1] = -60
         canvas.gate.bias += 30
-    found = painted_on(canvas, x, code) - x
+    result = painted_on(canvas, x, code) - x
     scale, shift = layer_of(code)
     torch.testing.assert_close(
-        found[..., :4], (ground_of(canvas)[None, :, :8, :4] * scale + shift), rtol=1e-4, atol=1e-4
+        result[..., :4], (ground_of(canvas)[None, :, :8, :4] * scale + shift), rtol=1e-4, atol=1e-4
     )
-    assert found[..., 4:].abs().max() < 1e-6
+    assert result[..., 4:].abs().max() < 1e-6
 
 
 def test_a_code_of_zeros_paints_nothing_on_it(canvas):
@@ -122,12 +122,12 @@ def paint_flat(body, height, width, level, offsets=None):
 def test_a_flat_frame_gets_the_same_texture_whatever_its_grey(name, make_body):
     """Of no more than the contrast of the style, and not grey itself: nothing is left of the frame's level."""
     body = make_body(name, seed=4)
-    found = [paint_flat(body, 72, 96, level) for level in (0.0, 93.0, 255.0)]
+    result = [paint_flat(body, 72, 96, level) for level in (0.0, 93.0, 255.0)]
     scale = body.codes[0, -6:-3].detach().abs() * 127.5
-    deviation = found[0].std((1, 2), unbiased=False)
+    deviation = result[0].std((1, 2), unbiased=False)
     assert (deviation > 0.2 * scale).all() and (deviation <= scale * 1.0001).all()
-    for other in found[1:]:
-        assert (other - found[0]).abs().max() < 0.01
+    for other in result[1:]:
+        assert (other - result[0]).abs().max() < 0.01
 
 
 @pytest.mark.parametrize("name", BODIES)

@@ -178,8 +178,8 @@ def test_the_averaged_net_is_in_the_checkpoint(trainer_in, short_recipe):
     net = averaged(state["average"], state["description"])
     assert not net.training and net.config == short_recipe.config
     for name, weight in trainer.average.items():
-        wanted = weight[:1] if name == "codes" else weight
-        assert torch.equal(net.state_dict()[name], wanted), name
+        expected = weight[:1] if name == "codes" else weight
+        assert torch.equal(net.state_dict()[name], expected), name
 
 
 def test_diverged_run_keeps_the_last_good_checkpoint(trainer_in, short_recipe):

@@ -29,10 +29,10 @@ def test_picture_is_rgb_bytes_of_its_own_size(photos_folder):
     np.testing.assert_array_equal(got.permute(1, 2, 0).numpy(), np.asarray(Image.open(path)))
 
 
-@pytest.mark.parametrize(("size", "wanted"), (((64, 96), (32, 48)), ((96, 64), (48, 32)), ((40, 50), (32, 40))))
-def test_short_side_is_scaled(tmp_path, size, wanted):
+@pytest.mark.parametrize(("size", "expected"), (((64, 96), (32, 48)), ((96, 64), (48, 32)), ((40, 50), (32, 40))))
+def test_short_side_is_scaled(tmp_path, size, expected):
     halves(*size).save(tmp_path / "a.png")
-    assert read_picture(tmp_path / "a.png", 32).shape == (3, *wanted)
+    assert read_picture(tmp_path / "a.png", 32).shape == (3, *expected)
 
 
 def test_enlarging_is_a_choice(tmp_path):
@@ -133,11 +133,11 @@ def test_wide_gamut_is_learned_in_the_colours_that_are_shown(tmp_path, suffix):
     Image.new("RGB", (96, 80), colour).save(
         path, icc_profile=display_p3(), **({"quality": 95} if suffix == "jpg" else {})
     )
-    wanted = shown_in_srgb(colour)
-    assert wanted[0] > 210 and wanted[2] < 50
+    expected = shown_in_srgb(colour)
+    assert expected[0] > 210 and expected[2] < 50
     photos = Photos(tmp_path, 64)
     for picture in (read_picture(path), read_picture(path, 40), photos.pictures[0]):
-        assert np.abs(picture.flatten(1).float().mean(1).numpy() - wanted).max() < 3
+        assert np.abs(picture.flatten(1).float().mean(1).numpy() - expected).max() < 3
 
 
 @pytest.mark.parametrize("size", ((31, 200), (200, 31), (1, 1)))

@@ -24,15 +24,15 @@ NAMES = ("waves", "bricks")
 
 
 def describe(names=NAMES):
-    cards = [{"name": name, "title": name.title(), "artist": "N. Umpy"} for name in names]
-    return {"styles": cards, "reference_height": 64, "training": {"steps": 7}}
+    infos = [{"name": name, "title": name.title(), "artist": "N. Umpy"} for name in names]
+    return {"styles": infos, "reference_height": 64, "training": {"steps": 7}}
 
 
 def pictures(n, h, w, seed=0):
     return picture_like(np.random.default_rng(seed), n, h, w)
 
 
-def apart(a, b):
+def difference(a, b):
     return int(np.abs(a.astype(int) - b.astype(int)).max())
 
 
@@ -61,12 +61,12 @@ def test_one_style_of_a_model(gallery, tmp_path, half):
     model = onnx.load(tmp_path / "one.onnx")
     assert [value.name for value in model.graph.input] == ["frames"]
     frames = pictures(2, 37, 53)
-    levels = apart(painted(tmp_path / "one.onnx", frames), painted(gallery, frames, "bricks"))
+    levels = difference(painted(tmp_path / "one.onnx", frames), painted(gallery, frames, "bricks"))
     assert levels <= (2 if half else 1)  # runtimes fold constant scales into filters, which rounds otherwise
-    assert apart(painted(tmp_path / "one.onnx", frames), painted(gallery, frames, "waves")) > 10
+    assert difference(painted(tmp_path / "one.onnx", frames), painted(gallery, frames, "waves")) > 10
     was, now = props_of(gallery), props_of(tmp_path / "one.onnx")
-    (card,) = json.loads(now["rtstyle.styles"])
-    assert card == describe()["styles"][1] | {"thumbnail": card["thumbnail"]}
+    (info,) = json.loads(now["rtstyle.styles"])
+    assert info == describe()["styles"][1] | {"thumbnail": info["thumbnail"]}
     assert now["rtstyle.codes"] != was["rtstyle.codes"]
     for kept in ("body", "body_sha256", "body_config", "reference_height", "training"):
         assert now[f"rtstyle.{kept}"] == was[f"rtstyle.{kept}"], kept
@@ -89,7 +89,7 @@ def test_float16_halves_the_weights_and_keeps_the_gallery(gallery, tmp_path):
     assert props_of(tmp_path / "half.onnx") == props_of(gallery)
     frames = pictures(1, 61, 90)
     for name in NAMES:
-        assert apart(painted(tmp_path / "half.onnx", frames, name), painted(gallery, frames, name)) <= 2
+        assert difference(painted(tmp_path / "half.onnx", frames, name), painted(gallery, frames, name)) <= 2
     with pytest.raises(RtstyleError, match=r"half\.onnx were rounded to float16: take the model"):
         export_model(tmp_path / "half.onnx", tmp_path / "again.onnx")
 
@@ -107,7 +107,7 @@ def test_the_bundled_models_in_float16(name, tmp_path):
     frames = np.concatenate([pictures(1, *size), 255 * (pictures(1, *size, seed=1) > 127).astype(np.uint8)])
     for style in catalog.load(name).styles:
         assert (
-            apart(
+            difference(
                 painted(tmp_path / "half.onnx", frames, style.name),
                 painted(catalog.model_path(name), frames, style.name),
             )
@@ -122,8 +122,8 @@ def test_the_bundled_models_paint_the_same_on_flat_frames_of_any_grey(name, size
     """Black frames, test pictures, a covered lens: the texture of the style, whatever the level."""
     frames = np.stack([np.full((*size, 3), level, np.uint8) for level in (0, 90, 255)])
     for style in catalog.load(name).styles:
-        found = painted(catalog.model_path(name), frames, style.name)
-        assert apart(found, found[:1]) <= 2, style.name
+        result = painted(catalog.model_path(name), frames, style.name)
+        assert difference(result, result[:1]) <= 2, style.name
 
 
 def test_filters_too_large_for_float16_stay(make_body, tmp_path):
@@ -242,10 +242,10 @@ def test_their_net_paints_as_theirs(weights, tmp_path, half):
     export_model(weights(state), tmp_path / "out.onnx", half=half)
     for n, h, w in ((1, 64, 96), (2, 40, 52), (1, 16, 16)):
         frames = pictures(n, h, w, seed=h)
-        wanted = theirs(state, frames)
-        assert wanted.std() > 20
+        expected = theirs(state, frames)
+        assert expected.std() > 20
         got = painted(tmp_path / "out.onnx", frames)
-        assert np.abs(got - wanted).max() <= (2 if half else 1)
+        assert np.abs(got - expected).max() <= (2 if half else 1)
 
 
 @pytest.mark.parametrize(("h", "w"), [(37, 53), (61, 47), (17, 18), (66, 99)])
@@ -281,14 +281,14 @@ def test_what_the_file_says_of_itself(weights, tmp_path):
     onnx.checker.check_model(model, full_check=True)
     props = props_of(tmp_path / "out.onnx")
     assert props["rtstyle.format"] == "1" and props["rtstyle.body"] == "johnson"
-    body, (card,) = from_onnx(tmp_path / "out.onnx")
+    body, (info,) = from_onnx(tmp_path / "out.onnx")
     assert props["rtstyle.body_sha256"] == body.body_sha256()
-    assert card["name"] == "udnie-picabia" and card["source"] == "Udnie (Picabia).pth"
+    assert info["name"] == "udnie-picabia" and info["source"] == "Udnie (Picabia).pth"
     assert len(base64.b64decode(props["rtstyle.codes"])) == 4 * body.code_length
     assert int(props["rtstyle.reference_height"]) == 256
     assert len(json.loads(props["rtstyle.training"])["weights_sha256"]) == 64
-    found = catalog.resolve(str(tmp_path / "out.onnx"))
-    assert found.label == "udnie-picabia" and found.code is None
+    result = catalog.resolve(str(tmp_path / "out.onnx"))
+    assert result.label == "udnie-picabia" and result.code is None
 
     export_model(tmp_path / "out.onnx", tmp_path / "again.onnx", style="udnie-picabia")
     assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "out.onnx").read_bytes()
@@ -296,10 +296,10 @@ def test_what_the_file_says_of_itself(weights, tmp_path):
 
 def test_the_card_can_be_given(weights, tmp_path, call):
     path, out = weights(random_state(**SMALL)), tmp_path / "out.onnx"
-    card = ("--name", "udnie", "--title", "Udnie, jeune fille américaine", "--artist", "Francis Picabia")
-    assert call("export", path, out, *card)[:2] == (0, f"{out}\n")
+    info = ("--name", "udnie", "--title", "Udnie, jeune fille américaine", "--artist", "Francis Picabia")
+    assert call("export", path, out, *info)[:2] == (0, f"{out}\n")
     (style,) = catalog.load(str(out)).styles
-    assert (style.name, style.title, style.artist) == ("udnie", card[3], card[5])
+    assert (style.name, style.title, style.artist) == ("udnie", info[3], info[5])
 
 
 def without(key):
@@ -323,9 +323,9 @@ BROKEN = {
 def test_weights_of_another_net_are_refused(weights, tmp_path, make, said):
     path, out = weights(make()), tmp_path / "out.onnx"
     out.write_bytes(b"what was here before")
-    with pytest.raises(RtstyleError, match=said) as told:
+    with pytest.raises(RtstyleError, match=said) as error:
         export_model(path, out)
-    assert "\n" not in str(told.value) and path.name in str(told.value)
+    assert "\n" not in str(error.value) and path.name in str(error.value)
     assert out.read_bytes() == b"what was here before"
     assert len(list(tmp_path.iterdir())) == 2
 

@@ -74,7 +74,7 @@ def batch(vgg):
 
 
 def test_total_is_the_sum_of_all_terms_by_their_weights(vgg, batch):
-    found = losses.evaluate(losses.Comparison(LOSS, vgg), batch)
+    result = losses.evaluate(losses.Comparison(LOSS, vgg), batch)
     weights = {
         "content": 1.3,
         "style": WEIGHTS,
@@ -87,11 +87,11 @@ def test_total_is_the_sum_of_all_terms_by_their_weights(vgg, batch):
         "range": 23.0,
     }
     names = [term.name for term in losses.TERMS]
-    assert list(found) == ["total", *names] and sorted(names) == sorted(weights)
+    assert list(result) == ["total", *names] and sorted(names) == sorted(weights)
     for name in names:
-        assert found[name].shape == (3,) and (found[name] > 0).all(), name
-    wanted = sum(weight * found[name] for name, weight in weights.items())
-    torch.testing.assert_close(found["total"], wanted, rtol=1e-5, atol=1e-5)
+        assert result[name].shape == (3,) and (result[name] > 0).all(), name
+    expected = sum(weight * result[name] for name, weight in weights.items())
+    torch.testing.assert_close(result["total"], expected, rtol=1e-5, atol=1e-5)
     assert ("step", "total", *names, "learning_rate", "seconds") == COLUMNS
 
 
@@ -110,75 +110,75 @@ def test_terms_without_weight_are_not_computed(vgg, batch):
         matrices={name: matrix for name, matrix in batch.matrices.items() if not name.startswith("repeat")},
         targets={name: target for name, target in batch.targets.items() if name != losses.PALETTE},
     )
-    found = losses.evaluate(losses.Comparison(nothing, vgg), bare)
-    assert (found["style"] > 0).all()
-    torch.testing.assert_close(found["total"], WEIGHTS * found["style"])
-    for name in found.keys() - {"total", "style"}:
-        assert not found[name].any(), name
+    result = losses.evaluate(losses.Comparison(nothing, vgg), bare)
+    assert (result["style"] > 0).all()
+    torch.testing.assert_close(result["total"], WEIGHTS * result["style"])
+    for name in result.keys() - {"total", "style"}:
+        assert not result[name].any(), name
 
 
 def test_content_by_hand(vgg, batch):
-    found = losses.content(losses.Comparison(LOSS, vgg), batch)
-    own, wanted = batch.features["relu2_2 / 1"], batch.photo_features["relu2_2 / 1"]
-    torch.testing.assert_close(found, (own - wanted).square().sum((1, 2, 3)) / wanted.square().sum((1, 2, 3)))
+    result = losses.content(losses.Comparison(LOSS, vgg), batch)
+    own, expected = batch.features["relu2_2 / 1"], batch.photo_features["relu2_2 / 1"]
+    torch.testing.assert_close(result, (own - expected).square().sum((1, 2, 3)) / expected.square().sum((1, 2, 3)))
 
 
-def symmetric(gram, wanted):
+def symmetric(gram, expected):
     """Squared distance by both lengths, the first at least a tenth of the second."""
-    lengths = gram.norm(dim=(1, 2)).maximum(wanted.norm(dim=(1, 2)) / 10) * wanted.norm(dim=(1, 2))
-    return (gram - wanted).square().sum((1, 2)) / lengths
+    lengths = gram.norm(dim=(1, 2)).maximum(expected.norm(dim=(1, 2)) / 10) * expected.norm(dim=(1, 2))
+    return (gram - expected).square().sum((1, 2)) / lengths
 
 
 def test_style_divides_by_both_lengths_and_looks_at_every_layer_and_scale(vgg, batch):
     """Each sample with the artwork of its own."""
-    artworks, apart = pictures(2, 3, 64), []
+    artworks, difference = pictures(2, 3, 64), []
     for scale in (1, 2):
         grams = []
         for picture in (batch.painted, artworks):
             small = F.avg_pool2d(picture, scale) if scale > 1 else picture
             grams.append({layer: perceptual.gram(maps) for layer, maps in vgg(small, LAYERS).items()})
-        apart += [symmetric(grams[0][layer], grams[1][layer][STYLES]) for layer in LAYERS]
-    found = losses.style(losses.Comparison(LOSS, vgg), batch)
-    torch.testing.assert_close(found, torch.stack(apart).mean(0), rtol=1e-4, atol=1e-5)
+        difference += [symmetric(grams[0][layer], grams[1][layer][STYLES]) for layer in LAYERS]
+    result = losses.style(losses.Comparison(LOSS, vgg), batch)
+    torch.testing.assert_close(result, torch.stack(difference).mean(0), rtol=1e-4, atol=1e-5)
     relative = [
         perceptual.relative_style_loss(batch.matrices[name], batch.targets[name][STYLES])
         for name in batch.matrices
         if not name.startswith("repeat")
     ]
-    assert (found / torch.stack(relative).mean(0) - 1).abs().max() > 0.1
+    assert (result / torch.stack(relative).mean(0) - 1).abs().max() > 0.1
 
 
 def test_matrices_at_scale_two_are_those_of_the_picture_averaged_over_two_by_two(vgg):
     picture = pictures(2, 5)
     compare = losses.Comparison(LOSS, vgg)
-    found = compare.matrices(compare.features(picture, content=False))
-    assert set(found) == {
+    result = compare.matrices(compare.features(picture, content=False))
+    assert set(result) == {
         *("relu1_2 / 1", "relu2_2 / 1", "relu1_2 / 2", "relu2_2 / 2"),
         *("repeat 2 0", "repeat 0 2"),
     }
     averaged = picture.view(2, 3, 24, 2, 24, 2).mean((3, 5))
     for scale, small in ((1, picture), (2, averaged)):
         for layer, maps in vgg(small, LAYERS).items():
-            torch.testing.assert_close(found[f"{layer} / {scale}"], perceptual.gram(maps), rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(found["relu1_2 / 1"], found["relu1_2 / 2"], rtol=1e-2)
+            torch.testing.assert_close(result[f"{layer} / {scale}"], perceptual.gram(maps), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(result["relu1_2 / 1"], result["relu1_2 / 2"], rtol=1e-2)
     maps = vgg(picture, ("relu2_2",))["relu2_2"]  # at a distance: at full scale only
-    torch.testing.assert_close(found["repeat 0 2"], perceptual.shifted_gram(maps, 0, 2))
-    torch.testing.assert_close(found["repeat 2 0"], perceptual.shifted_gram(maps, 2, 0))
+    torch.testing.assert_close(result["repeat 0 2"], perceptual.shifted_gram(maps, 0, 2))
+    torch.testing.assert_close(result["repeat 2 0"], perceptual.shifted_gram(maps, 2, 0))
 
 
 def test_repeat_compares_what_is_at_a_distance(vgg, batch):
-    found = losses.repeat(losses.Comparison(LOSS, vgg), batch)
+    result = losses.repeat(losses.Comparison(LOSS, vgg), batch)
     names = ("repeat 2 0", "repeat 0 2")
-    apart = [symmetric(batch.matrices[name], batch.targets[name][STYLES]) for name in names]
-    torch.testing.assert_close(found, (apart[0] + apart[1]) / 2, rtol=1e-4, atol=1e-5)
+    distances = [symmetric(batch.matrices[name], batch.targets[name][STYLES]) for name in names]
+    torch.testing.assert_close(result, (distances[0] + distances[1]) / 2, rtol=1e-4, atol=1e-5)
 
 
 def test_repeat_looks_at_its_own_layer(vgg):
     loss = dataclasses.replace(LOSS, style_layers=("relu1_2",), style_scales=(1,))
     compare = losses.Comparison(loss, vgg)
     assert compare.layers(content=False) == {1: ["relu1_2", "relu2_2"]}
-    found = compare.matrices(compare.features(pictures(1, 5), content=False))
-    assert set(found) == {"relu1_2 / 1", "repeat 2 0", "repeat 0 2"} and found["repeat 2 0"].shape == (1, 128, 128)
+    result = compare.matrices(compare.features(pictures(1, 5), content=False))
+    assert set(result) == {"relu1_2 / 1", "repeat 2 0", "repeat 0 2"} and result["repeat 2 0"].shape == (1, 128, 128)
     without = losses.Comparison(dataclasses.replace(loss, repeat_shifts=()), vgg)
     assert without.layers(content=False) == {1: ["relu1_2"]}
 
@@ -275,18 +275,18 @@ def test_a_batch_of_a_training_is_measured_by_these_terms(trainer_in, recipe):
     trainer = trainer_in("run", with_loss(recipe, repeat_shifts=(), tv_weight=7.0, style_scales=(1,)))
     photos = some_photos(trainer)
     with torch.no_grad():
-        found = mean_losses(trainer, photos, [0, 0], trainer.artworks.targets[(48,)])
+        result = mean_losses(trainer, photos, [0, 0], trainer.artworks.targets[(48,)])
         painted = trainer.net(photos, trainer.net.codes[[0, 0]])
         beyond = (painted.clamp(0, 255) - painted).div(255).square().mean()
         own, photo = (trainer.vgg(x, LAYERS) for x in (painted, photos))
         artwork = read_picture(trainer.artworks.files[0], 48)[None].float()
-        wanted = {k: perceptual.gram(maps) for k, maps in trainer.vgg(artwork, LAYERS).items()}
-        style = sum(symmetric(perceptual.gram(own[k]), wanted[k]).mean() for k in LAYERS) / 2
+        expected = {k: perceptual.gram(maps) for k, maps in trainer.vgg(artwork, LAYERS).items()}
+        style = sum(symmetric(perceptual.gram(own[k]), expected[k]).mean() for k in LAYERS) / 2
         content = perceptual.relative_content_loss(own["relu2_2"], photo["relu2_2"]).mean()
-    assert float(found["style"]) == pytest.approx(float(style), rel=1e-4)
-    assert float(found["content"]) == pytest.approx(float(content), rel=1e-4)
-    wanted = content + 3.0 * style + 7.0 * perceptual.total_variation(painted).mean() + 10 * beyond
-    assert float(found["total"]) == pytest.approx(float(wanted), rel=1e-4)
+    assert float(result["style"]) == pytest.approx(float(style), rel=1e-4)
+    assert float(result["content"]) == pytest.approx(float(content), rel=1e-4)
+    expected = content + 3.0 * style + 7.0 * perceptual.total_variation(painted).mean() + 10 * beyond
+    assert float(result["total"]) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_palette_of_each_sample_s_own_artwork(trainer_in, recipe, paintings_folder):
@@ -299,10 +299,10 @@ def test_palette_of_each_sample_s_own_artwork(trainer_in, recipe, paintings_fold
         painted = perceptual.palette(coloured.net(photos, coloured.net.codes[[1, 0]]))
         files = [paintings_folder / coloured.recipe.style[style].file for style in (1, 0)]
         artworks = torch.cat([perceptual.palette(read_picture(file, 48)[None]) for file in files])
-        wanted = perceptual.palette_loss(painted, artworks).mean()
+        expected = perceptual.palette_loss(painted, artworks).mean()
     assert float(before["palette"]) == 0 < float(after["palette"])
-    assert float(after["palette"]) == pytest.approx(float(wanted), rel=1e-5)
-    assert float(after["total"] - before["total"]) == pytest.approx(50 * float(wanted), rel=1e-4)
+    assert float(after["palette"]) == pytest.approx(float(expected), rel=1e-5)
+    assert float(after["total"] - before["total"]) == pytest.approx(50 * float(expected), rel=1e-4)
 
 
 def test_repeat_is_part_of_the_total(trainer_in, recipe):
@@ -322,15 +322,15 @@ def test_repeat_is_part_of_the_total(trainer_in, recipe):
 
 def test_outliers_are_part_of_the_total(trainer_in, recipe):
     trainer = trainer_in("run", recipe)
-    photos, found = some_photos(trainer), []
+    photos, result = some_photos(trainer), []
     with torch.no_grad():
         trainer.net.codes[:, :-6] *= 8
         for weight in (0.0, 1.0, 2.0):
             loss = dataclasses.replace(recipe.loss, outlier_weight=weight)
-            found.append(mean_losses(trainer, photos, [0, 1], trainer.artworks.targets[(48,)], loss=loss))
-    assert found[0]["outliers"] == 0 and found[1]["outliers"] == found[2]["outliers"] > 0
-    for less, more in ((found[0], found[1]), (found[1], found[2])):
-        assert float(more["total"] - less["total"]) == pytest.approx(float(found[1]["outliers"]), rel=1e-3)
+            result.append(mean_losses(trainer, photos, [0, 1], trainer.artworks.targets[(48,)], loss=loss))
+    assert result[0]["outliers"] == 0 and result[1]["outliers"] == result[2]["outliers"] > 0
+    for less, more in ((result[0], result[1]), (result[1], result[2])):
+        assert float(more["total"] - less["total"]) == pytest.approx(float(result[1]["outliers"]), rel=1e-3)
 
 
 # The absolute losses of the first source paper
@@ -357,7 +357,7 @@ def test_absolute_losses_are_those_of_pytorch_examples(trainer_in, recipe):
         content = torch.mean((f["relu2_2"] - c["relu2_2"]) ** 2)
         style = 0
         for k in LAYERS:
-            wanted = torch.cat([gram(features(p[None].float())[k]) for p in artworks])
-            style = style + torch.mean((gram(f[k]) - wanted) ** 2, dim=(1, 2))
+            expected = torch.cat([gram(features(p[None].float())[k]) for p in artworks])
+            style = style + torch.mean((gram(f[k]) - expected) ** 2, dim=(1, 2))
     assert float(got["content"]) == pytest.approx(float(content), rel=1e-4)
     assert float(got["style"]) == pytest.approx(float(style.mean()), rel=1e-4)

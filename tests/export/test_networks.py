@@ -101,8 +101,8 @@ def test_norm_scales_and_shifts_as_the_code_says():
     ops = operations.TorchOps(networks.pack(layers), stride=8, min_size=24)
     for scale, shift in layers:
         mean, var = x.mean((2, 3), keepdim=True), x.var((2, 3), keepdim=True, unbiased=False)
-        wanted = scale.view(1, 4, 1, 1) * (x - mean) / (var + operations.EPS).sqrt() + shift.view(1, 4, 1, 1)
-        torch.testing.assert_close(ops.norm(x, 4), wanted, rtol=1e-5, atol=1e-5)
+        expected = scale.view(1, 4, 1, 1) * (x - mean) / (var + operations.EPS).sqrt() + shift.view(1, 4, 1, 1)
+        torch.testing.assert_close(ops.norm(x, 4), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("codes", (1, 3))
@@ -113,11 +113,11 @@ def test_instance_norm_is_that_of_torch(codes, layout):
     x = (40 + 3 * torch.randn(3, 4, 7, 9, generator=generator)).contiguous(memory_format=layout).requires_grad_()
     scale, shift = (torch.randn(codes, 4, 1, 1, generator=generator, requires_grad=True) for _ in range(2))
     got = operations.InstanceNorm.apply(x, scale, shift, 0.1)
-    wanted = F.instance_norm(x, eps=0.1) * scale + shift
-    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-4)
+    expected = F.instance_norm(x, eps=0.1) * scale + shift
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
     weights = torch.randn(got.shape, generator=generator)
     ours = torch.autograd.grad((got * weights).sum(), (x, scale, shift))
-    theirs = torch.autograd.grad((wanted * weights).sum(), (x, scale, shift))
+    theirs = torch.autograd.grad((expected * weights).sum(), (x, scale, shift))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     doubled = [t.detach().double().requires_grad_() for t in (x, scale, shift)]
     assert torch.autograd.gradcheck(lambda *t: operations.InstanceNorm.apply(*t, 0.1), doubled)
@@ -128,9 +128,9 @@ def test_instance_norm_keeps_bf16_and_sums_in_float32():
     scale, shift = torch.ones(1, 2, 1, 1), torch.zeros(1, 2, 1, 1)
     with torch.autocast("cpu", torch.bfloat16):
         got = operations.InstanceNorm.apply(x, scale, shift, 1e-3)
-    wanted = F.instance_norm(x.float(), eps=1e-3)
+    expected = F.instance_norm(x.float(), eps=1e-3)
     assert got.dtype == torch.bfloat16
-    torch.testing.assert_close(got.float(), wanted, rtol=0.01, atol=0.01)
+    torch.testing.assert_close(got.float(), expected, rtol=0.01, atol=0.01)
 
 
 def test_outliers_are_what_goes_far_beyond_the_rest():
@@ -144,8 +144,8 @@ def test_outliers_are_what_goes_far_beyond_the_rest():
     ops.active(calm.contiguous(), 4)
     ops.active(spike, 4)
     assert not outliers[0].any()
-    wanted = (1599**0.5 - operations.OUTLIER_LEVEL) ** 2 / (4 * 1600)
-    torch.testing.assert_close(outliers[1], torch.tensor([0.0, wanted]), rtol=1e-3, atol=1e-6)
+    expected = (1599**0.5 - operations.OUTLIER_LEVEL) ** 2 / (4 * 1600)
+    torch.testing.assert_close(outliers[1], torch.tensor([0.0, expected]), rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -167,9 +167,9 @@ def test_folded_head_is_nearest_resize_then_convolution(height, width):
     folded = F.pixel_shuffle(F.conv2d(x, operations.fold_resize(weight)), 2)
     # one pixel of margin in the small grid is two in the large one, where the 5x5 filter needs just these two
     plain = F.conv2d(F.interpolate(F.pad(x, [1] * 4), scale_factor=2, mode="nearest"), weight)
-    wanted = plain[:, :, 2:-2, 2:-2]
-    assert folded.shape == (2, 3, 2 * (height - 2), 2 * (width - 2)) == wanted.shape
-    torch.testing.assert_close(folded, wanted, rtol=1e-12, atol=1e-12)
+    expected = plain[:, :, 2:-2, 2:-2]
+    assert folded.shape == (2, 3, 2 * (height - 2), 2 * (width - 2)) == expected.shape
+    torch.testing.assert_close(folded, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_resize_head_is_normalised_and_in_grey_levels():
@@ -182,9 +182,9 @@ def test_resize_head_is_normalised_and_in_grey_levels():
         ops = operations.TorchOps(code, 8, 24)
         got = ops.resize_head(module, x)
         plain = F.conv2d(F.interpolate(x, scale_factor=2, mode="nearest"), module.weight)
-        wanted = F.instance_norm(plain, eps=operations.EPS) * code[:3, None, None] + code[3:, None, None]
+        expected = F.instance_norm(plain, eps=operations.EPS) * code[:3, None, None] + code[3:, None, None]
     assert ops.code_index == 6
-    torch.testing.assert_close(got, wanted * 127.5 + 127.5, rtol=1e-4, atol=2e-3)
+    torch.testing.assert_close(got, expected * 127.5 + 127.5, rtol=1e-4, atol=2e-3)
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -201,8 +201,8 @@ def test_the_end_of_a_code_is_mean_and_contrast_of_the_painting(name, make_body)
         strong = body(x, body.codes[0])
         body.head.weight.zero_()
         nothing = body(x, body.codes[0])
-    for found in (painted, strong, nothing):
-        torch.testing.assert_close(found.mean((2, 3)), (shift * 127.5 + 127.5).expand(2, -1), rtol=0, atol=0.01)
+    for result in (painted, strong, nothing):
+        torch.testing.assert_close(result.mean((2, 3)), (shift * 127.5 + 127.5).expand(2, -1), rtol=0, atol=0.01)
     assert (painted.std((2, 3), unbiased=False) < scale * 127.5 * 1.0001).all()
     torch.testing.assert_close(strong.std((2, 3), unbiased=False), (scale * 127.5).expand(2, -1), rtol=1e-3, atol=0)
     assert nothing.std((2, 3)).max() < 1e-3
@@ -240,9 +240,9 @@ def test_centered_is_the_convolution_of_grey_levels_less_their_middle():
     module, x = stem_and_pictures()
     with torch.no_grad():
         got = operations.TorchOps(torch.zeros(1), 4, 12).centered(module, x)
-        wanted = F.conv2d((x - 127.5).double(), module.weight.double(), stride=2).float()
-    assert wanted.std() > 10
-    torch.testing.assert_close(got, wanted, rtol=1e-4, atol=2e-3)
+        expected = F.conv2d((x - 127.5).double(), module.weight.double(), stride=2).float()
+    assert expected.std() > 10
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=2e-3)
 
 
 def test_centered_is_more_exact_in_bf16():
@@ -250,15 +250,15 @@ def test_centered_is_more_exact_in_bf16():
     module, x = stem_and_pictures()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         ops = operations.TorchOps(torch.zeros(1), 4, 12)
-        found = [ops.centered(module, x), ops.conv(module, x)]
+        result = [ops.centered(module, x), ops.conv(module, x)]
     exact = F.conv2d(x.double() - 127.5, module.weight.detach().bfloat16().double(), stride=2)
-    assert all(y.dtype == torch.bfloat16 for y in found)
+    assert all(y.dtype == torch.bfloat16 for y in result)
 
     def error(y):  # what a normalisation leaves of it
-        apart = y.double() - exact
-        return float((apart - apart.mean((2, 3), keepdim=True)).square().mean().sqrt())
+        difference = y.double() - exact
+        return float((difference - difference.mean((2, 3), keepdim=True)).square().mean().sqrt())
 
-    centered, plain = map(error, found)
+    centered, plain = map(error, result)
     assert centered < 0.3 * plain
 
 

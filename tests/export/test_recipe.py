@@ -154,8 +154,8 @@ def test_a_stage_with_a_learning_rate_of_its_own_has_a_cosine_of_its_own():
     stages = [Stage(share=0.6), Stage(share=0.3, learning_rate=1e-3), Stage(share=0.1)]
     plain = Recipe(steps=1000, learning_rate=2e-3)
     rates = [dataclasses.replace(plain, stage=stages).learning_rate_at(step) for step in range(1000)]
-    usual = [plain.learning_rate_at(step) for step in range(1000)]
-    assert rates[:600] == usual[:600] and rates[900:] == usual[900:]
+    defaults = [plain.learning_rate_at(step) for step in range(1000)]
+    assert rates[:600] == defaults[:600] and rates[900:] == defaults[900:]
     own = rates[600:900]
     assert own[0] == pytest.approx(1e-3) and own == sorted(own, reverse=True)
     assert own[150] == pytest.approx(1e-3 * (0.02 + 0.98 / 2))

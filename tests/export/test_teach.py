@@ -47,8 +47,8 @@ def teach(toy_model, photos_folder, paintings_folder, fake_vgg, monkeypatch, tmp
 
     def teach(out="mine.onnx", picture=paintings_folder / "bricks.png", **options):
         caplog.set_level(logging.INFO, "rtstyle")
-        usual = {"content": photos_folder, "model": str(toy_model), "steps": 5, "device": "cpu", "precision": "fp32"}
-        options = usual | {"vgg": fake_vgg} | options
+        defaults = {"content": photos_folder, "model": str(toy_model), "steps": 5, "device": "cpu", "precision": "fp32"}
+        options = defaults | {"vgg": fake_vgg} | options
         return teach_style(picture, tmp_path / out, **options), caplog.messages
 
     return teach
@@ -60,14 +60,14 @@ def losses(path):
 
 
 def test_a_code_learns_and_the_body_stays(teach, toy_model, tmp_path, own_styles):
-    out, _ = teach(steps=40, card={"title": "Bricks", "artist": "A. Mason", "name": ""})
+    out, _ = teach(steps=40, info={"title": "Bricks", "artist": "A. Mason", "name": ""})
     before, _ = from_onnx(toy_model)
-    after, cards = from_onnx(out)
+    after, infos = from_onnx(out)
     assert after.body_sha256() == before.body_sha256() and len(after.codes) == 1
     assert not any(torch.allclose(after.codes[0], code) for code in before.codes)
     style = losses(tmp_path / "mine.run")
     assert np.mean(style[-8:]) < 0.97 * np.mean(style[:8])
-    assert (cards[0]["name"], cards[0]["title"], cards[0]["licence"]) == ("mine", "Bricks", "unknown")
+    assert (infos[0]["name"], infos[0]["title"], infos[0]["licence"]) == ("mine", "Bricks", "unknown")
     assert catalog.load(str(out)).styles[0].thumbnail.startswith("data:image/jpeg;base64,")
     training = json.loads(properties(out)["rtstyle.training"])
     assert training["frozen_body"] and training["init"]["body_sha256"] == before.body_sha256()
@@ -155,8 +155,8 @@ def test_the_model_knows_its_own_picture(teach, paintings_folder, photos_folder,
     from rtstyle.export.evaluate.evaluation import evaluate_model
 
     out, _ = teach()
-    found = evaluate_model(out, photos_folder, paintings_folder, vgg=vgg16_path, size=64, limit=1)
-    assert [score.name for score in found.scores] == ["mine"]
+    result = evaluate_model(out, photos_folder, paintings_folder, vgg=vgg16_path, size=64, limit=1)
+    assert [score.name for score in result.scores] == ["mine"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
@@ -213,8 +213,8 @@ def test_steps_count_for_recipes_that_say_passes(photos_folder, paintings_folder
 
 def test_without_photographs_it_learns_from_bundled_ones(teach, monkeypatch):
     monkeypatch.setattr(data, "default_pictures", lambda size: data_pictures(size))
-    _, told = teach(content=None, steps=1)
-    assert told[0].startswith("no photographs given: learning from the few that come with rtstyle")
+    _, reports = teach(content=None, steps=1)
+    assert reports[0].startswith("no photographs given: learning from the few that come with rtstyle")
 
 
 def data_pictures(size):

@@ -160,9 +160,9 @@ def test_metadata_are_complete(exported):
     assert props["rtstyle.body"] == body.name
     assert json.loads(props["rtstyle.body_config"]) == body.config
     assert props["rtstyle.body_sha256"] == body.body_sha256()
-    cards = json.loads(props["rtstyle.styles"])
-    thumbnails = [base64.b64decode(card.pop("thumbnail").removeprefix("data:image/jpeg;base64,")) for card in cards]
-    assert cards == describe()["styles"]
+    infos = json.loads(props["rtstyle.styles"])
+    thumbnails = [base64.b64decode(info.pop("thumbnail").removeprefix("data:image/jpeg;base64,")) for info in infos]
+    assert infos == describe()["styles"]
     pictures = [np.asarray(Image.open(io.BytesIO(content))).astype(int) for content in thumbnails]
     assert [picture.shape for picture in pictures] == [(128, 128, 3)] * 2
     assert np.abs(pictures[0] - pictures[1]).mean() > 2  # each in its own style
@@ -239,7 +239,7 @@ def test_one_style_model_has_no_code_and_paints_as_the_gallery_does(exported, tm
     model = onnx.load(single)
     assert [v.name for v in model.graph.input] == ["frames"]
     props = {p.key: p.value for p in model.metadata_props}
-    assert [card["name"] for card in json.loads(props["rtstyle.styles"])] == ["bricks"]
+    assert [info["name"] for info in json.loads(props["rtstyle.styles"])] == ["bricks"]
     assert props["rtstyle.body_sha256"] == body.body_sha256()
     codes = np.frombuffer(base64.b64decode(props["rtstyle.codes"]), "<f4")
     np.testing.assert_array_equal(codes, body.codes[1].detach().numpy())
@@ -317,9 +317,9 @@ def test_equal_bodies_give_equal_files(make_body, tmp_path):
 
 def test_round_trip_gives_the_body_back(exported):
     body, path = exported
-    again, cards = from_onnx(path)
+    again, infos = from_onnx(path)
     assert type(again) is type(body) and again.config == body.config
-    assert cards == describe()["styles"]
+    assert infos == describe()["styles"]
     assert again.body_sha256() == body.body_sha256()
     for name, weight in body.state_dict().items():
         assert torch.equal(again.state_dict()[name], weight), name
@@ -329,8 +329,8 @@ def test_round_trip_gives_the_body_back(exported):
 def test_one_style_model_comes_back_too(exported, tmp_path):
     body, _ = exported
     write_onnx(body, describe(), tmp_path / "a.onnx", style="waves")
-    again, cards = from_onnx(tmp_path / "a.onnx")
-    assert again.body_sha256() == body.body_sha256() and [c["name"] for c in cards] == ["waves"]
+    again, infos = from_onnx(tmp_path / "a.onnx")
+    assert again.body_sha256() == body.body_sha256() and [c["name"] for c in infos] == ["waves"]
     assert torch.equal(again.codes, body.codes[:1])
 
 
@@ -430,8 +430,8 @@ def test_checkpoint_becomes_a_model_of_the_averaged_weights(trainer_in, brief_re
     trainer.run()
     out = tmp_path / "model.onnx"
     export_model(trainer.checkpoint, out)
-    body, cards = from_onnx(out)
-    assert [card["name"] for card in cards] == ["waves", "bricks"] and cards[0]["artist"] == "N. Umpy"
+    body, infos = from_onnx(out)
+    assert [info["name"] for info in infos] == ["waves", "bricks"] and infos[0]["artist"] == "N. Umpy"
     for name, weight in trainer.average.items():
         assert torch.equal(body.state_dict()[name], weight), name
     props = {p.key: p.value for p in onnx.load(out).metadata_props}
@@ -468,9 +468,9 @@ def test_studio_grows_from_a_smaller_body(trainer_in, brief_recipe, make_body, t
     trainer = trainer_in("run", recipe, init=tmp_path / "small.onnx")
     frames = torch.randint(0, 256, (1, 48, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     for own, code in zip(small.codes, trainer.net.codes, strict=True):
-        wanted, other = (small.stylize(frames, c).float() for c in (own, own.flip(0)))
+        expected, other = (small.stylize(frames, c).float() for c in (own, own.flip(0)))
         got = trainer.net.stylize(frames, code).float()
-        assert (got - wanted).abs().mean() < 0.1 * (other - wanted).abs().mean()
+        assert (got - expected).abs().mean() < 0.1 * (other - expected).abs().mean()
     before = {name: weight.clone() for name, weight in trainer.net.state_dict().items()}
     trainer.run()
     for name, weight in trainer.net.state_dict().items():

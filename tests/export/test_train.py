@@ -22,7 +22,7 @@ from rtstyle.export import artworks, operations  # noqa: E402
 from rtstyle.export.data import read_picture  # noqa: E402
 from rtstyle.export.forms import export_model  # noqa: E402
 from rtstyle.export.to_onnx import from_onnx  # noqa: E402
-from rtstyle.export.train import COLUMNS, Trainer  # noqa: E402
+from rtstyle.export.train import COLUMNS, Trainer, draw_styles  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
 pytest_plugins = ["support.training_fixtures"]
@@ -31,12 +31,12 @@ pytest_plugins = ["support.training_fixtures"]
 def test_loss_falls_and_run_folder_is_complete(trainer_in, recipe):
     trainer = trainer_in("run", recipe)
     before = {name: weight.clone() for name, weight in trainer.net.state_dict().items()}
-    told = []
-    trainer.run(told.append)
-    assert [p.step for p in told] == list(range(1, recipe.steps + 1)) and told[0].steps == recipe.steps
-    assert told[-1].seconds > 0
+    reports = []
+    trainer.run(reports.append)
+    assert [p.step for p in reports] == list(range(1, recipe.steps + 1)) and reports[0].steps == recipe.steps
+    assert reports[-1].seconds > 0
 
-    totals = [p.losses["total"] for p in told]
+    totals = [p.losses["total"] for p in reports]
     assert sum(totals[-6:]) < 0.8 * sum(totals[:6])
     unmoved = [name for name, weight in trainer.net.state_dict().items() if torch.equal(weight, before[name])]
     assert unmoved == []
@@ -84,10 +84,10 @@ def test_weights_are_balanced_by_how_unlike_photographs_the_artworks_are(trainer
     photos = trainer.photos.batch(
         artworks.BALANCED_ON, recipe.stage[0].crop, torch.Generator().manual_seed(recipe.seed)
     )
-    found = trainer.vgg(photos, loss.style_layers)
-    wanted = trainer.artworks.targets[recipe.stage[0].style_sizes]
+    result = trainer.vgg(photos, loss.style_layers)
+    target = trainer.artworks.targets[recipe.stage[0].style_sizes]
     distances = [
-        perceptual.relative_style_loss(perceptual.gram(found[layer]), wanted[f"{layer} / 1"][:1]).mean()
+        perceptual.relative_style_loss(perceptual.gram(result[layer]), target[f"{layer} / 1"][:1]).mean()
         for layer in loss.style_layers
     ]
     expected = min(max(4.0 / float(torch.stack(distances).mean()), artworks.MIN_BALANCED), artworks.MAX_BALANCED)
@@ -123,8 +123,8 @@ def test_style_factor_multiplies_style_and_repeat_in_the_total_only(trainer_in, 
     for name in plain.keys() - {"total"}:
         assert torch.equal(plain[name], more[name]), name
     assert min(float(plain[name].min()) for name in ("style", "repeat", "palette")) > 0
-    wanted = 1.5 * torch.tensor([3.0, 5.0]) * (plain["style"] + 0.7 * plain["repeat"])
-    torch.testing.assert_close(more["total"] - plain["total"], wanted, rtol=1e-3, atol=1e-4)
+    expected = 1.5 * torch.tensor([3.0, 5.0]) * (plain["style"] + 0.7 * plain["repeat"])
+    torch.testing.assert_close(more["total"] - plain["total"], expected, rtol=1e-3, atol=1e-4)
 
 
 def test_stages_bring_their_style_factor_and_their_learning_rate(trainer_in, recipe):
@@ -135,15 +135,15 @@ def test_stages_bring_their_style_factor_and_their_learning_rate(trainer_in, rec
         dataclasses.replace(recipe.stage[0], batch=1, style_factor=10.0, learning_rate=7e-4),
     ]
     plan = dataclasses.replace(with_loss(recipe, **loss), stage=stages, steps=4, style=recipe.style[:1])
-    trainer, told, rates = trainer_in("run", plan), [], []
+    trainer, output, rates = trainer_in("run", plan), [], []
 
     def look(progress):
-        told.append(progress.losses)
+        output.append(progress.losses)
         rates.append(trainer.optimizer.param_groups[0]["lr"])
 
     trainer.run(look)
-    assert [found["total"] / found["style"] for found in told] == pytest.approx([3, 3, 30, 30], rel=1e-4)
-    assert rates == [found["learning_rate"] for found in told] == [plan.learning_rate_at(step) for step in range(4)]
+    assert [result["total"] / result["style"] for result in output] == pytest.approx([3, 3, 30, 30], rel=1e-4)
+    assert rates == [result["learning_rate"] for result in output] == [plan.learning_rate_at(step) for step in range(4)]
     assert rates[2] == pytest.approx(7e-4)
 
 
@@ -204,9 +204,9 @@ def test_both_looks_of_the_temporal_loss_lie_on_the_same_place_of_the_canvas(tra
     motion, places = (still, torch.zeros_like(photos)), torch.tensor([[40, 90], [7, 70]])
     with torch.no_grad():
         here, there = (trainer.paint(photos, styles, offsets=offsets) for offsets in (None, places))
-        found = trainer.sample_losses(photos, styles, trainer.artworks.targets[(48,)], offsets=places, motion=motion)
+        result = trainer.sample_losses(photos, styles, trainer.artworks.targets[(48,)], offsets=places, motion=motion)
     assert (here - there).abs().mean((1, 2, 3)).min() > 1
-    assert found["temporal"].max() < 1e-6
+    assert result["temporal"].max() < 1e-6
 
 
 def test_palette_loss_brings_the_artworks_colours(trainer_in, recipe):
@@ -216,8 +216,8 @@ def test_palette_loss_brings_the_artworks_colours(trainer_in, recipe):
     with torch.no_grad():
         trainer.net.codes[:, -6:] = torch.tensor([0.3, 0.3, 0.3, 0.0, 0.0, 0.0])  # not in their colors yet
     trainer.run()
-    apart = [row[COLUMNS.index("palette")] for row in trainer.rows]
-    assert sum(apart[-10:]) < 0.6 * sum(apart[:10])
+    distances = [row[COLUMNS.index("palette")] for row in trainer.rows]
+    assert sum(distances[-10:]) < 0.6 * sum(distances[:10])
 
 
 def test_only_the_drawn_style_learns(trainer_in, recipe):
@@ -284,9 +284,9 @@ def moving_recipe(short_recipe):
 
 def test_a_temporal_run_learns_and_resumes_bit_for_bit(trainer_in, moving_recipe):
     whole = trainer_in("whole", moving_recipe)
-    told = []
-    whole.run(told.append)
-    assert all(p.losses["temporal"] > 0 for p in told)
+    reports = []
+    whole.run(reports.append)
+    assert all(p.losses["temporal"] > 0 for p in reports)
     resumed = interrupted_and_resumed(trainer_in, moving_recipe)
     assert_same_run(whole, resumed)
 
@@ -299,9 +299,9 @@ def test_a_stage_may_weigh_losses_otherwise(trainer_in, recipe):
     assert first.loss(plan.loss) == dataclasses.replace(plan.loss, temporal_weight=0.0)
     assert second.loss(plan.loss) == plan.loss
     trainer = trainer_in("run", dataclasses.replace(plan, stage=[first, second], steps=2))
-    told = []
-    trainer.run(told.append)
-    assert [p.losses["temporal"] > 0 for p in told] == [False, True]
+    reports = []
+    trainer.run(reports.append)
+    assert [p.losses["temporal"] > 0 for p in reports] == [False, True]
 
 
 def test_artworks_of_several_sizes_are_averaged(trainer_in, recipe):
@@ -318,9 +318,9 @@ def test_artworks_of_several_sizes_are_averaged(trainer_in, recipe):
 
 
 def test_without_its_weight_there_is_no_temporal_loss(trainer_in, short_recipe):
-    told = []
-    trainer_in("run", short_recipe).run(told.append)
-    assert {p.losses["temporal"] for p in told} == {0.0}
+    reports = []
+    trainer_in("run", short_recipe).run(reports.append)
+    assert {p.losses["temporal"] for p in reports} == {0.0}
 
 
 def test_passes_over_the_photographs(trainer_in, recipe):
@@ -333,14 +333,14 @@ def test_auxiliary_styles_take_part_and_are_not_exported(trainer_in, recipe, tmp
     plan = dataclasses.replace(recipe, style=recipe.style[:1], auxiliary=auxiliary, auxiliary_share=0.25, steps=2)
     trainer = trainer_in("run", plan)
     assert len(trainer.net.codes) == 2
-    drawn = torch.cat([trainer.draw_styles(100) for _ in range(20)])
+    drawn = torch.cat([draw_styles(trainer.recipe, 100, trainer.generator) for _ in range(20)])
     assert 0.2 < (drawn == 1).float().mean() < 0.3
     trainer.run()
-    assert [card["name"] for card in trainer.describe()["styles"]] == ["waves"]
+    assert [info["name"] for info in trainer.describe()["styles"]] == ["waves"]
     assert torch.equal(trainer.averaged_net().codes, trainer.average["codes"][:1])
     out = tmp_path / "out.onnx"
     export_model(trainer.checkpoint, out)
-    body, cards = from_onnx(out)
-    assert [card["name"] for card in cards] == ["waves"] and len(body.codes) == 1
+    body, infos = from_onnx(out)
+    assert [info["name"] for info in infos] == ["waves"] and len(body.codes) == 1
     again = trainer_in("run", plan, resume=True)
     assert torch.equal(again.net.codes, trainer.net.codes)

@@ -31,10 +31,10 @@ def test_both_bundled_models_have_the_whole_gallery():
     live, studio = (catalog.load(name).styles for name in ("live", "studio"))
     assert len(live) >= 16
 
-    def told(style):
+    def error(style):
         return style.name, style.title, style.artist, style.year, style.licence
 
-    assert [told(style) for style in live] == [told(style) for style in studio]
+    assert [error(style) for style in live] == [error(style) for style in studio]
 
 
 def test_an_installation_without_a_model_says_so(monkeypatch):
@@ -44,13 +44,13 @@ def test_an_installation_without_a_model_says_so(monkeypatch):
 
 
 def test_the_gallery_is_there_and_credited(own_folder):
-    found = {style.name: style for style in catalog.styles()}
-    assert set(NAMED) < set(found)
-    assert len(found) >= 6
-    for style in found.values():
+    result = {style.name: style for style in catalog.styles()}
+    assert set(NAMED) < set(result)
+    assert len(result) >= 6
+    for style in result.values():
         assert all((style.title, style.artist, style.year, style.licence)), style
-    assert "Gogh" in found["starry-night"].artist and found["starry-night"].year == "1889"
-    assert "Hokusai" in found["great-wave"].artist
+    assert "Gogh" in result["starry-night"].artist and result["starry-night"].year == "1889"
+    assert "Hokusai" in result["great-wave"].artist
 
 
 def test_codes_are_small_and_differ(own_folder):
@@ -107,9 +107,9 @@ def test_a_mix_is_the_weighted_sum_of_codes(own_folder, mix, weights):
     ],
 )
 def test_what_cannot_be_read_is_said_with_a_remedy(own_folder, text, said):
-    with pytest.raises(UsageError, match=said) as told:
+    with pytest.raises(UsageError, match=said) as error:
         catalog.resolve(text)
-    assert told.value.exit_code == 2
+    assert error.value.exit_code == 2
 
 
 def test_a_file_and_one_of_its_styles_can_be_named(own_folder, tmp_path):
@@ -128,9 +128,9 @@ def renamed_copy(path, name, body_sha256=None):
 
     model = onnx.load(catalog.model_path("live"))
     props = {prop.key: prop for prop in model.metadata_props}
-    cards = json.loads(props["rtstyle.styles"].value)
-    props["rtstyle.styles"].value = json.dumps([{**cards[1], "name": name}])
-    codes = np.frombuffer(base64.b64decode(props["rtstyle.codes"].value), "<f4").reshape(len(cards), -1)
+    infos = json.loads(props["rtstyle.styles"].value)
+    props["rtstyle.styles"].value = json.dumps([{**infos[1], "name": name}])
+    codes = np.frombuffer(base64.b64decode(props["rtstyle.codes"].value), "<f4").reshape(len(infos), -1)
     props["rtstyle.codes"].value = base64.b64encode(codes[1].tobytes()).decode()
     if body_sha256:
         props["rtstyle.body_sha256"].value = body_sha256
@@ -280,8 +280,8 @@ def test_broken_metadata_is_one_sentence(tmp_path, key, value):
         catalog.load(str(tmp_path / "broken.onnx"))
 
 
-def names(found):
-    return [style.name for style in found]
+def names(result):
+    return [style.name for style in result]
 
 
 def test_mixable_are_the_models_own_styles_and_the_users_of_the_same_body(own_folder):
@@ -291,9 +291,9 @@ def test_mixable_are_the_models_own_styles_and_the_users_of_the_same_body(own_fo
     renamed_copy(own_folder / "carpet.onnx", "carpet")
     renamed_copy(own_folder / "foreign.onnx", "foreign", body_sha256="0" * 64)
     (own_folder / "broken.onnx").write_text("not a net")
-    found = catalog.mixable(model)
-    assert names(found) == [*names(model.styles), "carpet", "quilt"]
-    assert {style.code.shape for style in found} == {model.styles[0].code.shape}
+    result = catalog.mixable(model)
+    assert names(result) == [*names(model.styles), "carpet", "quilt"]
+    assert {style.code.shape for style in result} == {model.styles[0].code.shape}
 
 
 def test_a_model_in_the_users_folder_is_not_listed_twice(own_folder):

@@ -35,9 +35,9 @@ FIELDS = ["step", "steps", "width", "height", "total", "content", "style", "tv",
 @pytest.fixture
 def small(fake_vgg):
     def settings(**changes):
-        usual = {"vgg": "vgg16", "weights": fake_vgg, "size": 48, "steps": 4, "device": "cpu", "style_weight": 1.0}
+        defaults = {"vgg": "vgg16", "weights": fake_vgg, "size": 48, "steps": 4, "device": "cpu", "style_weight": 1.0}
         layers = {"content_layers": {"relu2_2": 1.0}, "style_layers": {"relu1_1": 0.2, "relu2_1": 0.1}}
-        return optimize.preset(**(usual | layers | changes))
+        return optimize.preset(**(defaults | layers | changes))
 
     return settings
 
@@ -80,8 +80,8 @@ def test_the_command_paints(gatys_call, photo, painting, tmp_path):
 
 def test_tiles_are_mentioned(small):
     settings = small(size=1024, max_memory=int(1.6e9))
-    told = gatys_files._plan_in_words(np.zeros((768, 1024, 3), np.uint8), settings)
-    assert re.fullmatch(r"1024 x 768 pixels in 5 sizes on cpu: needs about 1\.[3456] GB of memory, in \d+ tiles", told)
+    text = gatys_files._plan_in_words(np.zeros((768, 1024, 3), np.uint8), settings)
+    assert re.fullmatch(r"1024 x 768 pixels in 5 sizes on cpu: needs about 1\.[3456] GB of memory, in \d+ tiles", text)
 
 
 def test_quiet_says_nothing(gatys_call, photo, painting, tmp_path):
@@ -153,8 +153,8 @@ def test_what_people_see(small, photo, painting, tmp_path):
     assert float(rows[-1]["total"]) == result.log[-1].total
     frames = rgb_frames(tmp_path / "t.mp4")
     assert len(frames) == 9 + gatys_files.LAST and frames[0].shape == (40, 48, 3)
-    last, wanted = (grey(rgb).astype(int) for rgb in (frames[-1], result.picture))  # films halve the colours
-    assert np.abs(last - wanted).mean() < 3
+    last, expected = (grey(rgb).astype(int) for rgb in (frames[-1], result.picture))  # films halve the colours
+    assert np.abs(last - expected).mean() < 3
     assert read(tmp_path / "p.png").std() > 5 and read(tmp_path / "g.png").std() > 20
     assert (tmp_path / "out-00004.png").exists() and (tmp_path / "out-00008.png").exists()
     names = {"photo.png", "painting.png", "out.png", "out-00004.png", "out-00008.png", "p.png", "l.csv", "t.mp4"}
@@ -370,8 +370,8 @@ def test_what_somebody_wrote_meanwhile_stays(small, photo, painting, tmp_path, n
 def test_options_that_cannot_work(options, code, sentence, gatys_call, photo, painting, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     before = tree(tmp_path)
-    found, _, err = gatys_call("photo.png", "painting.png", "out.png", *options)
-    assert found == code and sentence in err and len(err.strip().splitlines()) == 1, err
+    result, _, err = gatys_call("photo.png", "painting.png", "out.png", *options)
+    assert result == code and sentence in err and len(err.strip().splitlines()) == 1, err
     assert tree(tmp_path) == before
 
 
@@ -416,9 +416,9 @@ def test_losses_that_are_no_numbers_are_told_with_advice(small, photo, painting,
     settings = small(optimizer="adam", learning_rate=1e30, clamp="none", steps=9, start="content")
     with pytest.raises(
         RtstyleError, match=r"loss became NaN or infinite after 1 iterations: lower the `learning_rate`"
-    ) as told:
+    ) as error:
         paint_file(photo, [str(painting)], tmp_path / "out.png", settings)
-    assert told.value.exit_code == 1 and "the picture so far is" in str(told.value)
+    assert error.value.exit_code == 1 and "the picture so far is" in str(error.value)
     np.testing.assert_array_equal(read(tmp_path / "out.partial.png"), read(photo))
     assert not (tmp_path / "out.png").exists()
 

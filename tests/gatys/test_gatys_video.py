@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import photograph, save_picture
-from support.media_files import make_clip, packets, rgb_frames, stamps
+from support.media_files import make_clip, packets, rgb_frames, timestamps
 
 torch = pytest.importorskip("torch")
 
@@ -52,9 +52,9 @@ def test_the_past_is_a_loss_with_its_gradient(side, settings, fake_vgg):
     without = Objective(vgg, settings, photo, [StyleTensor(style)], side)
     held = Objective(vgg, settings, photo, [StyleTensor(style)], side, Past(past, trust, 0.3))
     (plain, slope), (more, steeper) = without(photo), held(photo)
-    wanted = 0.3 * float((trust * (photo - past) ** 2).sum())
-    assert more.past == pytest.approx(wanted, rel=1e-5) and plain.past == 0
-    assert more.total == pytest.approx(plain.total + wanted, rel=1e-5)
+    expected = 0.3 * float((trust * (photo - past) ** 2).sum())
+    assert more.past == pytest.approx(expected, rel=1e-5) and plain.past == 0
+    assert more.total == pytest.approx(plain.total + expected, rel=1e-5)
     torch.testing.assert_close(
         steeper - slope, 0.6 * trust * (photo - past), rtol=1e-3, atol=1e-3 * float(slope.abs().max())
     )
@@ -145,7 +145,7 @@ def test_frames_hold_together(settings, painting):
 def test_a_film_keeps_its_frames_and_sound(settings, painting, tmp_path):
     clip, out = make_clip(tmp_path / "in.mp4", frames=4, size=(96, 64)), tmp_path / "out.mp4"
     result = stylize_video(clip, out, GatysStylizer(painting, settings), steady=False)
-    assert result.frames == 4 and stamps(out) == stamps(clip) and packets(out) == packets(clip)
+    assert result.frames == 4 and timestamps(out) == timestamps(clip) and packets(out) == packets(clip)
     frames, painted = rgb_frames(clip), rgb_frames(out)
     assert [frame.shape for frame in painted] == [frame.shape for frame in frames]
     assert all(np.abs(a.astype(float) - b).mean() > 2 for a, b in zip(frames, painted, strict=True))

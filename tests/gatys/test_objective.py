@@ -50,33 +50,33 @@ def test_losses_and_gradients_are_the_papers(kind, pooling, side, fake_vgg, vgg_
     losses, gradient = objective(picture)
 
     variable = picture.clone().requires_grad_()
-    wanted = plain_total(kind, vgg_state, pooling, variable, photo, painting, settings)
-    wanted.backward()
+    expected = plain_total(kind, vgg_state, pooling, variable, photo, painting, settings)
+    expected.backward()
     # VGG keeps Oxford's means in float32
-    assert losses.total == pytest.approx(float(wanted.detach()), rel=1e-6)
+    assert losses.total == pytest.approx(float(expected.detach()), rel=1e-6)
     np.testing.assert_allclose(gradient, variable.grad, rtol=1e-4, atol=1e-6 * float(variable.grad.abs().max()))
     assert losses.total == pytest.approx(losses.content + losses.style + losses.tv)
 
 
 def test_features_of_the_other_scale_are_57_times_smaller(fake_vgg, small, content, style):
     """Weights for 0..255 as torchvision's: content differs by the unit squared, style by its fourth power."""
-    picture, found = doubles(content) + 10, {}
+    picture, result = doubles(content) + 10, {}
     for features in ("oxford", "torchvision"):
         settings = small(features=features)
-        found[features] = Objective(wide_vgg(fake_vgg), settings, doubles(content), [StyleTensor(doubles(style))])(
+        result[features] = Objective(wide_vgg(fake_vgg), settings, doubles(content), [StyleTensor(doubles(style))])(
             picture, gradient=False
         )[0]
     unit = 255 * 0.226
-    assert found["oxford"].content / found["torchvision"].content == pytest.approx(unit**2)
-    assert found["oxford"].style / found["torchvision"].style == pytest.approx(unit**4)
+    assert result["oxford"].content / result["torchvision"].content == pytest.approx(unit**2)
+    assert result["oxford"].style / result["torchvision"].style == pytest.approx(unit**4)
 
 
 def test_total_variation_both_ways(fake_vgg, small, content, style):
     picture = doubles(content)
     x = content.astype(float) / 255
     down, across = np.diff(x, axis=0), np.diff(x, axis=1)
-    wanted = {"squares": (down**2).mean() + (across**2).mean(), "absolute": abs(down).sum() + abs(across).sum()}
-    for norm, value in wanted.items():
+    expected = {"squares": (down**2).mean() + (across**2).mean(), "absolute": abs(down).sum() + abs(across).sum()}
+    for norm, value in expected.items():
         settings = small(tv_weight=3.0, tv_norm=norm)
         losses, gradient = Objective(wide_vgg(fake_vgg), settings, picture, [StyleTensor(doubles(style))])(picture)
         assert losses.tv == pytest.approx(3 * value)
@@ -176,10 +176,10 @@ def test_a_large_style_picture_is_looked_at_in_tiles(fake_vgg, small, content):
             seen.append(x.shape[2:].numel())
             return vgg(x, layers)
 
-    found = Objective(Watched(), small(), picture, [StyleTensor(painting)])
+    result = Objective(Watched(), small(), picture, [StyleTensor(painting)])
     assert len(seen) > 2 and max(seen) < 260 * 200 / 2
     whole = vgg(painting, ["relu2_1"])["relu2_1"][0].flatten(1)
-    np.testing.assert_allclose(found.groups[0].targets["relu2_1"], whole @ whole.T / whole.shape[1], rtol=1e-9)
+    np.testing.assert_allclose(result.groups[0].targets["relu2_1"], whole @ whole.T / whole.shape[1], rtol=1e-9)
 
 
 def test_memory_is_planned(small):

@@ -160,11 +160,11 @@ def test_ctrl_c_keeps_the_picture_so_far(small, content, style):
 @pytest.mark.parametrize("weight", [1e-12, 1e18])
 def test_the_scale_of_the_weights_does_not_matter(weight, small, content, style):
     """L-BFGS multiplies slopes; with large sums of squares they would not fit into float32."""
-    usual, scaled = (
+    defaults, scaled = (
         optimize.render(content, [style], small(content_weight=w, style_weight=w, steps=12)) for w in (1.0, weight)
     )
     assert scaled.ended == "done"
-    assert scaled.losses.total / weight == pytest.approx(usual.losses.total, rel=0.02)
+    assert scaled.losses.total / weight == pytest.approx(defaults.losses.total, rel=0.02)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
@@ -223,8 +223,8 @@ def test_the_start_has_the_colors_of_the_artwork(start, small, content, style):
 
 def test_light_stays_light_in_other_colors(style):
     photo = gatys_pictures.resize(read_image(bundled_photograph()).rgb, (96, 96))
-    found = gatys_pictures.recolored(photo, [StylePicture(style)], optimize.Settings())
-    assert np.corrcoef(photo.mean(2).ravel(), found.mean(2).ravel())[0, 1] > 0.9
+    result = gatys_pictures.recolored(photo, [StylePicture(style)], optimize.Settings())
+    assert np.corrcoef(photo.mean(2).ravel(), result.mean(2).ravel())[0, 1] > 0.9
 
 
 @pytest.mark.parametrize(("artwork", "grain"), [("waves", 3.0), ("two colors", 6.0)])
@@ -237,10 +237,10 @@ def test_a_wall_in_many_colors_gets_no_bands_and_little_grain(artwork, grain, st
     photo[:, 90:] = 40
     dots = (random.integers(0, 2, (96, 128, 1)) * np.array([200, 90, 30]) + 20).astype(np.uint8)
     given = StylePicture(style if artwork == "waves" else dots)
-    found = gatys_pictures.recolored(photo, [given], optimize.Settings())[:, :84]
-    columns = found.mean(0)
+    result = gatys_pictures.recolored(photo, [given], optimize.Settings())[:, :84]
+    columns = result.mean(0)
     assert np.ptp(columns, axis=0).max() > 70, "hardly recolored"
-    assert (found - columns).std() < grain
+    assert (result - columns).std() < grain
     assert np.abs(np.diff(columns, axis=0)).max() < 10, "a band"
 
 
@@ -248,8 +248,8 @@ def test_the_colors_of_several_styles_count_by_weight(start, content):
     red, blue = (
         np.zeros((40, 40, 3), np.uint8) + np.array(color, np.uint8) for color in ([200, 20, 20], [20, 20, 200])
     )
-    found = start(styles=[StylePicture(red, 3.0), StylePicture(blue, 1.0)])
-    np.testing.assert_allclose(found.mean((0, 1)), [155, 20, 65], atol=8)
+    result = start(styles=[StylePicture(red, 3.0), StylePicture(blue, 1.0)])
+    np.testing.assert_allclose(result.mean((0, 1)), [155, 20, 65], atol=8)
 
 
 def test_masks_have_the_colors_of_their_styles(start, content, style):
@@ -275,15 +275,15 @@ def test_masks_have_the_colors_of_their_styles(start, content, style):
 def test_with_keep_color_only_the_lightness_is_transported(small, content, style):
     """The style picture is grey then, with the photograph's mean and deviation: so is the start."""
     settings = small(keep_color=True)
-    found = gatys_pictures.recolored(gatys_pictures.grey(content), [StylePicture(style)], settings)
-    assert np.ptp(found, axis=2).max() < 1
-    assert abs(found.mean() - gatys_pictures.grey(content).mean()) < 4
+    result = gatys_pictures.recolored(gatys_pictures.grey(content), [StylePicture(style)], settings)
+    assert np.ptp(result, axis=2).max() < 1
+    assert abs(result.mean() - gatys_pictures.grey(content).mean()) < 4
     import cv2
 
     painted = optimize.render(content, [style], settings)
-    wanted, got = (cv2.cvtColor(x, cv2.COLOR_RGB2YCrCb).astype(int) for x in (content, painted.picture))
+    expected, got = (cv2.cvtColor(x, cv2.COLOR_RGB2YCrCb).astype(int) for x in (content, painted.picture))
     unclipped = ((painted.picture > 0) & (painted.picture < 255)).all(-1)
-    assert np.abs(wanted - got)[unclipped][:, 1:].max() <= 2
+    assert np.abs(expected - got)[unclipped][:, 1:].max() <= 2
 
 
 def test_pictures_of_one_color_can_be_recolored(content):
@@ -297,11 +297,11 @@ def test_keep_color_keeps_the_colours(small, content, style):
     import cv2
 
     result = optimize.render(content, [style], small(keep_color=True, style_weight=100.0))
-    wanted, found = (cv2.cvtColor(x, cv2.COLOR_RGB2YCrCb).astype(int) for x in (content, result.picture))
+    expected, measured = (cv2.cvtColor(x, cv2.COLOR_RGB2YCrCb).astype(int) for x in (content, result.picture))
     inside = ((result.picture > 0) & (result.picture < 255)).all(-1)  # else the colour was cut off
     assert inside.mean() > 0.5
-    assert np.abs(wanted - found)[inside][:, 1:].max() <= 2
-    assert np.abs(wanted - found)[..., 0].mean() > 1, "hardly painted"
+    assert np.abs(expected - measured)[inside][:, 1:].max() <= 2
+    assert np.abs(expected - measured)[..., 0].mean() > 1, "hardly painted"
 
 
 def test_match_colors_gives_mean_and_covariance(content):
@@ -310,9 +310,9 @@ def test_match_colors_gives_mean_and_covariance(content):
     flat[:, 1] += 0.4 * (flat[:, 0] - 120)
     other = random.normal((100, 140, 130), (25, 15, 20), (64 * 64, 3))
     picture, like = (np.clip(x, 0, 255).astype(np.uint8).reshape(64, 64, 3) for x in (flat, other))
-    found = gatys_pictures.match_colors(picture, like)
-    np.testing.assert_allclose(found.mean((0, 1)), like.mean((0, 1)), atol=0.5)
-    np.testing.assert_allclose(np.cov(found.reshape(-1, 3).T), np.cov(like.reshape(-1, 3).T), atol=12)
+    result = gatys_pictures.match_colors(picture, like)
+    np.testing.assert_allclose(result.mean((0, 1)), like.mean((0, 1)), atol=0.5)
+    np.testing.assert_allclose(np.cov(result.reshape(-1, 3).T), np.cov(like.reshape(-1, 3).T), atol=12)
 
 
 def test_match_colors_takes_a_picture_of_one_colour(content):

@@ -59,15 +59,15 @@ SIZES_AND_STEPS = {"ucsd": (512, 300), "upes": (400, 2000), "ntu": (512, 500), "
 @pytest.mark.parametrize("name", optimize.PRESETS)
 def test_presets_are_pinned(name):
     """Whatever is not named is the default: VGG-19, conv4_2 rectified, 512 px, L-BFGS, seed 0."""
-    usual = optimize.Settings()
-    found = optimize.preset(name)
+    defaults = optimize.Settings()
+    result = optimize.preset(name)
     differs = {
-        field.name: getattr(found, field.name)
-        for field in dataclasses.fields(found)
-        if getattr(found, field.name) != getattr(usual, field.name)
+        field.name: getattr(result, field.name)
+        for field in dataclasses.fields(result)
+        if getattr(result, field.name) != getattr(defaults, field.name)
     }
     assert differs == PINNED[name]
-    assert (found.size, found.steps) == SIZES_AND_STEPS[name]
+    assert (result.size, result.steps) == SIZES_AND_STEPS[name]
 
 
 def test_another_optimizer_gets_its_own_rate():

@@ -71,8 +71,8 @@ def test_strength_moves_in_tenths_between_its_ends(still):
     for key in "]" + "[" * 12 + "]]]":
         still.live.press(key)
         levels.append(still.painter.strength)
-    wanted = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0, 0.0, 0.0, 0.1, 0.2, 0.3]
-    assert levels == wanted
+    expected = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0, 0.0, 0.0, 0.1, 0.2, 0.3]
+    assert levels == expected
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ def test_strength_moves_in_tenths_between_its_ends(still):
     ],
 )
 def test_keys_that_switch_something(still, key, get, values):
-    found = [get(still)]
+    result = [get(still)]
     for _ in range(2):
         still.live.press(key)
-        found.append(get(still))
-    assert found == values
+        result.append(get(still))
+    assert result == values
 
 
 def test_full_screen_without_a_window_is_nothing(session):

@@ -71,9 +71,9 @@ def test_a_fast_machine_goes_up_to_the_limit_and_no_further():
 def test_the_way_up_is_one_step_at_a_time_with_seconds_between():
     machine, pace = Machine(at_360=0.002, base=0.001), HeightController(START, LIMIT)
     heights = machine.run(pace, 60)
-    at = [machine.times[i] for i in range(1, len(heights)) if heights[i] != heights[i - 1]]
+    seconds = [machine.times[i] for i in range(1, len(heights)) if heights[i] != heights[i - 1]]
     assert [b for _, b in changes(heights)] == [400, 440, 480, 528, LIMIT]
-    assert min(np.diff([0, *at])) > CALM_SECONDS
+    assert min(np.diff([0, *seconds])) > CALM_SECONDS
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.08, 0.15])
@@ -225,7 +225,7 @@ def test_the_ladder_fits_the_bodies():
 
 
 @pytest.mark.parametrize(
-    ("height", "by", "limit", "wanted"),
+    ("height", "by", "limit", "expected"),
     [
         (360, +1, 1080, 400),
         (360, -1, 1080, 320),
@@ -250,8 +250,8 @@ def test_the_ladder_fits_the_bodies():
         (360, 0, 1080, 360),
     ],
 )
-def test_steps_of_the_ladder(height, by, limit, wanted):
-    assert step(height, by, limit) == wanted
+def test_steps_of_the_ladder(height, by, limit, expected):
+    assert step(height, by, limit) == expected
 
 
 @pytest.mark.parametrize("height", [96, 100, 350, 360, 500, 1080])

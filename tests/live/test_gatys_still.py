@@ -59,9 +59,9 @@ def quick(painting):
 
 def ended(each, seconds=90.0):
     """Its news."""
-    found = []
-    wait_until(lambda: found or found.extend(filter(None, [each.news()])), seconds)
-    return found[0]
+    result = []
+    wait_until(lambda: result or result.extend(filter(None, [each.news()])), seconds)
+    return result[0]
 
 
 def test_a_frame_becomes_a_painting(toy, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.live_session import Sink, Ticking, hand
-from support.media_files import picture, psnr, rgb_frames, stamps
+from support.media_files import picture, psnr, rgb_frames, timestamps
 
 from rtstyle import RtstyleError
 from rtstyle.live import outputs
@@ -85,7 +85,7 @@ def test_a_key_starts_and_ends_recordings(session, tmp_path, texts):
     assert summary.files == [str(name) for name in names]
     assert any(line.startswith("REC ") for line in texts) and f"saved {names[0]}" in texts
     for name in names:
-        assert len(stamps(name)) >= 4
+        assert len(timestamps(name)) >= 4
         assert rgb_frames(name).shape[1:] == (24, 32, 3)
 
 
@@ -94,8 +94,8 @@ def test_a_recording_has_the_times_of_capture(session, tmp_path):
     s = session(Ticking(0.03, count=12), record=recorder, window=False)
     summary = s.start().join()
     times = [painted.time for painted in s.painted]
-    found = [float(at) for at in stamps(tmp_path / "out.mp4")]
-    assert found == pytest.approx([t - times[0] for t in times], abs=1e-4)
+    result = [float(seconds) for seconds in timestamps(tmp_path / "out.mp4")]
+    assert result == pytest.approx([t - times[0] for t in times], abs=1e-4)
     assert summary.files == [str(tmp_path / "out.mp4")]
 
 
@@ -104,7 +104,7 @@ def test_q_completes_a_running_recording(session, tmp_path):
     s.wait_for_frames(5)
     summary = s.end()
     assert summary.files == [str(tmp_path / "out.mp4")]
-    assert len(stamps(tmp_path / "out.mp4")) >= 4
+    assert len(timestamps(tmp_path / "out.mp4")) >= 4
 
 
 def test_the_recording_of_a_frozen_picture_goes_on_in_time(session, tmp_path):
@@ -124,7 +124,9 @@ def test_the_recording_of_a_frozen_picture_goes_on_in_time(session, tmp_path):
     with av.open(str(tmp_path / "out.mp4")) as container:
         length = container.duration / av.time_base
     assert before - first - 0.05 <= length <= after - first + 0.05
-    assert max(np.diff([float(at) for at in stamps(tmp_path / "out.mp4")])) > 0.5, "the frozen picture was skipped"
+    assert max(np.diff([float(seconds) for seconds in timestamps(tmp_path / "out.mp4")])) > 0.5, (
+        "the frozen picture was skipped"
+    )
 
 
 def test_a_recording_that_cannot_begin_is_told(session, tmp_path, texts):
@@ -226,10 +228,10 @@ def test_window_recording_and_virtual_camera_together(session, tmp_path, monkeyp
     recorded = rgb_frames(tmp_path / "out.mp4")
     assert len(recorded) == len(driver.sent) == 4
     for frame, sent, kept in zip(frames, driver.sent, recorded, strict=True):
-        wanted = 255 - frame[:, ::-1]
-        assert (sent == wanted).all()
-        assert psnr(kept, wanted) > 20
+        expected = 255 - frame[:, ::-1]
+        assert (sent == expected).all()
+        assert psnr(kept, expected) > 20
     shown = s.window.pictures[-1]
     times = shown.shape[0] // 24
     below = shown[::times, ::times][8:]
-    assert (below == wanted[8:]).all(), "at the top it says REC"
+    assert (below == expected[8:]).all(), "at the top it says REC"

@@ -16,6 +16,8 @@ from rtstyle.paint import look
 
 pytest_plugins = ["support.window_fixtures"]
 
+pytestmark = pytest.mark.real_time
+
 
 class Kept:
     """An app that tests share for as long as each leaves it as it found it."""
@@ -138,9 +140,9 @@ def test_numbers_choose_styles_with_a_crossfade(still, paint, names, home):
 
 
 def test_n_and_p_choose_the_next_and_the_previous_style_around_the_ends(still, paint, names):
-    for key, at in [("n", 1), ("p", 0), ("p", -1), ("n", 0)]:
+    for key, index in [("n", 1), ("p", 0), ("p", -1), ("n", 0)]:
         still.press(key)
-        still.wait_for_picture(paint(names[at]))
+        still.wait_for_picture(paint(names[index]))
 
 
 def test_brackets_change_the_strength_by_a_tenth_from_all_to_nothing_and_back(still, home):

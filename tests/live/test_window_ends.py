@@ -17,6 +17,8 @@ from rtstyle.live.overlay import letters_on
 
 pytest_plugins = ["support.window_fixtures"]
 
+pytestmark = pytest.mark.real_time
+
 
 # -- beginnings and ends
 
@@ -218,16 +220,16 @@ class Recording:
 def recordings(screen, tmp_path_factory):
     """All of them at the same time, which saves minutes on slow machines."""
     clip = make_clip(tmp_path_factory.mktemp("source") / "clip.mp4", frames=30, rate=30, tracks=0)
-    found = {end: Recording(screen, tmp_path_factory.mktemp("recording"), clip) for end in ENDS}
+    result = {end: Recording(screen, tmp_path_factory.mktemp("recording"), clip) for end in ENDS}
     try:
-        for recording in found.values():
+        for recording in result.values():
             recording.wait_for_frames(60)
-        found[KILLED].wait_for_frames(110)
-        for end, recording in found.items():
+        result[KILLED].wait_for_frames(110)
+        for end, recording in result.items():
             recording.finish(end)
-        yield found
+        yield result
     finally:
-        for recording in found.values():
+        for recording in result.values():
             recording.app.close()
 
 

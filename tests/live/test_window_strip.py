@@ -14,6 +14,8 @@ from rtstyle.live.strip import ORANGE, Layout
 
 pytest_plugins = ["support.window_fixtures"]
 
+pytestmark = pytest.mark.real_time
+
 
 @pytest.fixture
 def app(start, photograph, names, home):

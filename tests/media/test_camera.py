@@ -227,9 +227,9 @@ def test_loop_reaches_files_and_folders(tmp_path, clip):
 @pytest.mark.parametrize("source", ["nothing.mp4", "nowhere/", "-1", "camera", "0.5", ""])
 def test_a_source_that_is_not_there_is_one_sentence(tmp_path, monkeypatch, source):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RtstyleError, match=r"does not exist: give a camera's number|holds no pictures") as told:
+    with pytest.raises(RtstyleError, match=r"does not exist: give a camera's number|holds no pictures") as error:
         open_source(source)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_place_that_may_not_be_read_is_one_sentence(tmp_path, monkeypatch):

@@ -237,7 +237,7 @@ def test_closing_is_prompt_in_every_state(tmp_path, clip, state):
     source = Hand(grey(1), *{"opening again": [None], "ended": [None]}.get(state, []), returns=state != "ended")
     opener = Opener(source, RtstyleError("gone"))
     if state == "waiting":
-        slow = make_clip(tmp_path / "s.mp4", size=(64, 48), tracks=0, stamps=[0, 1440], time_base=Fraction(1, 24))
+        slow = make_clip(tmp_path / "s.mp4", size=(64, 48), tracks=0, pts=[0, 1440], time_base=Fraction(1, 24))
         opener = Opener(VideoFile(slow))
     capture = Capture(opener)
     wait_until(lambda: capture.count == 1)

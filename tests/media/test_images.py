@@ -7,7 +7,7 @@ from support.media_files import picture
 from rtstyle.media.images import fit
 
 
-def card(rgb, height=24, width=32):
+def color_card(rgb, height=24, width=32):
     return np.full((height, width, 3), rgb, np.uint8)
 
 
@@ -22,7 +22,7 @@ def test_fit_leaves_what_fits_and_cuts_one_row():
     [(48, 64, (0, 24, 0, 32)), (12, 16, (0, 24, 0, 32)), (48, 32, (0, 24, 8, 24)), (24, 64, (6, 18, 0, 32))],
 )
 def test_fit_keeps_the_shape_of_things(height, width, inner):
-    out = fit(card((50, 100, 150), height, width), 32, 24)
+    out = fit(color_card((50, 100, 150), height, width), 32, 24)
     top, bottom, left, right = inner
     assert out.shape == (24, 32, 3)
     assert (out[top:bottom, left:right] == (50, 100, 150)).all()

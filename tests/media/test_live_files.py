@@ -33,12 +33,12 @@ def clip(tmp_path):
 
 
 def test_a_file_plays_at_its_own_speed_though_it_varies(tmp_path, clock):
-    stamps = [0, 1, 2, 5, 6, 12, 13, 30]
-    path = make_clip(tmp_path / "vfr.mp4", size=(64, 48), tracks=0, stamps=stamps, time_base=Fraction(1, 24))
+    timestamps = [0, 1, 2, 5, 6, 12, 13, 30]
+    path = make_clip(tmp_path / "vfr.mp4", size=(64, 48), tracks=0, pts=timestamps, time_base=Fraction(1, 24))
     read = clock.read_all(VideoFile(path, clock=clock))
-    assert [at for at, _ in read] == pytest.approx([stamp / 24 for stamp in stamps], abs=1e-3)
-    for (_, rgb), wanted in zip(read, rgb_frames(path), strict=True):
-        assert psnr(rgb, wanted) > 30
+    assert [seconds for seconds, _ in read] == pytest.approx([stamp / 24 for stamp in timestamps], abs=1e-3)
+    for (_, rgb), expected in zip(read, rgb_frames(path), strict=True):
+        assert psnr(rgb, expected) > 30
 
 
 def test_a_file_that_begins_late_begins_at_once(tmp_path, clock):
@@ -76,7 +76,7 @@ def test_a_looped_file_goes_on_in_the_same_beat(clip, clock):
     source = VideoFile(clip, loop=True, clock=clock)
     read = clock.read_all(source, most=30)
     source.close()
-    assert [at for at, _ in read] == pytest.approx([i / 24 for i in range(30)], abs=1e-3)
+    assert [seconds for seconds, _ in read] == pytest.approx([i / 24 for i in range(30)], abs=1e-3)
     assert (read[12][1] == read[0][1]).all() and (read[29][1] == read[5][1]).all()
     assert (read[12][1] != read[11][1]).any()
 
@@ -95,12 +95,14 @@ def test_frames_do_not_pile_up_when_decoding_is_slow(clip, clock):
     source.read()
     clock.time += 5.0
     read = clock.read_all(source)
-    assert [at for at, _ in read] == pytest.approx([i / 24 for i in range(11)], abs=1e-3), "it raced to catch up"
+    assert [seconds for seconds, _ in read] == pytest.approx([i / 24 for i in range(11)], abs=1e-3), (
+        "it raced to catch up"
+    )
 
 
 def test_wake_interrupts_a_wait(tmp_path):
-    stamps = [0, 60 * 24, 120 * 24]
-    path = make_clip(tmp_path / "slow.mp4", size=(64, 48), tracks=0, stamps=stamps, time_base=Fraction(1, 24))
+    timestamps = [0, 60 * 24, 120 * 24]
+    path = make_clip(tmp_path / "slow.mp4", size=(64, 48), tracks=0, pts=timestamps, time_base=Fraction(1, 24))
     source, got = VideoFile(path), []
     assert source.read() is not None
     thread = threading.Thread(target=lambda: got.append(source.read()))
@@ -148,7 +150,7 @@ def test_a_folder_is_shown_in_order_each_picture_for_its_time(tmp_path, clock):
         save_grey(tmp_path / name, level)
     (tmp_path / "notes.txt").write_text("no picture")
     read = clock.read_all(PictureFolder(tmp_path, seconds=2.5, clock=clock))
-    assert [at for at, _ in read] == [0, 2.5, 5.0]
+    assert [moment for moment, _ in read] == [0, 2.5, 5.0]
     assert [round(rgb.mean(), -1) for _, rgb in read] == [10, 20, 30]
     assert clock.now() == 1000 + 7.5, "the last picture has its time, too"
 
@@ -162,7 +164,7 @@ def test_unreadable_pictures_are_passed_over(tmp_path, clock):
     for loop, levels in [(False, [20, 40]), (True, [20, 40, 20, 40, 20])]:
         read = clock.read_all(PictureFolder(tmp_path, loop=loop, clock=clock), most=5)
         assert [rgb[0, 0, 0] for _, rgb in read] == levels
-        assert [at for at, _ in read] == [3.0 * i for i in range(len(levels))]
+        assert [seconds for seconds, _ in read] == [3.0 * i for i in range(len(levels))]
 
 
 @pytest.mark.parametrize("loop", [False, True])

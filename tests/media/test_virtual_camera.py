@@ -8,7 +8,7 @@ import cv2  # noqa: F401 -- before av when imported alone: see rtstyle.media
 import pytest
 from support.helpers import in_time, wait_until
 from support.media_files import picture
-from support.sinks import card, no_thread_survives  # noqa: F401 -- holds for all tests here
+from support.sinks import color_card, no_thread_survives  # noqa: F401 -- holds for all tests here
 
 from rtstyle import RtstyleError
 from rtstyle.media.virtual_camera import VirtualCamera
@@ -62,9 +62,9 @@ def driver(monkeypatch):
 
 def send(virtual, *frames):
     for frame in frames:
-        wanted = virtual.frames + 1
+        expected = virtual.frames + 1
         virtual.write(0.0, frame)
-        wait_until(lambda wanted=wanted: virtual.frames >= wanted or virtual.error)
+        wait_until(lambda expected=expected: virtual.frames >= expected or virtual.error)
 
 
 def test_frames_arrive_as_they_were_sent(driver):
@@ -81,7 +81,7 @@ def test_frames_arrive_as_they_were_sent(driver):
 
 def test_a_camera_of_the_right_size_is_kept(driver):
     virtual = VirtualCamera(backend="test")
-    send(virtual, card(90, 480, 640))
+    send(virtual, color_card(90, 480, 640))
     virtual.close()
     assert len(driver.made) == 1 and len(driver.made[0].sent) == 1
     assert virtual.device == "test camera"
@@ -96,7 +96,7 @@ def test_odd_sizes_lose_a_row_and_a_column(driver):
 
 def test_the_first_frames_size_stays(driver):
     virtual = VirtualCamera()
-    send(virtual, card(90, 48, 64), card(120, 96, 32), card(150, 49, 64))
+    send(virtual, color_card(90, 48, 64), color_card(120, 96, 32), color_card(150, 49, 64))
     virtual.close()
     assert len(driver.made) == 2, "opened once to look, once in the right size"
     first, tall, odd = driver.made[-1].sent
@@ -110,7 +110,7 @@ def test_with_a_slow_driver_the_newest_frame_wins(driver):
     virtual = VirtualCamera()
     for level in range(1, 50):
         began = time.monotonic()
-        virtual.write(0.0, card(level))
+        virtual.write(0.0, color_card(level))
         assert time.monotonic() - began < PROMPTLY, "it waited for the driver"
         time.sleep(0.002)
     driver.gate.set()
@@ -121,7 +121,7 @@ def test_with_a_slow_driver_the_newest_frame_wins(driver):
 
 def test_no_frame_is_sent_twice(driver):
     virtual = VirtualCamera()
-    send(virtual, card(90))
+    send(virtual, color_card(90))
     time.sleep(0.05)
     virtual.close()
     assert len(driver.made[-1].sent) == 1
@@ -130,9 +130,9 @@ def test_no_frame_is_sent_twice(driver):
 def test_a_driver_that_fails_while_sending_is_an_error_to_look_at(driver):
     driver.fails_from = 2
     virtual = VirtualCamera()
-    send(virtual, *[card(i) for i in range(3)])
+    send(virtual, *[color_card(i) for i in range(3)])
     assert str(virtual.error) == "the virtual camera stopped (the device is gone)"
-    virtual.write(0.0, card(9))
+    virtual.write(0.0, color_card(9))
     in_time(virtual.close)
     assert virtual.frames == 2 and driver.made[-1].closed == 1
 
@@ -140,7 +140,7 @@ def test_a_driver_that_fails_while_sending_is_an_error_to_look_at(driver):
 def test_a_driver_that_refuses_the_size_is_an_error_to_look_at(driver):
     driver.refuses = (64,)
     virtual = VirtualCamera()
-    virtual.write(0.0, card(9, 48, 64))
+    virtual.write(0.0, color_card(9, 48, 64))
     wait_until(lambda: virtual.error)
     assert "no 64x48 here" in str(virtual.error) and "\n" not in str(virtual.error)
     virtual.close()
@@ -148,7 +148,7 @@ def test_a_driver_that_refuses_the_size_is_an_error_to_look_at(driver):
 
 def test_finishing_twice_is_finishing_once(driver):
     virtual = VirtualCamera()
-    send(virtual, card(90))
+    send(virtual, color_card(90))
     for _ in range(3):
         in_time(virtual.close)
     assert driver.made[-1].closed == 1
@@ -172,6 +172,6 @@ def test_without_pyvirtualcam_the_extra_is_named(monkeypatch):
 def test_without_a_driver_one_sentence_says_what_to_install(driver, monkeypatch, platform, remedy):
     driver.refuses = (640,)
     monkeypatch.setattr(sys, "platform", platform)
-    with pytest.raises(RtstyleError, match=rf"^there is no virtual camera to be had here \(.*\): .*{remedy}") as told:
+    with pytest.raises(RtstyleError, match=rf"^there is no virtual camera to be had here \(.*\): .*{remedy}") as error:
         VirtualCamera()
-    assert "\n" not in str(told.value) and "no 640x480 here)" in str(told.value)
+    assert "\n" not in str(error.value) and "no 640x480 here)" in str(error.value)

@@ -29,10 +29,10 @@ def test_strength_inside_is_taken(strength):
 @pytest.mark.parametrize("batch", [False, True])
 def test_blend_is_the_straight_line(pair, strength, batch):
     photograph, painted = (np.stack([p, p[::-1]]) if batch else p for p in pair)
-    wanted = photograph + strength * (painted.astype(float) - photograph)
+    expected = photograph + strength * (painted.astype(float) - photograph)
     blended = look.blend(photograph, painted, strength)
     assert blended.dtype == np.uint8
-    assert np.abs(blended - wanted).max() <= 0.501
+    assert np.abs(blended - expected).max() <= 0.501
     if strength in (0, 1):
         assert (blended == (photograph, painted)[strength]).all()
 
@@ -63,9 +63,9 @@ def test_apply_keeps_colours_first_and_blends_second(pair):
     photograph, painted = pair
     assert (look.apply(photograph, painted) == painted).all()
     assert (look.apply(photograph, painted, strength=0, keep_colors=True) == photograph).all()
-    wanted = look.blend(photograph, look.keep_color(photograph, painted), 0.4)
-    assert (look.apply(photograph, painted, strength=0.4, keep_colors=True) == wanted).all()
-    assert (wanted != look.blend(photograph, painted, 0.4)).any()
+    expected = look.blend(photograph, look.keep_color(photograph, painted), 0.4)
+    assert (look.apply(photograph, painted, strength=0.4, keep_colors=True) == expected).all()
+    assert (expected != look.blend(photograph, painted, 0.4)).any()
 
 
 def test_inputs_are_not_written_to(pair):
@@ -75,10 +75,10 @@ def test_inputs_are_not_written_to(pair):
         assert (now == before).all()
 
 
-@pytest.mark.parametrize(("at", "column"), [(0.0, 0), (0.25, 16), (0.5, 32), (1.0, 64), (-3.0, 0), (7.0, 64)])
-def test_split_view_is_before_and_after_with_a_line_between(at, column):
+@pytest.mark.parametrize(("position", "column"), [(0.0, 0), (0.25, 16), (0.5, 32), (1.0, 64), (-3.0, 0), (7.0, 64)])
+def test_split_view_is_before_and_after_with_a_line_between(position, column):
     original, painted = picture(0, 40, 64), 255 - picture(3, 40, 64)
-    out = look.split_view(original, painted, at)
+    out = look.split_view(original, painted, position)
     left, right = max(0, column - 1), min(64, column + 1)
     assert out.shape == (40, 64, 3) and out.dtype == np.uint8
     assert (out[:, :left] == original[:, :left]).all()

@@ -295,10 +295,10 @@ def test_any_size(shape):
 
 
 def test_other_memory_orders(portrait):
-    usual, mirrored = Steady(), Steady()
+    defaults, mirrored = Steady(), Steady()
     for i in range(3):
         frame = noisy(portrait, i)
-        shown = usual(np.ascontiguousarray(frame[:, ::-1]), same)
+        shown = defaults(np.ascontiguousarray(frame[:, ::-1]), same)
         assert (mirrored(frame[:, ::-1], lambda seen: np.asfortranarray(seen)) == shown).all()
 
 

@@ -40,11 +40,11 @@ def test_an_empty_batch_is_empty(stylizer):
 
 
 def test_views_and_other_memory_orders_are_painted_alike(stylizer, photograph):
-    wanted = stylizer(photograph)
+    expected = stylizer(photograph)
     mirrored = np.ascontiguousarray(photograph[:, ::-1])[:, ::-1]
     assert not mirrored.flags.c_contiguous
-    assert (stylizer(mirrored) == wanted).all()
-    assert (stylizer(np.asfortranarray(photograph)) == wanted).all()
+    assert (stylizer(mirrored) == expected).all()
+    assert (stylizer(np.asfortranarray(photograph)) == expected).all()
 
 
 def test_the_same_frame_is_painted_the_same(stylizer, photograph):
@@ -83,10 +83,10 @@ def test_an_unknown_style_leaves_the_old_one(other_stylizer, photograph):
 
 def test_a_mix_lies_between_its_styles(stylizer, photograph):
     ends = [stylizer(photograph, resolve(name).code) for name in ("starry-night", "great-wave")]
-    apart = psnr(*ends)
+    difference = psnr(*ends)
     mixed = stylizer(photograph, resolve("starry-night:0.5,great-wave:0.5").code)
-    assert psnr(mixed, ends[0]) > apart + 1
-    assert psnr(mixed, ends[1]) > apart + 1
+    assert psnr(mixed, ends[0]) > difference + 1
+    assert psnr(mixed, ends[1]) > difference + 1
 
 
 def test_a_code_for_one_call_is_forgotten(stylizer, photograph):
@@ -188,7 +188,7 @@ def one_style_model(path):
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(style.code), "code"))
     for prop in model.metadata_props:
         if prop.key == "rtstyle.styles":
-            prop.value = json.dumps([card for card in json.loads(prop.value) if card["name"] == "scream"])
+            prop.value = json.dumps([info for info in json.loads(prop.value) if info["name"] == "scream"])
         if prop.key == "rtstyle.codes":
             prop.value = base64.b64encode(np.asarray(style.code, "<f4").tobytes()).decode()
     onnx.save(model, path)
@@ -212,6 +212,6 @@ def test_a_failing_run_is_a_sentence(stylizer):
 
     broken = Stylizer(device="cpu", threads=1)
     broken._session = Full()
-    with pytest.raises(RtstyleError, match=r"32x48.*Failed to allocate memory.*`work_height`") as told:
+    with pytest.raises(RtstyleError, match=r"32x48.*Failed to allocate memory.*`work_height`") as error:
         broken(np.zeros((48, 32, 3), np.uint8))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)

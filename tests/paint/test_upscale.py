@@ -95,8 +95,8 @@ def test_the_contours_of_the_painting_move_onto_those_of_the_frame(pair):
 
 
 def test_it_is_nearer_to_the_painting_of_the_whole_frame(portrait, stylizer):
-    painted, wanted = stylizer(shrink(portrait, (320, 180))), detail(stylizer(portrait), (320, 180))
-    ours, plain = (likeness(detail(way(painted, portrait), (320, 180)), wanted) for way in (enlarge, cubic))
+    painted, expected = stylizer(shrink(portrait, (320, 180))), detail(stylizer(portrait), (320, 180))
+    ours, plain = (likeness(detail(way(painted, portrait), (320, 180)), expected) for way in (enlarge, cubic))
     assert ours > plain + 0.01  # strokes have a size in pixels, so that the two paintings differ everywhere
 
 
@@ -219,33 +219,33 @@ def test_the_shrunk_frame_may_be_given(pair):
 
 def test_views_are_taken(pair):
     painted, frame = pair
-    wanted = enlarge(*(np.ascontiguousarray(x[:, ::-1, ::-1]) for x in pair))
-    assert (enlarge(painted[:, ::-1, ::-1], frame[:, ::-1, ::-1]) == wanted).all()
+    expected = enlarge(*(np.ascontiguousarray(x[:, ::-1, ::-1]) for x in pair))
+    assert (enlarge(painted[:, ::-1, ::-1], frame[:, ::-1, ::-1]) == expected).all()
 
 
 @pytest.mark.parametrize("rows", [7, 1000])
 def test_strips_do_not_show(pair, rows, monkeypatch):
-    wanted = enlarge(*pair)
+    expected = enlarge(*pair)
     monkeypatch.setattr(upscale, "STRIP", rows)
-    assert (enlarge(*pair) == wanted).all()
+    assert (enlarge(*pair) == expected).all()
 
 
 def test_calls_do_not_disturb_each_other(pair, monkeypatch):
     """What is kept between calls, for other sizes, in other threads or not at all, changes no result."""
     first = enlarge(*pair)
-    wanted = first.copy()
+    expected = first.copy()
     other = enlarge(picture(0, 70, 90), picture(1, 150, 170))
-    assert (enlarge(*pair) == wanted).all() and (first == wanted).all()
+    assert (enlarge(*pair) == expected).all() and (first == expected).all()
     results = []
     threads = [threading.Thread(target=lambda: results.extend(enlarge(*pair) for _ in range(4))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(results) == 16 and all((result == wanted).all() for result in results)
+    assert len(results) == 16 and all((result == expected).all() for result in results)
     monkeypatch.setattr(upscale, "KEPT", 1000)
     monkeypatch.setattr(upscale, "_kept", threading.local())
-    assert (enlarge(*pair) == wanted).all()
+    assert (enlarge(*pair) == expected).all()
     assert (enlarge(picture(0, 70, 90), picture(1, 150, 170)) == other).all()
     assert all(memory.size <= 1000 for memory in vars(upscale._kept).values())
 

@@ -49,11 +49,11 @@ def test_shifted_gram_correlates_with_a_distance(dy, dx):
     features = some(2, 3, 5, 6)
     got = perceptual.shifted_gram(features, dy, dx).numpy()
     n, c, h, w = features.shape
-    wanted = np.zeros((n, c, c))
+    expected = np.zeros((n, c, c))
     for y in range(h - dy):
         for x in range(w - dx):
-            wanted += np.einsum("ni,nj->nij", features[:, :, y, x], features[:, :, y + dy, x + dx])
-    np.testing.assert_allclose(got, wanted / (c * (h - dy) * (w - dx)), rtol=1e-12, atol=1e-15)
+            expected += np.einsum("ni,nj->nij", features[:, :, y, x], features[:, :, y + dy, x + dx])
+    np.testing.assert_allclose(got, expected / (c * (h - dy) * (w - dx)), rtol=1e-12, atol=1e-15)
 
 
 def test_shifted_gram_sees_what_a_gram_matrix_cannot():
@@ -67,11 +67,11 @@ def test_shifted_gram_sees_what_a_gram_matrix_cannot():
 
 
 def test_content_loss_is_johnsons_equation_2_and_gatys_equation_1():
-    found, wanted = some(2, 3, 4, 5), some(2, 3, 4, 5, seed=1)
-    got = perceptual.content_loss(found, wanted)
+    result, expected = some(2, 3, 4, 5), some(2, 3, 4, 5, seed=1)
+    got = perceptual.content_loss(result, expected)
     for sample in range(2):
         total = 0.0
-        for a, b in zip(found[sample].flatten().tolist(), wanted[sample].flatten().tolist(), strict=True):
+        for a, b in zip(result[sample].flatten().tolist(), expected[sample].flatten().tolist(), strict=True):
             total += (a - b) ** 2
         assert got[sample].item() == pytest.approx(total / (3 * 4 * 5), rel=1e-12)
         gatys = 0.5 * total
@@ -79,10 +79,10 @@ def test_content_loss_is_johnsons_equation_2_and_gatys_equation_1():
 
 
 def test_style_loss_is_johnsons_equation_4():
-    found, wanted = some(2, 3, 4, 5), some(2, 3, 6, 7, seed=1)  # Gram matrices forget the size
-    got = perceptual.style_loss(perceptual.gram(found), perceptual.gram(wanted))
+    result, expected = some(2, 3, 4, 5), some(2, 3, 6, 7, seed=1)  # Gram matrices forget the size
+    got = perceptual.style_loss(perceptual.gram(result), perceptual.gram(expected))
     for sample in range(2):
-        difference = slow_gram(found[sample].numpy()) - slow_gram(wanted[sample].numpy())
+        difference = slow_gram(result[sample].numpy()) - slow_gram(expected[sample].numpy())
         assert got[sample].item() == pytest.approx(sum(d * d for d in difference.flatten()), rel=1e-12)
 
 
@@ -91,12 +91,12 @@ def test_gatys_equations_4_and_5_are_a_quarter_of_the_style_loss():
     layers = [(some(1, 3, 4, 5), some(1, 3, 4, 5, seed=1)), (some(1, 6, 2, 3, seed=2), some(1, 6, 2, 3, seed=3))]
     weights = (0.5, 0.2)
     gatys = ours = 0.0
-    for weight, (found, wanted) in zip(weights, layers, strict=True):
-        _, n, h, w = found.shape
+    for weight, (result, expected) in zip(weights, layers, strict=True):
+        _, n, h, w = result.shape
         m = h * w
-        g, a = (slow_gram(f[0].numpy()) * (n * m) for f in (found, wanted))
+        g, a = (slow_gram(f[0].numpy()) * (n * m) for f in (result, expected))
         gatys += weight * ((g - a) ** 2).sum() / (4 * n**2 * m**2)
-        ours += weight * perceptual.style_loss(perceptual.gram(found), perceptual.gram(wanted)).item() / 4
+        ours += weight * perceptual.style_loss(perceptual.gram(result), perceptual.gram(expected)).item() / 4
     assert ours == pytest.approx(gatys, rel=1e-12)
 
 
@@ -107,17 +107,17 @@ def gradient(loss, x):
 
 
 def test_content_gradient_is_gatys_equation_2():
-    found, wanted = some(1, 3, 4, 5), some(1, 3, 4, 5, seed=1)
-    got = gradient(lambda x: perceptual.content_loss(x, wanted), found) * (3 * 4 * 5) / 2
-    torch.testing.assert_close(got, found - wanted, rtol=1e-12, atol=1e-14)
+    result, expected = some(1, 3, 4, 5), some(1, 3, 4, 5, seed=1)
+    got = gradient(lambda x: perceptual.content_loss(x, expected), result) * (3 * 4 * 5) / 2
+    torch.testing.assert_close(got, result - expected, rtol=1e-12, atol=1e-14)
 
 
 def test_style_gradient_is_gatys_equation_6():
     """dE_l/dF = 1/(N^2 M^2) (F^T (G - A))^T with F [N, M], G and A not divided."""
-    found, wanted = some(1, 3, 4, 5), some(1, 3, 4, 5, seed=1)
+    result, expected = some(1, 3, 4, 5), some(1, 3, 4, 5, seed=1)
     n, m = 3, 20
-    got = gradient(lambda x: perceptual.style_loss(perceptual.gram(x), perceptual.gram(wanted)) / 4, found)
-    f, p = found.reshape(n, m).numpy(), wanted.reshape(n, m).numpy()
+    got = gradient(lambda x: perceptual.style_loss(perceptual.gram(x), perceptual.gram(expected)) / 4, result)
+    f, p = result.reshape(n, m).numpy(), expected.reshape(n, m).numpy()
     by_hand = (f.T @ (f @ f.T - p @ p.T)).T / (n**2 * m**2)
     np.testing.assert_allclose(got.reshape(n, m).numpy(), by_hand, rtol=1e-11)
 
@@ -174,8 +174,8 @@ def test_symmetric_style_loss_wants_the_artwork_s_strength_whatever_the_angle():
     cosine = float((artwork * other).sum() / artwork.square().sum())
     assert 0.5 < cosine < 0.95
     for ratio in (0.3, cosine, 1.0, 2.0):
-        found = float(perceptual.symmetric_style_loss(ratio * other, artwork))
-        assert found == pytest.approx(ratio + 1 / ratio - 2 * cosine, rel=1e-6)
+        result = float(perceptual.symmetric_style_loss(ratio * other, artwork))
+        assert result == pytest.approx(ratio + 1 / ratio - 2 * cosine, rel=1e-6)
         grams = (ratio * other).requires_grad_()
         perceptual.symmetric_style_loss(grams, artwork).sum().backward()
         longer = float((grams.grad * other).sum())
@@ -200,15 +200,15 @@ def test_palette_counts_colours_not_places_nor_grain():
     squares = picture.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3)  # [1, 3, 96, 4, 4]
     turned = squares[:, :, torch.randperm(96, generator=torch.Generator().manual_seed(0))].unflatten(2, (8, 12))
     turned = turned.permute(0, 1, 2, 4, 3, 5).reshape(picture.shape)
-    wanted = perceptual.palette(picture)
-    assert wanted.shape == (1, 13, 1024)
-    assert float(perceptual.palette_loss(perceptual.palette(turned), wanted)) == pytest.approx(0, abs=1e-9)
+    expected = perceptual.palette(picture)
+    assert expected.shape == (1, 13, 1024)
+    assert float(perceptual.palette_loss(perceptual.palette(turned), expected)) == pytest.approx(0, abs=1e-9)
     checks = 40 * (-1.0) ** torch.arange(48)
-    assert float(perceptual.palette_loss(perceptual.palette(picture + checks), wanted)) == pytest.approx(0, abs=1e-9)
+    assert float(perceptual.palette_loss(perceptual.palette(picture + checks), expected)) == pytest.approx(0, abs=1e-9)
     larger = picture.repeat_interleave(2, 2).repeat_interleave(2, 3)  # the same shares of the same colours
     flat = F.avg_pool2d(picture, 4).repeat_interleave(4, 2).repeat_interleave(4, 3)
-    assert float(perceptual.palette_loss(perceptual.palette(flat), wanted)) == pytest.approx(0, abs=1e-9)
-    assert float(perceptual.palette_loss(perceptual.palette(larger), wanted)) > 1e-5  # means of half as much
+    assert float(perceptual.palette_loss(perceptual.palette(flat), expected)) == pytest.approx(0, abs=1e-9)
+    assert float(perceptual.palette_loss(perceptual.palette(larger), expected)) > 1e-5  # means of half as much
 
 
 @pytest.mark.parametrize(
@@ -218,20 +218,20 @@ def test_palette_loss_of_one_colour_moved_is_its_length(change, chroma):
     """13 directions see a third of a vector's squared length in the mean, as the three axes do; hues count twice."""
     moved = torch.tensor(change)[None, :, None, None]
     picture = 255 * some(1, 3, 16, 16).abs().clamp(0, 1)
-    found = float(perceptual.palette_loss(perceptual.palette(picture + moved), perceptual.palette(picture)))
-    assert found == pytest.approx((chroma * moved / 255).square().sum().item() / 3, rel=1e-4)
+    result = float(perceptual.palette_loss(perceptual.palette(picture + moved), perceptual.palette(picture)))
+    assert result == pytest.approx((chroma * moved / 255).square().sum().item() / 3, rel=1e-4)
 
 
 def test_palette_loss_draws_colours_to_the_artwork_s():
     artwork = torch.tensor([200.0, 150.0, 30.0])[None, :, None, None].expand(1, 3, 16, 16)
-    wanted = perceptual.palette(artwork)
+    expected = perceptual.palette(artwork)
     picture = torch.full((2, 3, 16, 24), 90.0, requires_grad=True)
-    loss = perceptual.palette_loss(perceptual.palette(picture), wanted)
+    loss = perceptual.palette_loss(perceptual.palette(picture), expected)
     assert loss.shape == (2,)
     loss.sum().backward()
     assert (picture.grad[:, 0] < 0).all() and (picture.grad[:, 2] > 0).all()  # redder, less blue
     with torch.no_grad():
-        assert perceptual.palette_loss(perceptual.palette(picture - 1e5 * picture.grad), wanted).max() < loss.max()
+        assert perceptual.palette_loss(perceptual.palette(picture - 1e5 * picture.grad), expected).max() < loss.max()
 
 
 def test_narrow_features_give_float32_losses():
@@ -244,15 +244,15 @@ def test_narrow_features_give_float32_losses():
 
 def names_of(arch):
     """(name, position in torchvision's `features`) of every convolution and ReLU, from the configuration."""
-    at, stage, number = 0, 1, 0
+    index, stage, number = 0, 1, 0
     for item in TORCHVISION[arch]:
         if item == "M":
-            at, stage, number = at + 1, stage + 1, 0
+            index, stage, number = index + 1, stage + 1, 0
         else:
             number += 1
-            yield f"conv{stage}_{number}", at
-            yield f"relu{stage}_{number}", at + 1
-            at += 2
+            yield f"conv{stage}_{number}", index
+            yield f"relu{stage}_{number}", index + 1
+            index += 2
 
 
 @pytest.mark.parametrize("arch", TORCHVISION)
@@ -274,19 +274,19 @@ def test_layer_that_is_not_there_is_refused(layer):
 
 def plain_vgg(state, x, arch, last, pooling):
     """Features of every layer up to `last`, walking through torchvision's configuration."""
-    found = {}
+    result = {}
     names = iter(list(names_of(arch)))
     for item in TORCHVISION[arch]:
         if item == "M":
             x = pooling(x, 2)
             continue
-        name, at = next(names)
-        x = F.conv2d(x, state[f"features.{at}.weight"].float(), state[f"features.{at}.bias"].float(), padding=1)
-        found[name] = x
+        name, index = next(names)
+        x = F.conv2d(x, state[f"features.{index}.weight"].float(), state[f"features.{index}.bias"].float(), padding=1)
+        result[name] = x
         x = torch.relu(x)
-        found[next(names)[0]] = x
-        if last in found:
-            return found
+        result[next(names)[0]] = x
+        if last in result:
+            return result
 
 
 def oxford_input(x):
@@ -302,12 +302,12 @@ def grey_levels(*shape, seed=0):
 def test_features_are_those_of_a_plain_vgg(fake_vgg, vgg_state, pooling, plain):
     x = grey_levels(2, 3, 18, 23)
     layers = ("relu1_2", "conv2_1", "relu2_2", "conv1_1")
-    found = perceptual.VGG("vgg16", fake_vgg, pooling=pooling)(x, layers)
-    wanted = plain_vgg(vgg_state, oxford_input(x), "vgg16", "relu2_2", plain)
-    assert set(found) == set(layers)
+    result = perceptual.VGG("vgg16", fake_vgg, pooling=pooling)(x, layers)
+    expected = plain_vgg(vgg_state, oxford_input(x), "vgg16", "relu2_2", plain)
+    assert set(result) == set(layers)
     for layer in layers:
-        torch.testing.assert_close(found[layer], wanted[layer], rtol=1e-4, atol=1e-4)
-    assert found["conv2_1"].min() < 0 <= found["relu2_2"].min()  # conv is before its ReLU
+        torch.testing.assert_close(result[layer], expected[layer], rtol=1e-4, atol=1e-4)
+    assert result["conv2_1"].min() < 0 <= result["relu2_2"].min()  # conv is before its ReLU
 
 
 def test_poolings_differ_only_behind_the_first_pooling(fake_vgg):
@@ -332,8 +332,8 @@ def test_preprocessing_of_a_known_pixel(write_vgg):
     assert oxford == pytest.approx([0 - 103.939, 128 - 116.779, 255 - 123.68], abs=1e-4)
     torchvision = perceptual.VGG("vgg16", path, convention="torchvision").preprocess(pixel).flatten().tolist()
     # the numbers of torchvision's documentation, on 0 to 1
-    wanted = [(1 - 0.485) / 0.229, (128 / 255 - 0.456) / 0.224, (0 - 0.406) / 0.225]
-    assert torchvision == pytest.approx(wanted, abs=1e-4)
+    expected = [(1 - 0.485) / 0.229, (128 / 255 - 0.456) / 0.224, (0 - 0.406) / 0.225]
+    assert torchvision == pytest.approx(expected, abs=1e-4)
 
 
 def test_convention_is_read_from_the_metadata(fake_vgg, write_vgg):
@@ -483,9 +483,9 @@ def test_real_weights(arch, last, request, tmp_path):
             perceptual.VGG(arch, path, convention="torchvision")
         x = grey_levels(1, 3, 32, 40)
         state, _, _ = perceptual.read_weights(path, arch)
-        wanted = plain_vgg(state, oxford_input(x), arch, last, F.max_pool2d)[last]
+        expected = plain_vgg(state, oxford_input(x), arch, last, F.max_pool2d)[last]
         got = vgg(x, (last,))[last]
-        torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-3 * wanted.abs().max().item())
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
 
 
 def test_digest_alone_identifies_a_real_file(vgg16_path, tmp_path, monkeypatch):

@@ -116,8 +116,8 @@ def probe_net(path, low, high):
 @pytest.mark.parametrize(("low", "high"), [(0, 255), (0, 1), (-1, 1), (20, 200), (0.2, 0.9)])
 def test_the_range_is_found_by_painting(tmp_path, frames, low, high):
     form = catalog.load(probe_net(tmp_path / "net.onnx", low, high)).classic
-    wanted = (0, 255) if high > 2 else (-1, 1) if low < 0 else (0, 1)
-    assert (form.low, form.high) == wanted
+    expected = (0, 255) if high > 2 else (-1, 1) if low < 0 else (0, 1)
+    assert (form.low, form.high) == expected
     painted = stylizer_of(str(tmp_path / "net.onnx"))(frames[0])
     assert painted.std() > 20, "flat: the wrong range"
 
@@ -129,8 +129,8 @@ def test_metadata_wins_over_the_painting(tmp_path):
 
 def test_blue_first_is_turned_round(tmp_path, frames):
     path = write_net(tmp_path / "net.onnx", props={"Image.BitmapPixelFormat": "Bgr8"})
-    wanted = swapped(frames[..., ::-1])[..., ::-1]
-    assert np.abs(stylizer_of(path)(frames).astype(int) - wanted).max() <= 1
+    expected = swapped(frames[..., ::-1])[..., ::-1]
+    assert np.abs(stylizer_of(path)(frames).astype(int) - expected).max() <= 1
 
 
 def test_another_layout_out_and_half_floats(tmp_path, frames):
@@ -218,9 +218,9 @@ def test_the_catalog_gives_it_one_style_named_after_its_file(tmp_path, monkeypat
 )
 def test_what_cannot_be_adapted_is_refused_in_one_sentence(tmp_path, options, said):
     path = write_net(tmp_path / "net.onnx", **options)
-    with pytest.raises(RtstyleError, match=said) as told:
+    with pytest.raises(RtstyleError, match=said) as error:
         catalog.load(path)
-    assert "\n" not in str(told.value) and "net.onnx" in str(told.value)
+    assert "\n" not in str(error.value) and "net.onnx" in str(error.value)
 
 
 @pytest.mark.parametrize("option", ["--style", "--model"])

@@ -60,8 +60,8 @@ def test_bytes_at_the_ends_only_changes_no_pixel(choice, plain, shape):
 def test_float16_changes_next_to_nothing(choice, plain, shape):
     feed = {"frames": frames(1, *shape), "code": choice.code}
     form = devices.open_session(device_form(choice.model.path.read_bytes(), half=True), CPU, 1)
-    apart = np.abs(form.run(None, feed)[0].astype(int) - plain.run(**feed))
-    assert 0 < apart.mean() < 0.2 and apart.max() <= 2
+    difference = np.abs(form.run(None, feed)[0].astype(int) - plain.run(**feed))
+    assert 0 < difference.mean() < 0.2 and difference.max() <= 2
 
 
 @pytest.mark.torch
@@ -89,8 +89,8 @@ def test_every_number_in_float16_changes_little(choice, plain):
     form = onnx.load_from_string(device_form(choice.model.path.read_bytes(), half=True))
     feed = {"frames": frames(1, 1, 96, 128), "code": choice.code}
     painted = ReferenceEvaluator(form, new_ops=[Conv, InstanceNormalization]).run(None, feed)[0]
-    apart = np.abs(painted.astype(int) - plain.run(**feed))
-    assert apart.mean() < 0.5 and np.percentile(apart, 99) <= 4
+    difference = np.abs(painted.astype(int) - plain.run(**feed))
+    assert difference.mean() < 0.5 and np.percentile(difference, 99) <= 4
 
 
 @pytest.mark.parametrize("single", [False, True])
@@ -114,12 +114,12 @@ def test_every_body_of_today_has_a_form(body, config, single):
     model = to_model(net, code if single else None).SerializeToString()
     for shape in ((1, 37, 53), (2, 16, 560)):  # larger than the tile of the canvas
         feed = {"frames": frames(2, *shape)} | ({} if single else {"code": code})
-        wanted = devices.open_session(model, CPU, 1).run(None, feed)[0].astype(int)
-        assert wanted.std() > 3
+        expected = devices.open_session(model, CPU, 1).run(None, feed)[0].astype(int)
+        assert expected.std() > 3
         for half, most in ((False, 0), (True, 2)):
             form = device_form(model, half)
             onnx.checker.check_model(onnx.load_from_string(form), full_check=True)
-            assert np.abs(devices.open_session(form, CPU, 1).run(None, feed)[0] - wanted).max() <= most
+            assert np.abs(devices.open_session(form, CPU, 1).run(None, feed)[0] - expected).max() <= most
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -138,10 +138,10 @@ def test_only_floats_lie_between_the_ends(choice, half):
             live.update(node.output)
     kernels = ("Conv", "InstanceNormalization", "Pad", "Add")
     pictures = [node for node in form.graph.node if node.op_type in kernels and live.intersection(node.input)]
-    found = {of[name] for node in pictures for name in node.input[:1] if of[name] != kinds.INT64}
+    result = {of[name] for node in pictures for name in node.input[:1] if of[name] != kinds.INT64}
     made = {of[node.output[0]] for node in pictures if node.op_type in ("Conv", "InstanceNormalization")}
     assert made == {kinds.FLOAT16 if half else kinds.FLOAT}
-    assert found <= made | {kinds.FLOAT}  # the head's bias is still added up in float32
+    assert result <= made | {kinds.FLOAT}  # the head's bias is still added up in float32
 
 
 def test_what_rtstyle_did_not_write_has_no_form():
@@ -175,10 +175,10 @@ def test_a_painting_is_the_callers_own(session, choice):
 
 def test_frames_are_taken_when_they_are_given(session, plain, choice):
     feed = {"frames": frames(3, 1, 48, 64), "code": choice.code.copy()}
-    wanted = plain.run(**feed)
+    expected = plain.run(**feed)
     session.run(**feed)
     feed["code"][:] = 0  # a code that is changed in place is another code
-    assert (session.run(**feed) != wanted).any()
+    assert (session.run(**feed) != expected).any()
 
 
 def test_batches_are_filled_up_and_few_sizes_stay_open(session, choice):
@@ -267,31 +267,31 @@ def test_a_model_of_one_style_has_no_code(tmp_path, choice):
     path = tmp_path / "one.onnx"
     onnx.save(to_model(net, net.codes.detach().numpy()[0]), path)
     feed = {"frames": frames(0, 1, 48, 64)}
-    wanted = devices.open_session(str(path), CPU, 1).run(None, feed)[0]
-    np.testing.assert_array_equal(GpuSession(path, CPU).run(**feed), wanted)
+    expected = devices.open_session(str(path), CPU, 1).run(None, feed)[0]
+    np.testing.assert_array_equal(GpuSession(path, CPU).run(**feed), expected)
 
 
 # -- ways back
 
 
 @pytest.fixture
-def card(monkeypatch):
+def gpu(monkeypatch):
     """A card that is really the CPU. `refuse` (of the provider's options and the size) says what does not work there;
     `opened` lists what was."""
 
-    class Card:
+    class Gpu:
         def __init__(self):
             self.device = devices.Device("cuda:0", devices._providers("cuda", 0), "asked for")
             self.opened = []
             self.refuse = lambda options, sizes: None
 
-    card, open_session = Card(), devices.open_session
+    gpu, open_session = Gpu(), devices.open_session
 
     def opened(model, device, threads=None, sizes=None):
         if device.kind != "cpu":
             options = device.providers[0][1]
-            card.opened.append((options, sizes))
-            if reason := card.refuse(options, sizes):
+            gpu.opened.append((options, sizes))
+            if reason := gpu.refuse(options, sizes):
                 raise RtstyleError(reason)
             session = open_session(model, CPU, threads or 1, sizes)
             session.options = options
@@ -300,15 +300,15 @@ def card(monkeypatch):
 
     monkeypatch.setattr(devices, "open_session", opened)
     monkeypatch.setattr(cuda, "memory_place", lambda device: ("cpu", 0))
-    return card
+    return gpu
 
 
-def test_a_card_gets_float16_and_graphs(card, choice, plain):
-    session = GpuSession(choice.model.path, card.device, choice.code)
+def test_a_gpu_gets_float16_and_graphs(gpu, choice, plain):
+    session = GpuSession(choice.model.path, gpu.device, choice.code)
     feed = {"frames": frames(0, 1, 48, 64), "code": choice.code}
-    apart = np.abs(session.run(**feed).astype(int) - plain.run(**feed))
-    assert 0 < apart.mean() < 0.2, "not float16"
-    options, sizes = card.opened[-1]
+    difference = np.abs(session.run(**feed).astype(int) - plain.run(**feed))
+    assert 0 < difference.mean() < 0.2, "not float16"
+    options, sizes = gpu.opened[-1]
     assert options == {
         "device_id": "0",
         "cudnn_conv_algo_search": "HEURISTIC",
@@ -320,30 +320,30 @@ def test_a_card_gets_float16_and_graphs(card, choice, plain):
     assert session.device.providers[0][0] == "CUDAExecutionProvider"
 
 
-def test_a_graph_that_cannot_be_captured_is_done_without(card, choice):
-    card.refuse = lambda options, _: "no capture here" if options["enable_cuda_graph"] == "1" else None
-    session = GpuSession(choice.model.path, card.device, choice.code)
+def test_a_graph_that_cannot_be_captured_is_done_without(gpu, choice):
+    gpu.refuse = lambda options, _: "no capture here" if options["enable_cuda_graph"] == "1" else None
+    session = GpuSession(choice.model.path, gpu.device, choice.code)
     assert session.device.why == "asked for (float16; no float16, CUDA graphs: no capture here)"
-    tried = len(card.opened)
+    tried = len(gpu.opened)
     session.run(frames(0, 1, 48, 64), choice.code)
-    assert len(card.opened) == tried + 1, "what does not work is tried again"
+    assert len(gpu.opened) == tried + 1, "what does not work is tried again"
 
 
-def test_a_graph_that_replays_something_else_is_refused(card, choice, monkeypatch):
+def test_a_graph_that_replays_something_else_is_refused(gpu, choice, monkeypatch):
     run = cuda.SessionSlot.run
 
     def graphs_paint_darker(slot, *arguments):
         return run(slot, *arguments) // (1 + int(slot.session.options["enable_cuda_graph"]))
 
     monkeypatch.setattr(cuda.SessionSlot, "run", graphs_paint_darker)
-    assert GpuSession(choice.model.path, card.device, choice.code).mode == ExecutionMode(graph=False)
+    assert GpuSession(choice.model.path, gpu.device, choice.code).mode == ExecutionMode(graph=False)
     monkeypatch.setattr(cuda.SessionSlot, "run", lambda slot, *arguments: run(slot, *arguments) // 2)
     with pytest.raises(RtstyleError, match=r"cuda:0 paints \d+\.\d grey levels from what the CPU paints"):
-        GpuSession(choice.model.path, card.device, choice.code)
+        GpuSession(choice.model.path, gpu.device, choice.code)
 
 
 @pytest.mark.parametrize("kind", ["cuda", "tensorrt"])
-def test_a_model_that_another_program_wrote_runs_as_it_is(card, choice, plain, tmp_path, kind, cache):
+def test_a_model_that_another_program_wrote_runs_as_it_is(gpu, choice, plain, tmp_path, kind, cache):
     model = onnx.load(choice.model.path)
     model.graph.node[-1].output[0] = "whole"
     model.graph.node.append(onnx.helper.make_node("Identity", ["whole"], ["stylized"]))
@@ -358,14 +358,14 @@ def test_a_model_that_another_program_wrote_runs_as_it_is(card, choice, plain, t
     np.testing.assert_array_equal(session.run(**feed), plain.run(**feed))
 
 
-def test_float16_that_paints_something_else_is_refused(card, choice, plain, monkeypatch):
+def test_float16_that_paints_something_else_is_refused(gpu, choice, plain, monkeypatch):
     def wrong(model, half):
         form = device_form(model, half)
         return form.replace(np.float32(127.5).tobytes(), np.float32(64).tobytes()) if half else form
 
     monkeypatch.setattr("rtstyle.runtime.device_form.device_form", wrong)
     cuda._form.cache_clear()
-    session = GpuSession(choice.model.path, card.device, choice.code)
+    session = GpuSession(choice.model.path, gpu.device, choice.code)
     cuda._form.cache_clear()
     assert session.mode == ExecutionMode(half=False)
     assert "no float16: it paints " in session.device.why and "grey levels from the CPU" in session.device.why
@@ -373,24 +373,24 @@ def test_float16_that_paints_something_else_is_refused(card, choice, plain, monk
     np.testing.assert_array_equal(session.run(**feed), plain.run(**feed))
 
 
-def test_memory_of_other_sizes_is_given_back_before_anything_is_rejected(card, choice):
-    session = GpuSession(choice.model.path, card.device, choice.code)
+def test_memory_of_other_sizes_is_given_back_before_anything_is_rejected(gpu, choice):
+    session = GpuSession(choice.model.path, gpu.device, choice.code)
     feed = {"frames": frames(0, 1, 16, 16), "code": choice.code}
     session.run(**feed)
-    card.refuse = lambda _, sizes: "out of memory" if sizes["H"] == 48 and session.pool.open else None
+    gpu.refuse = lambda _, sizes: "out of memory" if sizes["H"] == 48 and session.pool.open else None
     session.run(frames(0, 1, 48, 64), choice.code)
     assert session.mode == ExecutionMode() and list(session.pool.open) == [(1, 48, 64, 3)]
 
 
-def test_what_does_not_work_at_all_is_the_first_reason(card, choice):
-    card.refuse = lambda options, _: f"cuDNN is broken ({options['enable_cuda_graph']})"
+def test_what_does_not_work_at_all_is_the_first_reason(gpu, choice):
+    gpu.refuse = lambda options, _: f"cuDNN is broken ({options['enable_cuda_graph']})"
     with pytest.raises(RtstyleError, match=r"^cuDNN is broken \(1\)$"):
-        GpuSession(choice.model.path, card.device, choice.code)
+        GpuSession(choice.model.path, gpu.device, choice.code)
 
 
-def test_a_size_that_does_not_work_changes_nothing_for_others(card, choice):
-    session = GpuSession(choice.model.path, card.device, choice.code)
-    card.refuse = lambda _, sizes: "too large" if sizes["H"] == 48 else None
+def test_a_size_that_does_not_work_changes_nothing_for_others(gpu, choice):
+    session = GpuSession(choice.model.path, gpu.device, choice.code)
+    gpu.refuse = lambda _, sizes: "too large" if sizes["H"] == 48 else None
     with pytest.raises(RtstyleError, match="too large"):
         session.run(frames(0, 1, 48, 64), choice.code)
     assert session.mode == ExecutionMode()
@@ -401,14 +401,14 @@ def test_a_size_that_does_not_work_changes_nothing_for_others(card, choice):
 
 
 @pytest.fixture
-def on_card(card, monkeypatch):
+def on_gpu(gpu, monkeypatch):
     monkeypatch.setattr(devices, "cuda_problem", lambda kind="cuda": None)
-    monkeypatch.setattr(devices, "driver", lambda: (["Card 0", "Card 1"], 13000))
+    monkeypatch.setattr(devices, "driver", lambda: (["GPU 0", "GPU 1"], 13000))
     monkeypatch.setattr(devices.ort, "get_available_providers", lambda: list(devices.NAMES.values()))
-    return card
+    return gpu
 
 
-def test_a_stylizer_on_a_card_says_how(on_card, choice, plain):
+def test_a_stylizer_on_a_gpu_says_how(on_gpu, choice, plain):
     stylizer = Stylizer("starry-night", device="cuda:1")
     frame = frames(0, 1, 48, 64)
     assert (stylizer.device.name, stylizer.device.why) == ("cuda:1", "asked for (float16, CUDA graphs)")
@@ -418,28 +418,28 @@ def test_a_stylizer_on_a_card_says_how(on_card, choice, plain):
     assert np.abs(stylizer(frame).astype(int) - wave).max() <= 2
 
 
-def test_auto_falls_back_to_the_cpu_with_the_reason(on_card):
-    on_card.refuse = lambda *_: "libcudnn is of another version"
+def test_auto_falls_back_to_the_cpu_with_the_reason(on_gpu):
+    on_gpu.refuse = lambda *_: "libcudnn is of another version"
     stylizer = Stylizer("starry-night")
     assert (stylizer.device.name, stylizer.device.why) == ("cpu", "auto: libcudnn is of another version")
     with pytest.raises(RtstyleError, match="libcudnn is of another version"):
         Stylizer("starry-night", device="cuda")
 
 
-def test_a_video_goes_through_in_batches_side_by_side(on_card, clip, tmp_path):
+def test_a_video_goes_through_in_batches_side_by_side(on_gpu, clip, tmp_path):
     paths = {}
     for device in ("cpu", "cuda"):
         paths[device] = tmp_path / f"{device}.mkv"
         stylizer = Stylizer("starry-night", device=device)
         stylize_video(clip, paths[device], stylizer, steady=False, encoding=Encoding("ffv1"))
-    opened = [sizes["N"] for _, sizes in on_card.opened if sizes["H"] == 96]
+    opened = [sizes["N"] for _, sizes in on_gpu.opened if sizes["H"] == 96]
     assert sorted(opened, reverse=True) == [8, 8, 4, 4], "12 frames: 8, then 4, in two slots"
     both = [[frame.rgb for frame in VideoReader(path)] for path in paths.values()]
     assert len(both[0]) == len(both[1]) == 12
     assert min(psnr(a, b) for a, b in zip(*both, strict=True)) > 40
 
 
-def test_batches_have_few_sizes(on_card):
+def test_batches_have_few_sizes(on_gpu):
     """A session for each."""
     stylizer = Stylizer("starry-night", device="cuda")
     sizes = [(160, 96), (1280, 720), (1920, 1080), (3840, 2160), (7680, 4320)]
@@ -447,21 +447,23 @@ def test_batches_have_few_sizes(on_card):
     assert stylizer.half and not Stylizer("starry-night", device="cpu").half
 
 
-def test_the_doctor_says_what_works(on_card):
-    told = doctor.examine()
-    assert told["devices"]["cards"] == ["Card 0", "Card 1"]
-    assert told["devices"]["cuda"].endswith(" ms (asked for (float16, CUDA graphs))")
-    assert "not tried" in told["devices"]["tensorrt"]
+def test_the_doctor_says_what_works(on_gpu):
+    examined = doctor.examine()
+    assert examined["devices"]["cards"] == ["GPU 0", "GPU 1"]
+    assert examined["devices"]["cuda"].endswith(" ms (asked for (float16, CUDA graphs))")
+    assert "not tried" in examined["devices"]["tensorrt"]
 
 
-def test_the_doctor_says_what_a_card_lacks(monkeypatch):
-    monkeypatch.setattr(devices, "driver", lambda: (["Card 0"], 13000))
+def test_the_doctor_says_what_a_gpu_lacks(monkeypatch):
+    monkeypatch.setattr(devices, "driver", lambda: (["GPU 0"], 13000))
     monkeypatch.setattr(devices.ort, "get_available_providers", lambda: list(devices.NAMES.values()))
     monkeypatch.setattr(devices, "missing_libraries", lambda kind: ["libcudnn.so.9"])
-    told = doctor.examine()
-    assert told["devices"]["cuda"].startswith("not available: libraries of NVIDIA are missing: libcudnn.so.9; install")
-    assert [problem for problem in told["problems"] if "libcudnn.so.9" in problem] == [
-        f"cuda is {told['devices']['cuda']}"
+    examined = doctor.examine()
+    assert examined["devices"]["cuda"].startswith(
+        "not available: libraries of NVIDIA are missing: libcudnn.so.9; install"
+    )
+    assert [problem for problem in examined["problems"] if "libcudnn.so.9" in problem] == [
+        f"cuda is {examined['devices']['cuda']}"
     ]
 
 
@@ -471,7 +473,7 @@ def test_the_doctor_says_what_a_card_lacks(monkeypatch):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(tensorrt.platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path))
-    monkeypatch.setattr(devices, "driver", lambda: (["Card 0", "Card 1"], 13000))
+    monkeypatch.setattr(devices, "driver", lambda: (["GPU 0", "GPU 1"], 13000))
     monkeypatch.setattr(tensorrt, "version", lambda: "101300")
     return tmp_path
 
@@ -484,32 +486,37 @@ def test_engines_are_found_again_by_all_they_depend_on(choice, cache, monkeypatc
         "trt_cuda_graph_enable": "True"
     }
     assert first["trt_fp16_enable"] == first["trt_engine_cache_enable"] == first["trt_timing_cache_enable"] == "True"
-    told = json.loads((cache / "tensorrt").glob("*/*/made-for.json").__next__().read_text())
-    assert (told["gpu"], told["tensorrt"], told["shape"], told["half"]) == ("Card 0", "101300", list(shape), True)
+    made_for = json.loads((cache / "tensorrt").glob("*/*/made-for.json").__next__().read_text())
+    assert (made_for["gpu"], made_for["tensorrt"], made_for["shape"], made_for["half"]) == (
+        "GPU 0",
+        "101300",
+        list(shape),
+        True,
+    )
     other = tmp_path / "other.onnx"
     other.write_bytes(b"another model")
-    second_card = devices.Device("tensorrt:1", devices._providers("tensorrt", 1), "asked for")
-    found = [
+    second_gpu = devices.Device("tensorrt:1", devices._providers("tensorrt", 1), "asked for")
+    result = [
         first,
         tensorrt.options(choice.model.path, device, (2, *shape[1:]), **best),
         tensorrt.options(choice.model.path, device, shape, half=False, graph=True),
         tensorrt.options(other, device, shape, **best),
-        tensorrt.options(choice.model.path, second_card, shape, **best),
+        tensorrt.options(choice.model.path, second_gpu, shape, **best),
     ]
     for module, name, value in ((tensorrt, "version", lambda: "101400"), (tensorrt.ort, "__version__", "1.99")):
         monkeypatch.setattr(module, name, value)
-        found.append(tensorrt.options(choice.model.path, device, shape, **best))
-    assert len({options["trt_engine_cache_path"] for options in found}) == len(found)
-    assert len({options["trt_timing_cache_path"] for options in found}) == 4, "one for each card and its software"
+        result.append(tensorrt.options(choice.model.path, device, shape, **best))
+    assert len({options["trt_engine_cache_path"] for options in result}) == len(result)
+    assert len({options["trt_timing_cache_path"] for options in result}) == 4, "one for each card and its software"
 
 
-def test_tensorrt_gets_no_engine_for_a_trial_and_chooses_its_own_halves(card, choice, cache, plain):
+def test_tensorrt_gets_no_engine_for_a_trial_and_chooses_its_own_halves(gpu, choice, cache, plain):
     device = devices.Device("tensorrt:0", devices._providers("tensorrt", 0), "asked for")
     session = GpuSession(choice.model.path, device, choice.code)
-    assert card.opened == [({"device_id": "0"}, None)]
+    assert gpu.opened == [({"device_id": "0"}, None)]
     feed = {"frames": frames(0, 1, 48, 64), "code": choice.code}
     np.testing.assert_array_equal(session.run(**feed), plain.run(**feed))
-    options, sizes = card.opened[-1]
+    options, sizes = gpu.opened[-1]
     assert options["trt_fp16_enable"] == options["trt_cuda_graph_enable"] == "True"
     assert sizes == {"N": 1, "H": 48, "W": 64}
 

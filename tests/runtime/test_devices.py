@@ -44,9 +44,9 @@ def test_a_device_asked_for_by_name_is_never_replaced(name):
     kind = name.partition(":")[0]
     if devices.NAMES[kind] in devices.ort.get_available_providers() and kind != "cuda":
         pytest.skip(f"{kind} is there")
-    with pytest.raises(RtstyleError, match=rf"^{name} is not available: .*; .*`device='cpu'`") as told:
+    with pytest.raises(RtstyleError, match=rf"^{name} is not available: .*; .*`device='cpu'`") as error:
         devices.choose(name)
-    assert told.value.exit_code == 1
+    assert error.value.exit_code == 1
 
 
 def test_a_session_runs_where_it_was_asked_to():
@@ -60,17 +60,17 @@ def test_a_session_runs_where_it_was_asked_to():
 def test_a_provider_that_does_not_start_is_an_error_and_not_the_cpu():
     """ONNX Runtime itself would go on with the CPU and one printed line."""
     device = devices.Device("cuda:0", devices._providers("cuda", 0), "for the test")
-    with pytest.raises(RtstyleError, match="cuda:0") as told:
+    with pytest.raises(RtstyleError, match="cuda:0") as error:
         devices.open_session(str(model_path("live")), device)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["missing.onnx", "text.onnx"])
 def test_a_file_that_is_no_model_is_one_sentence(tmp_path, name):
     (tmp_path / "text.onnx").write_text("not a net")
-    with pytest.raises(RtstyleError, match=name) as told:
+    with pytest.raises(RtstyleError, match=name) as error:
         devices.open_session(str(tmp_path / name), devices.choose("cpu"))
-    assert "\n" not in str(told.value) and len(str(told.value)) < 500
+    assert "\n" not in str(error.value) and len(str(error.value)) < 500
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_two_packages_that_overwrite_each_other_are_noticed(monkeypatch, install
         return "1.0"
 
     monkeypatch.setattr(devices.metadata, "version", version)
-    found = devices.conflicting_packages()
-    assert found is None if said is None else said + "onnxruntime-gpu" in found
+    result = devices.conflicting_packages()
+    assert result is None if said is None else said + "onnxruntime-gpu" in result
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def machine(monkeypatch):
 
     class Machine:
         def __init__(self):
-            self.driver = ["Card 0", "Card 1"], 13000
+            self.driver = ["GPU 0", "GPU 1"], 13000
             self.loads, self.providers = set(), ["CPUExecutionProvider"]
 
         def everything(self, kind):
@@ -117,9 +117,9 @@ def test_without_a_driver_no_package_is_recommended(machine):
     machine.everything("tensorrt")
     machine.driver = None
     for name in ("cuda", "tensorrt"):
-        with pytest.raises(RtstyleError, match="no NVIDIA driver was found; install a recent one from") as told:
+        with pytest.raises(RtstyleError, match="no NVIDIA driver was found; install a recent one from") as error:
             devices.choose(name)
-        assert "pip" not in str(told.value) and str(told.value).endswith(", or use `device='cpu'`")
+        assert "pip" not in str(error.value) and str(error.value).endswith(", or use `device='cpu'`")
     assert devices.choose("auto").why == "auto: no NVIDIA driver was found"
 
 
@@ -163,18 +163,18 @@ def test_tensorrt_needs_its_own_libraries_too(machine):
 
 
 @pytest.mark.parametrize(
-    ("windows", "wanted"),
+    ("windows", "expected"),
     [
         (False, "libcudart.so.13 libcublasLt.so.13 libcublas.so.13 libcurand.so.10 libcudnn.so.9 libnvinfer.so.10"),
         (True, "cudart64_13.dll cublasLt64_13.dll cublas64_13.dll cudnn64_9.dll nvinfer_10.dll"),
     ],
 )
-def test_libraries_follow_the_cuda_that_onnx_runtime_was_built_for(monkeypatch, windows, wanted):
+def test_libraries_follow_the_cuda_that_onnx_runtime_was_built_for(monkeypatch, windows, expected):
     monkeypatch.setattr(devices, "WINDOWS", windows)
     monkeypatch.setattr(devices.ort, "cuda_version", "13.0", raising=False)
-    assert devices.libraries("tensorrt")[:-1] == wanted.split()
+    assert devices.libraries("tensorrt")[:-1] == expected.split()
     monkeypatch.setattr(devices.ort, "cuda_version", "12.8", raising=False)
-    assert devices.libraries("cuda") == [name.replace("13", "12") for name in wanted.split()[:-1]]
+    assert devices.libraries("cuda") == [name.replace("13", "12") for name in expected.split()[:-1]]
 
 
 def test_libraries_are_found_in_nvidias_packages(monkeypatch, tmp_path):
@@ -195,17 +195,17 @@ def test_nothing_is_printed_while_libraries_are_looked_for(capfd, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("answer", "said"),
     [
         (([], 13000), "the NVIDIA driver finds no GPU; install"),
-        ((["Card 0"], 12040), r"the NVIDIA driver is made for CUDA 12\.4, this ONNX Runtime for CUDA 13; install"),
-        ((["Card 0"], 13020), "cuda:1 does not exist; available GPUs: 0: Card 0"),
+        ((["GPU 0"], 12040), r"the NVIDIA driver is made for CUDA 12\.4, this ONNX Runtime for CUDA 13; install"),
+        ((["GPU 0"], 13020), "cuda:1 does not exist; available GPUs: 0: GPU 0"),
     ],
 )
-def test_what_the_driver_cannot_do_is_said(machine, monkeypatch, told, said):
+def test_what_the_driver_cannot_do_is_said(machine, monkeypatch, answer, said):
     machine.everything("cuda")
     monkeypatch.setattr(devices.ort, "cuda_version", "13.0", raising=False)
-    machine.driver = told
+    machine.driver = answer
     with pytest.raises(RtstyleError, match=said):
         devices.choose("cuda:1")
 
@@ -223,12 +223,12 @@ def test_the_driver_is_asked_for_its_cards(monkeypatch):
             count._obj.value = 2
             return 0
 
-        def cuDeviceGetName(self, name, length, card):
-            name.value = f"Card {card}".encode()
+        def cuDeviceGetName(self, name, length, gpu):
+            name.value = f"GPU {gpu}".encode()
             return 0
 
     monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: Driver())
-    assert devices.driver() == (["Card 0", "Card 1"], 13010)
+    assert devices.driver() == (["GPU 0", "GPU 1"], 13010)
     Driver.cuInit = lambda *_: 100  # no device
     assert devices.driver() == ([], 13010)
     monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: object())

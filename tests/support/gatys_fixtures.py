@@ -15,9 +15,9 @@ def small(fake_vgg):
     from rtstyle.gatys import optimize
 
     def settings(name=None, **changes):
-        usual = {"vgg": "vgg16", "weights": fake_vgg, "size": 48, "steps": 6, "pyramid": False, "device": "cpu"}
-        usual |= {} if name else {"style_weight": 1.0}
-        return optimize.preset(name, **(usual | LAYERS | changes))
+        defaults = {"vgg": "vgg16", "weights": fake_vgg, "size": 48, "steps": 6, "pyramid": False, "device": "cpu"}
+        defaults |= {} if name else {"style_weight": 1.0}
+        return optimize.preset(name, **(defaults | LAYERS | changes))
 
     return settings
 

@@ -14,14 +14,14 @@ def plain_features(state, pooling, picture):
         return torch.relu(F.conv2d(x, weight, bias, padding=1))
 
     bgr = (picture - torch.tensor(RGB_MEAN, dtype=torch.float64).view(1, 3, 1, 1))[:, [2, 1, 0]]
-    found = {"relu1_1": conv(bgr, 0)}
-    x = conv(found["relu1_1"], 2)
+    result = {"relu1_1": conv(bgr, 0)}
+    x = conv(result["relu1_1"], 2)
     n, c, h, w = x.shape
     cells = x[:, :, : h // 2 * 2, : w // 2 * 2].reshape(n, c, h // 2, 2, w // 2, 2)
     x = cells.amax((3, 5)) if pooling == "max" else cells.mean((3, 5))
-    found["relu2_1"] = conv(x, 5)
-    found["relu2_2"] = conv(found["relu2_1"], 7)
-    return found
+    result["relu2_1"] = conv(x, 5)
+    result["relu2_2"] = conv(result["relu2_1"], 7)
+    return result
 
 
 def plain_total(kind, state, pooling, picture, content, style, settings):

@@ -83,8 +83,8 @@ def mean_losses(trainer, photos, styles, targets, **options):
     """Losses of a batch as training sees them: `total` and its terms, means over the samples. `styles` is a list."""
     import torch
 
-    found = trainer.sample_losses(photos, torch.tensor(styles), targets, **options)
-    return {name: values.mean() for name, values in found.items()}
+    result = trainer.sample_losses(photos, torch.tensor(styles), targets, **options)
+    return {name: values.mean() for name, values in result.items()}
 
 
 def interrupt_after(steps):

@@ -15,7 +15,7 @@ import numpy as np
 from rtstyle import RtstyleError, Stylizer
 from rtstyle.gallery import model_file
 from rtstyle.live.loop import Live
-from rtstyle.media.capture import Capture
+from rtstyle.media.capture import Capture, Clock
 from rtstyle.media.window import Mouse
 from rtstyle.paint.painter import Painter
 from rtstyle.runtime.devices import Device
@@ -38,25 +38,32 @@ def grey(level, height=24, width=32):
 
 
 def toy_model(takes_code=True, count=3):
-    cards = [
+    infos = [
         model_file.Style(name, name.title(), "N. Umpy", "2024", "CC0", "", "toy", code)
         for name, code in zip(NAMES[:count], CODES[:count], strict=True)
     ]
-    return model_file.Model(Path("toy.onnx"), "toy", "0" * 64, 160, tuple(cards), takes_code)
+    return model_file.Model(Path("toy.onnx"), "toy", "0" * 64, 160, tuple(infos), takes_code)
+
+
+class RealTime(Clock):
+    def sleep(self, seconds):
+        time.sleep(seconds)
 
 
 class Net:
-    """A FramePainter: paints negatives in `pause` seconds and notes when and with which code."""
+    """A FramePainter: paints negatives in `pause` seconds of `clock` and notes when and with which code. While `gate`
+    is held it does not finish a frame."""
 
     working_size = Stylizer.working_size
     resumable = True
 
-    def __init__(self, pause=0.0, takes_code=True, count=3, work_height="auto", fails_at=None):
+    def __init__(self, pause=0.0, takes_code=True, count=3, work_height="auto", fails_at=None, clock=None):
         self.model = toy_model(takes_code, count)
         self.style, self.code = NAMES[0], CODES[0] if takes_code else None
         self.work_height, self.device = work_height, Device("abacus", [], "it was at hand")
         self.path, self.reference_height = self.model.path, self.model.reference_height
-        self.pause, self.fails_at = pause, fails_at
+        self.pause, self.fails_at, self.clock = pause, fails_at, clock or RealTime()
+        self.gate = threading.Lock()
         self.times, self.codes, self.heights = [], [], []
 
     def gallery(self):
@@ -66,12 +73,13 @@ class Net:
         assert self.code is not None or code is None, "this model takes no code"
         if self.fails_at == len(self.times):
             raise RtstyleError("the net is torn")
-        self.times.append(time.monotonic())
+        self.times.append(self.clock.now())
         self.codes.append(code)
         self.heights.append(frames.shape[1])
         if self.pause:
-            time.sleep(self.pause)
-        return 255 - frames
+            self.clock.sleep(self.pause)
+        with self.gate:
+            return 255 - frames
 
     def abandon(self):
         """A pause is short."""
@@ -155,14 +163,21 @@ class Sink:
 class Session:
     """A live loop of stand-ins: `start` it in a thread, `press` keys, `wait` for what comes of them, `end` it."""
 
-    def __init__(self, folder, source=None, *, net=None, window=True, painter=None, **options):
+    def __init__(self, folder, source=None, *, net=None, window=True, painter=None, clock=None, **options):
         self.source = Ticking() if source is None else source
-        self.net = net or Net()
+        clock = clock or RealTime()
+        self.net = net or Net(clock=clock)
         self.window = FakeWindow() if window is True else window or None
-        self.capture = Capture(lambda: self.source)
+        self.capture = Capture(lambda: self.source, clock=clock)
         self.painter = painter or Painter(self.net)
         self.painted, self.shown, self.outcome = [], [], None
-        options = {"target_fps": None, "on_show": self._note, "on_paint": self._note_painted, **options}
+        options = {
+            "target_fps": None,
+            "on_show": self._note,
+            "on_paint": self._note_painted,
+            "clock": clock.now,
+            **options,
+        }
         self.live = Live(self.capture, self.painter, window=self.window, folder=folder, **options)
         self.controls, self.styles = self.live.controls, self.live.controls.styles
         self.settings, self.outputs = self.controls.settings, self.controls.outputs
@@ -173,6 +188,12 @@ class Session:
 
     def _note_painted(self, painted, seconds):
         self.painted.append(painted)
+
+    def give(self, *frames):
+        """Give frames by hand and wait until the last is the newest."""
+        count = self.capture.count + len(frames)
+        self.source.give(*frames)
+        self.wait(lambda: self.capture.count == count)
 
     @property
     def numbers(self):

@@ -37,7 +37,7 @@ def make_clip(
     size=(160, 96),
     frames=12,
     rate=24,
-    stamps=None,
+    pts=None,
     time_base=None,
     start=0,
     tracks=1,
@@ -52,11 +52,11 @@ def make_clip(
     key_every=12,
     container_options=None,
 ):
-    """Write a clip. `stamps` are time stamps in `time_base`, one a frame, instead of a constant rate from `start`;
+    """Write a clip. `pts` are time stamps in `time_base`, one a frame, instead of a constant rate from `start`;
     `draw(index, height, width)` gives an RGB array or an av.VideoFrame that is in `pix_fmt` already."""
     width, height = size
     time_base = time_base or Fraction(1, rate)
-    stamps = [start + i for i in range(frames)] if stamps is None else stamps
+    pts = [start + i for i in range(frames)] if pts is None else pts
     with av.open(str(path), "w", container_options=container_options or {}) as container:
         video = container.add_stream(codec, rate=rate)
         video.width, video.height, video.pix_fmt = width, height, pix_fmt
@@ -72,14 +72,14 @@ def make_clip(
             video.set_display_rotation(rotation)
         sounds = [container.add_stream("aac", rate=SOUND_RATE, layout="mono") for _ in range(tracks)]
         encoded = []
-        for i, stamp in enumerate(stamps):
+        for i, value in enumerate(pts):
             drawn = draw(i, height, width)
             if not isinstance(drawn, av.VideoFrame):
                 drawn = av.VideoFrame.from_ndarray(drawn, format="rgb24").reformat(format=pix_fmt)
-            drawn.pts, drawn.time_base = stamp, time_base
+            drawn.pts, drawn.time_base = value, time_base
             encoded += video.encode(drawn)
         encoded += video.encode(None)
-        seconds = float((stamps[-1] + 1) * time_base)
+        seconds = float((pts[-1] + 1) * time_base)
         for i, sound in enumerate(sounds):
             frame = av.AudioFrame.from_ndarray(tone(i, int(seconds * SOUND_RATE)), format="fltp", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, 0, Fraction(1, SOUND_RATE)
@@ -165,7 +165,7 @@ def read_frames(path):
         return [(frame.pts * stream.time_base, frame) for frame in container.decode(stream)]
 
 
-def stamps(path):
+def timestamps(path):
     return [time for time, _ in read_frames(path)]
 
 

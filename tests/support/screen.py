@@ -67,8 +67,8 @@ class Screen:
 
     def find(self, process):
         """The number of a process' visible window, or None."""
-        found = self._ask("search", "--all", "--onlyvisible", "--pid", process, "--name", "^rtstyle$").stdout.split()
-        return found[0] if found else None
+        result = self._ask("search", "--all", "--onlyvisible", "--pid", process, "--name", "^rtstyle$").stdout.split()
+        return result[0] if result else None
 
     def look(self):
         """What is on the screen, uint8 RGB."""
@@ -143,8 +143,8 @@ class App:
         """Left, top, width and height of the window on the screen, without its frame."""
         # xdotool's getwindowgeometry gives a wrong place below a window manager; the mouse is where it was put
         commands = ("mousemove", "--window", self.window, 0, 0, "getmouselocation", "--shell", "getwindowgeometry")
-        told = self.screen.xdotool(*commands, "--shell", self.window)
-        values = [dict(word.split("=") for word in half) for half in (told[:4], told[4:])]
+        lines = self.screen.xdotool(*commands, "--shell", self.window)
+        values = [dict(word.split("=") for word in half) for half in (lines[:4], lines[4:])]
         return int(values[0]["X"]), int(values[0]["Y"]), int(values[1]["WIDTH"]), int(values[1]["HEIGHT"])
 
     def wait_for_size(self, width, height):

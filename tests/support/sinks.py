@@ -15,6 +15,6 @@ def no_thread_survives():
     wait_until(lambda: not {"recorder", "virtual camera"} & {thread.name for thread in threading.enumerate()})
 
 
-def card(rgb, height=24, width=32):
+def color_card(rgb, height=24, width=32):
     """A frame of one colour."""
     return np.full((height, width, 3), rgb, np.uint8)

@@ -36,6 +36,10 @@ class ManualClock(Clock):
             return False
         return event.wait(0.001)
 
+    def sleep(self, seconds):
+        """Let time pass."""
+        self.time += seconds
+
     def read_all(self, source, most=100):
         """[(seconds since the first frame, frame)] until the source ends."""
         read = []

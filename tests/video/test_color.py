@@ -6,7 +6,7 @@ import av  # isort: skip
 import numpy as np
 import pytest
 from support import media_files
-from support.media_files import make_card, make_clip, psnr, read_frames, rgb_frames, stamps
+from support.media_files import make_card, make_clip, psnr, read_frames, rgb_frames, timestamps
 
 from rtstyle import RtstyleError, stylize_video
 from rtstyle.media.color import PQ, deepen, from_8_bits, to_8_bits
@@ -30,11 +30,11 @@ def test_flat_colours_pass_unpainted(tmp_path, stylizer, rgb, matrix, full):
     assert np.abs(seen.astype(int) - rgb).max() <= 2, "the net sees another colour than a screen shows"
 
     stylize_video(source, tmp_path / "out.mp4", stylizer, strength=0)
-    wanted = media_files.ycbcr(rgb, matrix, full)
+    expected = media_files.ycbcr(rgb, matrix, full)
     for path in (source, tmp_path / "out.mp4"):
         frame = read_frames(path)[-1][1]
         planes = [np.frombuffer(p, np.uint8).reshape(p.height, p.line_size)[:, : p.width] for p in frame.planes]
-        for plane, number in zip(planes, wanted, strict=True):
+        for plane, number in zip(planes, expected, strict=True):
             assert np.abs(plane.astype(int) - number).max() <= (1 if path == source else 2)
 
 
@@ -132,7 +132,7 @@ def test_interlaced_is_deinterlaced(tmp_path, stylizer):
     assert read_frames(source)[0][1].interlaced_frame
     result = stylize_video(source, tmp_path / "out.mkv", stylizer, strength=0)
     assert any("interlaced" in note for note in result.notes)
-    assert stamps(tmp_path / "out.mkv") == stamps(source)
+    assert timestamps(tmp_path / "out.mkv") == timestamps(source)
 
     def comb(frames):
         return np.abs(np.diff(frames[2:6].astype(float), 2, axis=1)).mean()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from support import media_files
 from support.helpers import run_python, tree
-from support.media_files import make_clip, packets, psnr, read_frames, rgb_frames, stamps
+from support.media_files import make_clip, packets, psnr, read_frames, rgb_frames, timestamps
 
 from rtstyle import RtstyleError, Stylizer, stylize_video
 from rtstyle.media.reader import VideoReader
@@ -30,12 +30,12 @@ CLIPS = {
     "two-tracks.mkv": {"tracks": 2},
     "two-tracks.mp4": {"tracks": 2},
     "silent.mp4": {"tracks": 0},
-    "variable-rate.mp4": {"stamps": UNEVEN, "time_base": MILLISECONDS},
-    "variable-rate.mkv": {"stamps": UNEVEN, "time_base": MILLISECONDS},
+    "variable-rate.mp4": {"pts": UNEVEN, "time_base": MILLISECONDS},
+    "variable-rate.mkv": {"pts": UNEVEN, "time_base": MILLISECONDS},
     "late-start.mp4": {"start": 7},
     "late-start.mkv": {"start": 7},
     "late-start-exact.mp4": {  # a delay that whole milliseconds, the muxer's default, cannot say
-        "stamps": [12345 + 3003 * i for i in range(10)],
+        "pts": [12345 + 3003 * i for i in range(10)],
         "time_base": Fraction(1, 90000),
         "container_options": {"movie_timescale": "48000"},
     },
@@ -54,7 +54,7 @@ def test_frames_stamps_size_and_sound_arrive(tmp_path, stylizer, name):
     make_clip(source, **CLIPS[name])
     result = stylize_video(source, out, stylizer)
     before, after = read_frames(source), read_frames(out)
-    assert result.frames == len(after) == len(before) == len(CLIPS[name].get("stamps", before))
+    assert result.frames == len(after) == len(before) == len(CLIPS[name].get("pts", before))
     assert [time for time, _ in after] == [time for time, _ in before]
     assert {(f.width, f.height) for _, f in after} == {(f.width, f.height) for _, f in before}
     assert result.damaged == 0
@@ -80,10 +80,10 @@ def test_another_container_keeps_picture_and_sound_in_step(tmp_path, stylizer, s
     stylize_video(tmp_path / source, tmp_path / out, stylizer)
 
     def lead(path):
-        return packets(path)[0][0] - stamps(path)[0]
+        return packets(path)[0][0] - timestamps(path)[0]
 
     assert abs(lead(tmp_path / out) - lead(tmp_path / source)) <= MILLISECONDS
-    steps = [np.diff(np.array(stamps(tmp_path / name), float)) for name in (source, out)]
+    steps = [np.diff(np.array(timestamps(tmp_path / name), float)) for name in (source, out)]
     np.testing.assert_allclose(steps[1], steps[0], atol=0.0011)  # Matroska counts whole milliseconds
     assert [c for _, c in packets(tmp_path / out)] == [c for _, c in packets(tmp_path / source)]
 
@@ -120,11 +120,11 @@ def test_output_is_what_the_stylizer_paints(tmp_path, stylizer, clip, strength, 
 
     stylize_video(clip, tmp_path / "out.mp4", stylizer, strength=strength, keep_color=keep_color)
     photograph, out = rgb_frames(clip), rgb_frames(tmp_path / "out.mp4")
-    wanted = np.stack(
+    expected = np.stack(
         [look.apply(f, stylizer(f), strength=strength, keep_colors=keep_color) for f in photograph],
     )
-    assert psnr(out, wanted) > 26
-    assert psnr(out, wanted) > psnr(out, photograph) + 6
+    assert psnr(out, expected) > 26
+    assert psnr(out, expected) > psnr(out, photograph) + 6
     if strength == 1 and not keep_color:
         assert psnr(out, photograph) < 18, "hardly painted"
 
@@ -148,7 +148,7 @@ def test_progress_counts_every_frame(tmp_path, stylizer, clip):
 def test_a_total_that_was_an_estimate_is_corrected(tmp_path, stylizer):
     """The file says a duration and a rate, and holds twice as many frames in its first half."""
     uneven = [20 * i for i in range(20)] + [400 + 40 * i for i in range(10)]
-    source = make_clip(tmp_path / "in.mkv", stamps=uneven, time_base=MILLISECONDS, tracks=0)
+    source = make_clip(tmp_path / "in.mkv", pts=uneven, time_base=MILLISECONDS, tracks=0)
     with VideoReader(source) as reader:
         estimate = reader.frame_count
     assert estimate not in (None, 30)
@@ -169,15 +169,15 @@ def test_a_total_that_was_an_estimate_is_corrected(tmp_path, stylizer):
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
 def test_damage_in_the_middle_is_counted_and_survived(tmp_path, call, after, lost, suffix):
     source = make_clip(tmp_path / f"in.{suffix}", frames=30)
-    whole, stamps_of_whole = packets(source), stamps(source)
+    whole, stamps_of_whole = packets(source), timestamps(source)
     media_files.damage_video_packets(source, [14, 15, 17], after, fill=255 if lost else 0)
     out = tmp_path / f"out.{suffix}"
     code, _, err = call("video", source, out, "--quiet", "--device", "cpu")
     assert code == 0
     assert "warning: 3 frames of" in err and str(source) in err
     assert len(err.splitlines()) == 1
-    assert len(stamps(out)) == 30 - lost
-    assert stamps(out) == [stamp for i, stamp in enumerate(stamps_of_whole) if not lost or i not in (14, 15, 17)]
+    assert len(timestamps(out)) == 30 - lost
+    assert timestamps(out) == [stamp for i, stamp in enumerate(stamps_of_whole) if not lost or i not in (14, 15, 17)]
     assert packets(out) == whole
 
 
@@ -195,7 +195,7 @@ def test_a_file_cut_off_behind_its_index_is_painted_as_far_as_it_goes(tmp_path, 
     content = source.read_bytes()
     source.write_bytes(content[: len(content) * 6 // 10])
     code, _, err = call("video", source, tmp_path / "out.mp4", "--quiet")
-    painted = len(stamps(tmp_path / "out.mp4"))
+    painted = len(timestamps(tmp_path / "out.mp4"))
     assert code == 0
     assert 10 < painted < 50
     assert f"warning: {60 - painted} frames of {source} are damaged" in err
@@ -227,20 +227,20 @@ def test_an_error_while_painting_stops_everything_and_leaves_out_alone(tmp_path)
     source = make_clip(tmp_path / "in.mp4", frames=60)
     (tmp_path / "out.mp4").write_bytes(b"an earlier result")
     before = tree(tmp_path)
-    with pytest.raises(RtstyleError, match="the brush broke") as told:
+    with pytest.raises(RtstyleError, match="the brush broke") as error:
         stylize_video(source, tmp_path / "out.mp4", Failing(device="cpu", threads=1), force=True)
     assert tree(tmp_path) == before
-    assert stage_threads() == [], told  # told keeps the traceback: nothing was ended by the garbage collector
+    assert stage_threads() == [], error  # told keeps the traceback: nothing was ended by the garbage collector
 
 
 def test_an_error_in_the_callback_stops_everything(tmp_path, stylizer, clip):
     def complain(progress):
         raise ZeroDivisionError("in the caller's code")
 
-    with pytest.raises(ZeroDivisionError) as told:
+    with pytest.raises(ZeroDivisionError) as error:
         stylize_video(clip, tmp_path / "out.mp4", stylizer, progress=complain)
     assert tree(tmp_path) == {}
-    assert stage_threads() == [], told
+    assert stage_threads() == [], error
 
 
 def test_no_thread_is_left_after_a_good_run(tmp_path, stylizer, clip):
@@ -254,7 +254,7 @@ def test_no_thread_is_left_after_a_good_run(tmp_path, stylizer, clip):
 def test_force_replaces_out(tmp_path, stylizer, clip):
     (tmp_path / "out.mp4").write_bytes(b"an earlier result")
     stylize_video(clip, tmp_path / "out.mp4", stylizer, force=True)
-    assert len(stamps(tmp_path / "out.mp4")) == 12
+    assert len(timestamps(tmp_path / "out.mp4")) == 12
 
 
 def test_an_out_that_somebody_writes_meanwhile_stays(tmp_path, stylizer, clip):
@@ -263,7 +263,7 @@ def test_an_out_that_somebody_writes_meanwhile_stays(tmp_path, stylizer, clip):
         RtstyleError, match=r"out\.mp4 was written by somebody else .*the result is .*out\.partial\.mp4$"
     ):
         stylize_video(clip, out, stylizer, progress=lambda p: out.write_bytes(b"theirs"))
-    assert out.read_bytes() == b"theirs" and len(stamps(tmp_path / "out.partial.mp4")) == 12
+    assert out.read_bytes() == b"theirs" and len(timestamps(tmp_path / "out.partial.mp4")) == 12
     assert len(tree(tmp_path)) == 2
 
 
@@ -309,7 +309,7 @@ def test_an_input_that_changes_is_an_error_and_what_was_read_is_kept(tmp_path, s
     ):
         stylize_video(source, out, stylizer, progress=progress)
     assert [path.name for path in out.parent.iterdir()] == ["out.partial.mkv"]
-    kept = stamps(out.parent / "out.partial.mkv")
+    kept = timestamps(out.parent / "out.partial.mkv")
     assert 3 <= len(kept) <= 60
     with media_files.av.open(str(out.parent / "out.partial.mkv")) as partial:
         assert len(partial.streams) == 1, "sound of another file"
@@ -385,11 +385,11 @@ def test_ctrl_c_and_sigterm_keep_a_playable_part_and_leave_out_alone(tmp_path, s
     assert "; --resume has to begin again: it goes on in steps of 300 frames" in err
     assert set(tree(folder)) == {out.name, partial.name, f".{out.name}.rtstyle", f".{out.name}.rtstyle/job.json"}
     assert out.read_bytes() == b"an earlier result"
-    kept = stamps(partial)
+    kept = timestamps(partial)
     assert 5 <= len(kept) < 600
     assert f"first {len(kept)} frames" in err
-    wanted = stamps(source)[: len(kept)]
-    np.testing.assert_allclose(np.diff(np.array(kept, float)), np.diff(np.array(wanted, float)), atol=0.0011)
+    expected = timestamps(source)[: len(kept)]
+    np.testing.assert_allclose(np.diff(np.array(kept, float)), np.diff(np.array(expected, float)), atol=0.0011)
     assert len(packets(partial)) > 0
 
 

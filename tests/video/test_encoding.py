@@ -9,7 +9,7 @@ import av  # isort: skip
 import numpy as np
 import pytest
 from PIL import Image
-from support.media_files import packets, psnr, read_frames, rgb_frames, stamps
+from support.media_files import packets, psnr, read_frames, rgb_frames, timestamps
 
 import rtstyle.media.encoding as encoding_module
 from rtstyle import RtstyleError, stylize_video
@@ -44,7 +44,7 @@ def test_codecs_and_containers(tmp_path, stylizer, clip, name, encoding, codec):
         assert len(out.streams.audio) == 1
     assert result.frames == 12
     # in step with the sound; Matroska, which knows no time before zero, shifts both alike
-    before, after = (np.array(stamps(p), float) - float(packets(p)[0][0]) for p in (clip, tmp_path / name))
+    before, after = (np.array(timestamps(p), float) - float(packets(p)[0][0]) for p in (clip, tmp_path / name))
     if encoding.audio_codec == "copy":
         assert np.abs(after - before).max() <= 0.001
     assert np.abs(np.diff(after) - np.diff(before)).max() <= 0.001
@@ -149,4 +149,4 @@ def test_a_gif(tmp_path, stylizer, clip):
     stylize_video(clip, tmp_path / "out.gif", stylizer)
     with Image.open(tmp_path / "out.gif") as gif:
         assert gif.n_frames == 12 and gif.size == (160, 96)
-    assert float(stamps(tmp_path / "out.gif")[-1]) == pytest.approx(float(stamps(clip)[-1]), abs=0.02)
+    assert float(timestamps(tmp_path / "out.gif")[-1]) == pytest.approx(float(timestamps(clip)[-1]), abs=0.02)

@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from PIL import Image
-from support.media_files import packets, psnr, read_frames, rgb_frames, stamps
+from support.media_files import packets, psnr, read_frames, rgb_frames, timestamps
 
 from rtstyle import RtstyleError, stylize_video
 from rtstyle.media.encoding import Encoding
@@ -31,7 +31,7 @@ def test_numbered_pictures_in_and_out(tmp_path, stylizer, clip):
     assert psnr(first, rgb_frames(clip)[0]) > 30
     result = stylize_video(frames, tmp_path / "back.mp4", stylizer, strength=0, fps=12)
     assert result.frames == 12
-    assert stamps(tmp_path / "back.mp4") == [Fraction(i, 12) for i in range(12)]
+    assert timestamps(tmp_path / "back.mp4") == [Fraction(i, 12) for i in range(12)]
     assert psnr(rgb_frames(tmp_path / "back.mp4"), rgb_frames(clip)) > 30
     with pytest.raises(RtstyleError, match="holds pictures already: add `force=True`"):
         stylize_video(clip, f"{frames}/", stylizer)
@@ -66,15 +66,15 @@ def test_a_named_pipe_is_read_like_standard_input(tmp_path, call, clip):
     os.mkfifo(pipe)
     writer = threading.Thread(target=lambda: pipe.write_bytes(clip.read_bytes()))
     writer.start()
-    code, _, told = call("video", pipe, out, "--device", "cpu")
+    code, _, err = call("video", pipe, out, "--device", "cpu")
     writer.join()
-    assert code == 0, told
-    assert told.startswith(f"reading all of {pipe} first, as a video is read twice\n{pipe}: ")
+    assert code == 0, err
+    assert err.startswith(f"reading all of {pipe} first, as a video is read twice\n{pipe}: ")
     assert [c for _, c in packets(out)] == [c for _, c in packets(clip)]
     with pytest.raises(RtstyleError, match="is a pipe, and a video is read twice: write it to a file first"):
         VideoReader(pipe)
-    code, _, told = call("video", pipe, out, "--resume")
-    assert code == 2 and "a job through a pipe cannot be resumed: leave --resume out" in told
+    code, _, err = call("video", pipe, out, "--resume")
+    assert code == 2 and "a job through a pipe cannot be resumed: leave --resume out" in err
 
 
 def test_a_slow_pipe_is_heard_of(tmp_path, caplog):
@@ -94,17 +94,17 @@ def test_many_files_into_a_folder(tmp_path, call, clip):
     shutil.copy(clip, videos / "a.mp4")
     shutil.copy(clip, videos / "b.mp4")
     (videos / "c.mp4").write_bytes(b"no video")
-    code, out, told = call("video", videos, "--out-dir", tmp_path / "done", "--device", "cpu")
+    code, out, err = call("video", videos, "--out-dir", tmp_path / "done", "--device", "cpu")
     assert code == 1 and out == ""
-    assert "c.mp4 is not a video" in told and "1 of 3 videos could not be painted" in told
+    assert "c.mp4 is not a video" in err and "1 of 3 videos could not be painted" in err
     assert sorted(path.name for path in (tmp_path / "done").iterdir()) == ["a.mp4", "b.mp4"]
     assert len(read_frames(tmp_path / "done" / "b.mp4")) == 12
 
 
 def test_progress_as_json(tmp_path, call, clip):
-    code, _, told = call("video", clip, tmp_path / "out.mp4", "--device", "cpu", "--progress", "json")
+    code, _, err = call("video", clip, tmp_path / "out.mp4", "--device", "cpu", "--progress", "json")
     assert code == 0
-    lines = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
     assert [line["done"] for line in lines] == list(range(1, 13))
     assert set(lines[-1]) == {"done", "total", "seconds", "bytes", "loads"}
     assert set(lines[-1]["loads"]) == {"decode", "prepare", "paint", "finish", "encode"}
@@ -124,6 +124,6 @@ def test_progress_as_json(tmp_path, call, clip):
 def test_wrong_usage_is_exit_2_and_a_sentence(tmp_path, call, clip, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     shutil.copy(clip, "in.mp4")
-    code, out, told = call("video", *arguments, "--device", "cpu")
-    assert (code, out) == (2, "") and words in told
+    code, out, err = call("video", *arguments, "--device", "cpu")
+    assert (code, out) == (2, "") and words in err
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

@@ -72,14 +72,14 @@ def test_a_source_without_end_runs_no_further_ahead_than_the_queues():
 
 def test_a_long_stage_is_told_that_nobody_wants_its_result_before_it_is_waited_for():
     """As it is when Ctrl-C strikes the main thread while it waits for the next item."""
-    over, told = threading.Event(), []
+    over, reports = threading.Event(), []
 
     def long(x):
         assert over.wait(20)
         return x
 
     def abandon():
-        told.append(time.monotonic())
+        reports.append(time.monotonic())
         over.set()
 
     items = run_stages([1], each(long), abandon=abandon)
@@ -87,12 +87,12 @@ def test_a_long_stage_is_told_that_nobody_wants_its_result_before_it_is_waited_f
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         next(items)
-    count = len(told)
+    count = len(reports)
     assert count >= 1 and time.monotonic() - started < 10
-    assert list(run_stages([1, 2], each(abs), abandon=lambda: told.append(0))) == [1, 2] and len(told) == count
+    assert list(run_stages([1, 2], each(abs), abandon=lambda: reports.append(0))) == [1, 2] and len(reports) == count
     with pytest.raises(ZeroDivisionError):
-        list(run_stages([1], each(lambda x: 1 / 0), abandon=lambda: told.append(0)))
-    assert len(told) > count
+        list(run_stages([1], each(lambda x: 1 / 0), abandon=lambda: reports.append(0)))
+    assert len(reports) > count
 
 
 def fail_at(number, error):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from support.helpers import run_python, tree
-from support.media_files import make_clip, packets, read_frames, stamps
+from support.media_files import make_clip, packets, read_frames, timestamps
 
 from rtstyle import RtstyleError, Stylizer, stylize_video
 from rtstyle.errors import Interrupted
@@ -111,7 +111,7 @@ def test_a_resumed_run_gives_the_same_packets(tmp_path, source, stylizer, monkey
 
 def test_segments_join_without_a_seam(tmp_path, source, stylizer):
     in_short_segments(source, tmp_path / "out.mp4", stylizer)
-    assert stamps(tmp_path / "out.mp4") == stamps(source)
+    assert timestamps(tmp_path / "out.mp4") == timestamps(source)
     keys = [packet for packet in read_frames(tmp_path / "out.mp4") if packet[1].key_frame]
     assert len(keys) >= 7
 
@@ -124,21 +124,21 @@ def test_ctrl_c_leaves_a_partial_file_and_what_resume_needs(tmp_path, source):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
-    told = process.stderr.read()
+    output = process.stderr.read()
     process.stderr.close()
-    assert "--resume goes on" in told and "Traceback" not in told
+    assert "--resume goes on" in output and "Traceback" not in output
     partial = tmp_path / "out.partial.mp4"
-    kept = stamps(partial)
+    kept = timestamps(partial)
     assert 20 <= len(kept) < FRAMES
-    assert kept == stamps(source)[: len(kept)]
+    assert kept == timestamps(source)[: len(kept)]
     assert not out.exists()
     process = start(source, out, "--resume", pause=0)
     assert process.wait(timeout=60) == 0, process.stderr.read()
-    told = process.stderr.read()
+    output = process.stderr.read()
     process.stderr.close()
-    assert "from the interrupted run" in told
-    assert "note: out.partial.mp4 of the interrupted run is gone: out.mp4 holds all of it" in told
-    assert stamps(out) == stamps(source)
+    assert "from the interrupted run" in output
+    assert "note: out.partial.mp4 of the interrupted run is gone: out.mp4 holds all of it" in output
+    assert timestamps(out) == timestamps(source)
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
@@ -155,11 +155,11 @@ def interrupt_at(frame):
 def test_every_interrupted_run_keeps_its_part_until_the_whole_is_there(tmp_path, source, stylizer):
     out = tmp_path / "out.mp4"
     for name, frame in (("out.partial.mp4", 5), ("out.partial-2.mp4", 25)):
-        with pytest.raises(Interrupted, match=rf"{name}; `resume=True` ") as told:
+        with pytest.raises(Interrupted, match=rf"{name}; `resume=True` ") as error:
             in_short_segments(source, out, stylizer, progress=interrupt_at(frame))
-        assert told.value.exit_code == 130
-        kept = stamps(tmp_path / name)
-        assert frame <= len(kept) < FRAMES and kept == stamps(source)[: len(kept)]
+        assert error.value.exit_code == 130
+        kept = timestamps(tmp_path / name)
+        assert frame <= len(kept) < FRAMES and kept == timestamps(source)[: len(kept)]
     result = in_short_segments(source, out, stylizer, resume=True)
     assert result.resumed == 20 and [note.split()[0] for note in result.notes] == [
         "out.partial.mp4",
@@ -214,9 +214,9 @@ def test_resume_with_other_options_is_refused(tmp_path, source, stylizer):
 def test_a_second_run_is_locked_out(tmp_path, source):
     out = tmp_path / "out.mp4"
     with Job(out, {}):
-        told = run_python("-m", "rtstyle", "video", source, out)
-        assert told.returncode == 1
-        assert told.stderr.strip() == f"rtstyle: another rtstyle is writing {out}: wait for it, or give another OUT"
+        ended = run_python("-m", "rtstyle", "video", source, out)
+        assert ended.returncode == 1
+        assert ended.stderr.strip() == f"rtstyle: another rtstyle is writing {out}: wait for it, or give another OUT"
     assert list(tmp_path.iterdir()) == []
 
 

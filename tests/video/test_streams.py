@@ -11,7 +11,7 @@ import av  # isort: skip
 import numpy as np
 import pytest
 from PIL import Image
-from support.media_files import make_clip, packets, picture, psnr, rgb_frames, stamps
+from support.media_files import make_clip, packets, picture, psnr, rgb_frames, timestamps
 
 import rtstyle.media.encoding as encoding_module
 from rtstyle import RtstyleError, stylize_video
@@ -82,7 +82,7 @@ def test_every_stream_and_fact_of_a_rich_file_arrives(tmp_path, stylizer, option
     assert len(before["chapters"]) == 2
     for kind, index in (("audio", 0), ("audio", 1), ("subtitles", 0)):
         assert packets(tmp_path / "out.mkv", index, kind) == packets(source, index, kind)
-    assert stamps(tmp_path / "out.mkv") == stamps(source)
+    assert timestamps(tmp_path / "out.mkv") == timestamps(source)
     with av.open(str(tmp_path / "out.mkv")) as out:
         (attached,) = out.streams.attachments
         assert attached.data == b"an attached file" and attached.metadata["filename"] == "note.txt"
@@ -146,7 +146,7 @@ def test_a_file_whose_first_stream_is_sound(tmp_path, stylizer):
                 packet.stream = copies[packet.stream.index]
                 out.mux(packet)
     stylize_video(tmp_path / "in.mkv", tmp_path / "out.mkv", stylizer)
-    assert stamps(tmp_path / "out.mkv") == stamps(clip)
+    assert timestamps(tmp_path / "out.mkv") == timestamps(clip)
     assert packets(tmp_path / "out.mkv") == packets(clip)
 
 
@@ -161,8 +161,8 @@ def test_a_stream_without_time_stamps(tmp_path, stylizer):
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
     stylize_video(tmp_path / "in.h264", tmp_path / "out.mp4", stylizer, strength=0)
-    found = np.array(stamps(tmp_path / "out.mp4"), float)
-    assert len(found) == 20 and np.ptp(np.diff(found)) < 1e-6
+    result = np.array(timestamps(tmp_path / "out.mp4"), float)
+    assert len(result) == 20 and np.ptp(np.diff(result)) < 1e-6
     assert min(psnr(frame, picture(i, 96, 160)) for i, frame in enumerate(rgb_frames(tmp_path / "out.mp4"))) > 25
 
 
@@ -179,17 +179,17 @@ def test_an_edit_list_hides_the_same_frames(tmp_path, stylizer):
     """A phone's trim: the file holds 24 frames, its edit list shows those from the seventh on."""
     source = make_clip(tmp_path / "in.mp4", frames=24, b_frames=0, tracks=0)
     content = bytearray(source.read_bytes())
-    at = content.index(b"elst")
-    assert content[at + 8 : at + 12] == bytes([0, 0, 0, 1])  # one edit
+    offset = content.index(b"elst")
+    assert content[offset + 8 : offset + 12] == bytes([0, 0, 0, 1])  # one edit
     with av.open(str(source)) as container:
         scale = container.streams.video[0].time_base.denominator
-    media_time = int.from_bytes(content[at + 16 : at + 20], "big") + scale * 6 // 24
-    content[at + 16 : at + 20] = media_time.to_bytes(4, "big")
+    media_time = int.from_bytes(content[offset + 16 : offset + 20], "big") + scale * 6 // 24
+    content[offset + 16 : offset + 20] = media_time.to_bytes(4, "big")
     source.write_bytes(content)
     shown = rgb_frames(source)
     assert len(shown) == 18 and psnr(shown[0], picture(6, 96, 160)) > 25
     stylize_video(source, tmp_path / "out.mp4", stylizer, strength=0)
-    assert stamps(tmp_path / "out.mp4") == stamps(source)
+    assert timestamps(tmp_path / "out.mp4") == timestamps(source)
     assert min(map(psnr, rgb_frames(tmp_path / "out.mp4"), shown)) > 30
 
 
@@ -211,11 +211,11 @@ def test_real_clips_keep_every_stamp_and_packet(tmp_path, stylizer, clip):
     finally:
         stylizer.work_height = shrunk
     with av.open(str(clip)) as container:
-        wanted = sorted(f.pts * f.time_base for f in container.decode(container.streams.best("video")))
-    wanted = np.array([float(t) for t in wanted if t < end])
-    found = np.array(stamps(out), float)
-    assert len(found) == len(wanted) == result.frames
-    assert np.abs(np.diff(found) - np.diff(wanted)).max(initial=0) <= 0.0011  # Matroska counts milliseconds
+        expected = sorted(f.pts * f.time_base for f in container.decode(container.streams.best("video")))
+    expected = np.array([float(t) for t in expected if t < end])
+    measured = np.array(timestamps(out), float)
+    assert len(measured) == len(expected) == result.frames
+    assert np.abs(np.diff(measured) - np.diff(expected)).max(initial=0) <= 0.0011  # Matroska counts milliseconds
     with av.open(str(clip)) as before, av.open(str(out)) as after:
         tracks = len(after.streams.audio)
         assert len(before.streams.audio) == tracks
@@ -227,10 +227,10 @@ def test_real_clips_keep_every_stamp_and_packet(tmp_path, stylizer, clip):
 def test_a_range_starts_at_zero_with_its_sound(tmp_path, stylizer):
     source = make_clip(tmp_path / "in.mp4", frames=48, key_every=10)
     result = stylize_video(source, tmp_path / "out.mp4", stylizer, strength=0, time_range=TimeRange(0.5, 1.5))
-    wanted = [i for i, t in enumerate(stamps(source)) if 0.5 <= t < 1.5]
-    assert result.frames == len(wanted) == 24
-    assert stamps(tmp_path / "out.mp4")[0] == 0
-    assert psnr(rgb_frames(tmp_path / "out.mp4"), rgb_frames(source)[wanted]) > 30
+    expected = [i for i, t in enumerate(timestamps(source)) if 0.5 <= t < 1.5]
+    assert result.frames == len(expected) == 24
+    assert timestamps(tmp_path / "out.mp4")[0] == 0
+    assert psnr(rgb_frames(tmp_path / "out.mp4"), rgb_frames(source)[expected]) > 30
     sound = [(t, c) for t, c in packets(source) if 0.5 <= t < 1.5]
     assert [c for _, c in packets(tmp_path / "out.mp4")] == [c for _, c in sound]
     shift = [float(a[0] - b[0]) for a, b in zip(sound, packets(tmp_path / "out.mp4"), strict=True)]

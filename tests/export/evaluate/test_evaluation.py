@@ -30,9 +30,9 @@ SIZE = 64
 
 def write_model(make_body, path, names, *, style=None, training=None, height=64):
     """A toy model with random weights whose styles have these names."""
-    cards = [{"name": name, "title": name.title(), "artist": "nobody"} for name in names]
+    infos = [{"name": name, "title": name.title(), "artist": "nobody"} for name in names]
     training = {"steps": 7, "stages": [{"crop": 32, "style_size": 64}]} if training is None else training
-    description = {"styles": cards, "reference_height": height, "training": training}
+    description = {"styles": infos, "reference_height": height, "training": training}
     write_onnx(make_body(styles=len(names)), description, path, style=style)
     return path
 
@@ -81,10 +81,10 @@ def styles(*names):
 
 
 def test_unpainted_photographs_are_not_painted_and_wholly_recognised(judge, photos):
-    found = []
+    result = []
     for p, photo in enumerate(photos):
-        found.append(judge.measure(p, np.stack([photo, photo])) | {"milliseconds": np.ones(2)})
-    for score in evaluate.summarize(styles("waves", "bricks"), found):
+        result.append(judge.measure(p, np.stack([photo, photo])) | {"milliseconds": np.ones(2)})
+    for score in evaluate.summarize(styles("waves", "bricks"), result):
         assert score.paint == pytest.approx(0, abs=1e-6)
         assert score.recognition == pytest.approx(1, abs=1e-3)
         assert score.recognized == 1
@@ -136,8 +136,8 @@ def test_subject_is_above_one_where_only_the_surroundings_are_painted(vgg, photo
     cover = np.tile(artworks[0], (2, 3, 1))[: photo.shape[0], : photo.shape[1]]
     judge = Judge(vgg, [artworks[0]] * 2, [photo])
     busy = measures.busy_half(photo)[..., None] > 0
-    found = judge.measure(0, np.stack([np.where(busy, photo, cover), np.where(busy, cover, photo)]))
-    (around, subject) = evaluate.summarize(styles("around", "subject"), [found | {"milliseconds": np.ones(2)}])
+    result = judge.measure(0, np.stack([np.where(busy, photo, cover), np.where(busy, cover, photo)]))
+    (around, subject) = evaluate.summarize(styles("around", "subject"), [result | {"milliseconds": np.ones(2)}])
     assert around.subject > 1.2 and subject.subject < 0.8
 
 
@@ -145,8 +145,8 @@ def test_masked_gram_matrices_are_those_of_what_the_mask_shows():
     maps = {"a": torch.randn(2, 3, 4, 6, generator=torch.Generator().manual_seed(0))}
     mask = torch.zeros(8, 12)
     mask[:, 6:] = 1
-    found = Judge.grams(maps, mask)["a"]
-    torch.testing.assert_close(found, perceptual.gram(maps["a"][..., 3:]))
+    result = Judge.grams(maps, mask)["a"]
+    torch.testing.assert_close(result, perceptual.gram(maps["a"][..., 3:]))
     torch.testing.assert_close(Judge.grams(maps, torch.ones(8, 12))["a"], perceptual.gram(maps["a"]))
 
 
@@ -180,20 +180,20 @@ def test_summary_is_a_ratio_of_means_not_a_mean_of_ratios():
 
 def a_score(name, **changes):
     layers = dict.fromkeys(STYLE_LAYERS, 1.0)
-    usual = {
+    defaults = {
         **{"paint": 0.7, "recognition": 0.65, "recognized": 0.9, "ratio": 0.2, "subject": 1.1, "palette": 0.1},
         **{"style_distance": 1.0, "photo_distance": 5.0, "ssim": 0.3, "milliseconds": 9.5, "warp": 4.0, "flicker": 3.0},
     }
-    return Score(name, "", "", style_layers=layers, photo_layers=layers, **usual | changes)
+    return Score(name, "", "", style_layers=layers, photo_layers=layers, **defaults | changes)
 
 
 def an_evaluation(scores, **changes):
-    usual = {
+    defaults = {
         **{"model": "live.onnx", "model_sha256": "0", "body": "live", "body_sha256": "0", "steps": 6000, "rows": []},
         **{"photographs": 300, "size": 360, "style_size": 512, "vgg_sha256": "0", "clip": None, "artworks": []},
         "noise": {"warp": 2.5, "flicker": 3.0},
     }
-    return Evaluation(scores=scores, **usual | changes)
+    return Evaluation(scores=scores, **defaults | changes)
 
 
 def printed(table, width, **options):
@@ -237,15 +237,15 @@ def test_what_misses_a_goal_is_red():
 def test_overall_has_means_and_the_worst_styles():
     one = a_score("one", paint=0.5, recognition=0.7, ratio=0.1, recognized=None)
     two = a_score("two", paint=0.9, recognition=0.6, ratio=0.4, warp=None)
-    found = an_evaluation([one, two])
-    overall = found.overall()
+    result = an_evaluation([one, two])
+    overall = result.overall()
     assert (overall["paint"], overall["recognition"], overall["ratio"]) == pytest.approx((0.7, 0.65, 0.25))
     assert (overall["least_paint"], overall["least_recognition"], overall["worst_ratio"]) == (0.5, 0.6, 0.4)
     assert overall["styles"] == 2 and overall["recognized"] is None and overall["warp"] is None
-    plain = found.to_json()
+    plain = result.to_json()
     assert plain["goals"] == {"paint": 0.58, "recognition": 0.58, "ratio": 0.3}
     assert plain["overall"]["least_paint"] == 0.5 and [style["name"] for style in plain["styles"]] == ["one", "two"]
-    assert "-" in printed(found.table(), 80)
+    assert "-" in printed(result.table(), 80)
 
 
 def test_evenly_spreads_over_the_whole_list():
@@ -257,13 +257,13 @@ def test_evenly_spreads_over_the_whole_list():
 
 
 def test_evaluation_of_a_model(run, toy_model, tmp_path):
-    told = []
-    found = run(limit=3, progress=lambda *args: told.append(args))
-    assert [score.name for score in found.scores] == ["waves", "bricks"]
-    assert (found.photographs, found.size, found.style_size, found.steps) == (3, SIZE, 64, 7)
-    assert told[-1] == ("motion and artefacts", 2, 2)
-    assert ("painted photographs", 3, 3) in told and ("photographs", 1, 3) in told
-    for score in found.scores:
+    reports = []
+    result = run(limit=3, progress=lambda *args: reports.append(args))
+    assert [score.name for score in result.scores] == ["waves", "bricks"]
+    assert (result.photographs, result.size, result.style_size, result.steps) == (3, SIZE, 64, 7)
+    assert reports[-1] == ("motion and artefacts", 2, 2)
+    assert ("painted photographs", 3, 3) in reports and ("photographs", 1, 3) in reports
+    for score in result.scores:
         assert score.ratio == pytest.approx(score.style_distance / score.photo_distance)
         assert score.milliseconds > 0 and -1 <= score.ssim <= 1
         assert np.mean(list(score.style_layers.values())) == pytest.approx(score.style_distance)
@@ -272,20 +272,20 @@ def test_evaluation_of_a_model(run, toy_model, tmp_path):
         assert score.warp_clip is None and score.lbfgs is None
         assert score.artefacts.keys() == {"checkerboard", "checkerboard_levels", "seam", "calm", "grain"}
         assert score.recognized in (0, pytest.approx(1 / 3), pytest.approx(2 / 3), 1)
-    assert run(limit=3).to_json()["styles"][0]["ratio"] == found.to_json()["styles"][0]["ratio"]  # repeatable
+    assert run(limit=3).to_json()["styles"][0]["ratio"] == result.to_json()["styles"][0]["ratio"]  # repeatable
 
-    found.save_json(tmp_path / "out.json")
-    assert json.loads((tmp_path / "out.json").read_text("utf-8")) == found.to_json()
+    result.save_json(tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_text("utf-8")) == result.to_json()
 
-    text = printed(found.table(), 80)
-    assert "waves" in text and "bricks" in text and f"{found.scores[0].ratio:.2f}" in text
+    text = printed(result.table(), 80)
+    assert "waves" in text and "bricks" in text and f"{result.scores[0].ratio:.2f}" in text
     assert "warp" in text and "flicker" in text and "…" not in text
 
 
 def test_photographs_are_measured_at_the_height_that_the_model_is_meant_for(run, make_body, tmp_path):
     model = write_model(make_body, tmp_path / "toy.onnx", ["waves", "bricks"], height=80)
-    found = run(model, limit=1, size=None)
-    assert found.size == 80 and min(found.rows[0][0].shape[:2]) == 80
+    result = run(model, limit=1, size=None)
+    assert result.size == 80 and min(result.rows[0][0].shape[:2]) == 80
     assert run(model, limit=1, size=96).size == 96
 
 
@@ -296,12 +296,14 @@ def test_evaluation_with_a_clip_and_the_lbfgs_reference(run, make_body, toy_reci
     training = {"steps": 7, "loss": loss, "stages": [{"style_size": 64}], "style_weights": {"waves": 2.5}}
     model = write_model(make_body, tmp_path / "toy.onnx", ["waves", "bricks"], training=training)
     clip = resources.files("rtstyle.pretrained") / "sample.mp4"
-    told = []
-    found = run(model, limit=1, clip=clip, iterations=[3, 1], device="cpu", progress=lambda *args: told.append(args))
-    assert told[-1] == ("L-BFGS reference", 2, 2)
-    plain = found.to_json()
+    reports = []
+    result = run(
+        model, limit=1, clip=clip, iterations=[3, 1], device="cpu", progress=lambda *args: reports.append(args)
+    )
+    assert reports[-1] == ("L-BFGS reference", 2, 2)
+    plain = result.to_json()
     assert plain["clip"]["frames"] == 40 and 0 < plain["clip"]["unpainted"] < 20
-    assert [score.lbfgs.style_weight for score in found.scores] == [2.5, 5.0]  # the training's, the recipe's
+    assert [score.lbfgs.style_weight for score in result.scores] == [2.5, 5.0]  # the training's, the recipe's
     for style in plain["styles"]:
         assert style["warp_clip"] > 0
         reference = style["lbfgs"]
@@ -313,8 +315,8 @@ def test_evaluation_with_a_clip_and_the_lbfgs_reference(run, make_body, toy_reci
     assert plain["overall"]["lbfgs_ratios"]["3"] == pytest.approx(np.mean(ratios))
     assert "palette" in plain["lbfgs_left_out"]
 
-    text = printed(found.lbfgs_table(), 100)
-    assert "3 iterations" in text and f"({found.overall()['lbfgs_ratios'][3]:.2f})" in text
+    text = printed(result.lbfgs_table(), 100)
+    assert "3 iterations" in text and f"({result.overall()['lbfgs_ratios'][3]:.2f})" in text
 
 
 def test_style_weights_are_those_of_the_last_stage(toy_model, toy_recipe_path):
@@ -326,36 +328,36 @@ def test_style_weights_are_those_of_the_last_stage(toy_model, toy_recipe_path):
 
 
 def test_json_goes_to_standard_output(run, capsys):
-    found = run(limit=2)
-    found.save_json()
-    assert json.loads(capsys.readouterr().out) == found.to_json()
+    result = run(limit=2)
+    result.save_json()
+    assert json.loads(capsys.readouterr().out) == result.to_json()
 
 
 def test_sheet_holds_artworks_photographs_and_paintings(run, photos, tmp_path):
-    found = run(limit=2)
-    found.save_sheet(tmp_path / "sheet.png", height=50)
+    result = run(limit=2)
+    result.save_sheet(tmp_path / "sheet.png", height=50)
     with Image.open(tmp_path / "sheet.png") as sheet:
         sheet.load()
         assert sheet.format == "PNG"
-        width = max(round(row[0].shape[1] * 50 / row[0].shape[0]) for row in found.rows)
+        width = max(round(row[0].shape[1] * 50 / row[0].shape[0]) for row in result.rows)
         assert sheet.size == (3 * width + 2 * 4, 20 + 3 * (50 + 4))  # gaps and labels of draw_grid
         pixels = np.asarray(sheet).astype(float)
     assert (pixels[22:68, 2:width] == 255).all()  # nothing above the photographs
     assert pixels[22:68, width + 4 :].std() > 10  # artworks beside it
-    photo = Image.fromarray(found.rows[0][0])
+    photo = Image.fromarray(result.rows[0][0])
     photo = photo.resize((round(photo.width * 50 / photo.height), 50), Image.LANCZOS)
     np.testing.assert_array_equal(pixels[74:124, : photo.width], np.asarray(photo))
 
 
 def test_a_one_style_model_takes_no_code(run, make_body, tmp_path):
     model = write_model(make_body, tmp_path / "one.onnx", ["waves", "bricks"], style="bricks")
-    found = run(model, limit=2)
-    assert [score.name for score in found.scores] == ["bricks"]
-    assert found.overall()["ratio"] == found.scores[0].ratio and found.overall()["styles"] == 1
+    result = run(model, limit=2)
+    assert [score.name for score in result.scores] == ["bricks"]
+    assert result.overall()["ratio"] == result.scores[0].ratio and result.overall()["styles"] == 1
 
 
 @pytest.mark.parametrize(
-    "training, wanted",
+    "training, expected",
     [
         ({"stages": [{"style_size": 96}, {"style_size": 80}]}, 80),
         ({"stages": [{"style_size": 96}, {"style_size": [72, 80]}]}, 80),
@@ -363,9 +365,9 @@ def test_a_one_style_model_takes_no_code(run, make_body, tmp_path):
         ({}, 288),
     ],
 )
-def test_size_of_the_artworks_comes_from_the_training(run, make_body, tmp_path, training, wanted):
+def test_size_of_the_artworks_comes_from_the_training(run, make_body, tmp_path, training, expected):
     model = write_model(make_body, tmp_path / "toy.onnx", ["waves", "bricks"], training=training)
-    assert run(model, limit=1).style_size == wanted
+    assert run(model, limit=1).style_size == expected
     assert run(model, limit=1, style_size=64).style_size == 64
 
 
@@ -390,8 +392,8 @@ def test_a_model_says_which_pictures_it_was_trained_on(toy_model):
     """So that `evaluate mine.onnx` needs no recipe; one that is given counts more."""
     model = catalog.load(str(toy_model))
     training = {"pictures": {style.name: f"{style.name}-own.png" for style in model.styles}}
-    found = evaluate.styles_of(model, training)
-    assert [style.file for style in found] == [f"{style.name}-own.png" for style in model.styles]
+    result = evaluate.styles_of(model, training)
+    assert [style.file for style in result] == [f"{style.name}-own.png" for style in model.styles]
 
 
 def test_the_packaged_recipe_is_the_default(toy_model):

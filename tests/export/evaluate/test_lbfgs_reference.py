@@ -55,10 +55,12 @@ def test_objective_is_the_weighted_sum(objective):
 def test_objective_is_the_training_s(objective, vgg):
     """Written out: content and symmetric style distances, mean over the layers."""
     painted = lbfgs_reference.as_picture(255 - PHOTO, CPU)
-    wanted, found = vgg(lbfgs_reference.as_picture(PHOTO, CPU), ["relu2_2"]), vgg(painted, LOSS.style_layers)
-    content = perceptual.relative_content_loss(found["relu2_2"], wanted["relu2_2"])
+    expected, result = vgg(lbfgs_reference.as_picture(PHOTO, CPU), ["relu2_2"]), vgg(painted, LOSS.style_layers)
+    content = perceptual.relative_content_loss(result["relu2_2"], expected["relu2_2"])
     artwork = vgg(lbfgs_reference.as_picture(ARTWORK, CPU), LOSS.style_layers)
-    style = sum(perceptual.symmetric_style_loss(perceptual.gram(found[k]), perceptual.gram(artwork[k])) for k in found)
+    style = sum(
+        perceptual.symmetric_style_loss(perceptual.gram(result[k]), perceptual.gram(artwork[k])) for k in result
+    )
     assert objective.terms(painted).style == pytest.approx(float(style) / 2, rel=1e-5)
     assert objective.terms(painted).total == pytest.approx(float(0.5 * content + 4 * style / 2), rel=1e-5)
 
@@ -124,12 +126,12 @@ def test_means_over_photographs_are_ratios_of_means(vgg):
 
 
 def test_losses_come_from_the_metadata():
-    told = dataclasses.asdict(LOSS) | {"style_layers": ["relu2_1"], "style_size": 99}
-    loss = lbfgs_reference.loss_of({"loss": told})
+    metadata = dataclasses.asdict(LOSS) | {"style_layers": ["relu2_1"], "style_size": 99}
+    loss = lbfgs_reference.loss_of({"loss": metadata})
     assert loss.content_weight == 0.5 and loss.style_layers == ["relu2_1"]
-    assert lbfgs_reference.loss_of({"loss": told | {"repeat_shifts": [2, 4]}}).repeat_shifts == ()
+    assert lbfgs_reference.loss_of({"loss": metadata | {"repeat_shifts": [2, 4]}}).repeat_shifts == ()
     with pytest.raises(RtstyleError, match="the L-BFGS reference is for relative"):
-        lbfgs_reference.loss_of({"loss": told | {"absolute": True}})
+        lbfgs_reference.loss_of({"loss": metadata | {"absolute": True}})
     for training in ({}, {"loss": 3}, {"loss": {"content_weight": 1}}):
         with pytest.raises(RtstyleError, match="does not say how it was trained"):
             lbfgs_reference.loss_of(training)

@@ -169,11 +169,11 @@ def test_self_similarity_by_hand():
     maps = torch.zeros(1, 2, 12, 16)
     maps[0, 0, :, :8] = 5.0
     maps[0, 1, :, 8:] = 0.3
-    found = measures.self_similarity(maps)[0]
+    result = measures.self_similarity(maps)[0]
     kind = torch.arange(12 * 16) % 16 < 8
     rows, columns = torch.triu_indices(12 * 16, 12 * 16, offset=1)
     alike = torch.where(kind[rows] == kind[columns], 1.0, -1.0)
-    torch.testing.assert_close(found, (alike - alike.mean()) / alike.std(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(result, (alike - alike.mean()) / alike.std(), rtol=1e-3, atol=1e-3)
 
 
 def test_self_similarity_of_nothing_is_a_number():
@@ -266,20 +266,20 @@ def test_clips_are_read_upright_shrunk_and_cut(tmp_path):
 
 
 def test_a_painter_without_artefacts_has_none():
-    found = measures.artefacts(measures.as_it_is, SCENES, SCENES[0])
-    assert found["checkerboard"] < 0.05 and found["checkerboard_levels"] < 0.3
-    assert found["seam"] == found["calm"] == 0
-    assert found["grain"] == pytest.approx(1, rel=0.3)
+    result = measures.artefacts(measures.as_it_is, SCENES, SCENES[0])
+    assert result["checkerboard"] < 0.05 and result["checkerboard_levels"] < 0.3
+    assert result["seam"] == result["calm"] == 0
+    assert result["grain"] == pytest.approx(1, rel=0.3)
     assert measures.artefacts(measures.as_it_is)["grain"] is None
 
 
 @pytest.mark.parametrize("period", [2, 4, 8])
 def test_checkerboards_are_caught(period):
-    found = measures.artefacts(lambda frame: dotted(frame, period))
-    assert found["checkerboard"] > 0.99
-    assert found["checkerboard_levels"] == pytest.approx(12, rel=0.05)
-    assert found["calm"] == pytest.approx(12)
-    assert found["seam"] < 0.5
+    result = measures.artefacts(lambda frame: dotted(frame, period))
+    assert result["checkerboard"] > 0.99
+    assert result["checkerboard_levels"] == pytest.approx(12, rel=0.05)
+    assert result["calm"] == pytest.approx(12)
+    assert result["seam"] < 0.5
 
 
 def test_checkerboards_that_show_on_gradients_only_are_caught():
@@ -299,9 +299,9 @@ def test_noise_and_soft_texture_are_not_checkerboards():
 
 
 def test_a_frame_is_a_seam_and_no_checkerboard():
-    found = measures.artefacts(framed)
-    assert found["seam"] > 50
-    assert found["checkerboard"] < 0.05
+    result = measures.artefacts(framed)
+    assert result["seam"] > 50
+    assert result["checkerboard"] < 0.05
     assert measures.artefacts(constant)["seam"] == 0
 
 
