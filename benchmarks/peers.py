@@ -444,16 +444,16 @@ class Worker:
         with contextlib.suppress(BrokenPipeError):  # why it ended is read below
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
-        line = ""
+        reply = ""
         if os.name == "nt" or select.select([self._process.stdout], [], [], limit)[0]:
-            line = self._process.stdout.readline()
+            reply = self._process.stdout.readline()
         elif self._process.poll() is None:
             raise Unavailable(f"no answer within {limit:.0f} s")
-        if not line:
+        if not reply:
             self._process.wait(10)
             self._log.seek(0)
             raise Unavailable(f"its process ended ({self._process.returncode}): {last_line(self._log.read())}")
-        answer = json.loads(line)
+        answer = json.loads(reply)
         if "failed" in answer:
             raise Unavailable(answer["failed"])
         self._signal("SIGSTOP")
@@ -597,7 +597,7 @@ class Table:
         frame = np.load(task.frames)[0]
         for name, contender in CONTENDERS.items():
             able = (contender.works_small or not task.work_height) and (contender.abreast or not task.abreast)
-            if not (able and expected(name, self.arguments.only)):
+            if not (able and chosen(name, self.arguments.only)):
                 continue
             print(f"starting {name}", file=sys.stderr)
             try:
@@ -640,7 +640,7 @@ class Table:
         print_missing(self.missing)
 
 
-def expected(name: str, words: list[str] | None) -> bool:
+def chosen(name: str, words: list[str] | None) -> bool:
     """Whether a contender was asked for; what ratios refer to always is."""
     return name == BASE or not words or any(word.lower() in name.lower() for word in words)
 

@@ -31,10 +31,10 @@ def test_both_bundled_models_have_the_whole_gallery():
     live, studio = (catalog.load(name).styles for name in ("live", "studio"))
     assert len(live) >= 16
 
-    def error(style):
+    def description(style):
         return style.name, style.title, style.artist, style.year, style.licence
 
-    assert [error(style) for style in live] == [error(style) for style in studio]
+    assert [description(style) for style in live] == [description(style) for style in studio]
 
 
 def test_an_installation_without_a_model_says_so(monkeypatch):

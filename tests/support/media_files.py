@@ -72,11 +72,11 @@ def make_clip(
             video.set_display_rotation(rotation)
         sounds = [container.add_stream("aac", rate=SOUND_RATE, layout="mono") for _ in range(tracks)]
         encoded = []
-        for i, value in enumerate(pts):
+        for i, timestamp in enumerate(pts):
             drawn = draw(i, height, width)
             if not isinstance(drawn, av.VideoFrame):
                 drawn = av.VideoFrame.from_ndarray(drawn, format="rgb24").reformat(format=pix_fmt)
-            drawn.pts, drawn.time_base = value, time_base
+            drawn.pts, drawn.time_base = timestamp, time_base
             encoded += video.encode(drawn)
         encoded += video.encode(None)
         seconds = float((pts[-1] + 1) * time_base)
