@@ -27,13 +27,13 @@ def smooth(seconds, fade=0.5):
 
 def test_changing_the_style_is_a_crossfade_of_half_a_second(session):
     clock = ManualClock()
-    s = session(hand(grey(1)), net=Net(pause=0.02, clock=clock), clock=clock).start()
+    s = session(hand(grey(1)), net=Net(pause=0.05, clock=clock), clock=clock).start()
     s.wait(lambda: s.shown)
     s.press("2")
     s.wait(lambda: s.net.codes[-1][1] == 1)
     s.end()
     times, shares = zip(*s.shares(since=1), strict=True)
-    assert len(shares) >= 25 and shares == pytest.approx([smooth(time - times[0]) for time in times], abs=1e-3)
+    assert len(shares) >= 10 and shares == pytest.approx([smooth(time - times[0]) for time in times], abs=1e-3)
     assert all(code[2] == 0 and code.sum() == pytest.approx(1) for code in s.net.codes)
 
 
@@ -113,7 +113,7 @@ def test_the_steadied_past_is_let_go_while_the_style_changes(session):
 
 def test_a_held_key_mixes_without_a_jump(session):
     clock = ManualClock()
-    s = session(hand(grey(1)), net=Net(pause=0.02, clock=clock), clock=clock).start()
+    s = session(hand(grey(1)), net=Net(pause=0.05, clock=clock), clock=clock).start()
     s.wait(lambda: s.shown)
     s.press(*"xxxxxxxxxx")
     s.wait(lambda: s.net.codes[-1][1] == pytest.approx(0.5))
