@@ -101,6 +101,7 @@ class Source:
 
         if (self.size or self.fps) and not camera.is_camera(self.source) and not quiet:
             say(f"`size` and `fps` are for cameras: {self.source} keeps its own")
+
         def opener() -> LiveSource:
             return camera.open_source(self.source, size=self.size, fps=self.fps, loop=self.loop)
 
