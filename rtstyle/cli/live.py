@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from rtstyle.cli.options import (
     say_device,
 )
 from rtstyle.cli.progress import say
+from rtstyle.cli.sound import audio_option, sound_of
 from rtstyle.errors import RtstyleError
 
 if TYPE_CHECKING:
@@ -148,6 +150,7 @@ class Source:
 @option("--full-screen", is_flag=True, help="Fill the screen.")
 @option("--cycle", is_flag=True, help="Let the styles take turns.")
 @option("--record", type=click.Path(), metavar="FILE", help="Record to FILE (.mp4, .mov, .mkv).")
+@audio_option
 @option("--virtual-cam", is_flag=True, help="Show the picture as a camera to meeting programs.")
 @option("--virtual-cam-device", metavar="NAME", help="Which virtual camera, such as /dev/video2.")
 @option("--headless", is_flag=True, help="No window.")
@@ -174,6 +177,7 @@ def cam(
     full_screen: bool,
     cycle: bool,
     record: str | None,
+    audio: str | None,
     virtual_cam: bool,
     virtual_cam_device: str | None,
     headless: bool,
@@ -191,6 +195,7 @@ def cam(
     from rtstyle.live.controls import Settings
     from rtstyle.live.frame_rate import MIN_HEIGHT, WorkHeight
     from rtstyle.live.gatys_still import SIZE, Stills
+    from rtstyle.media.recorder import Recorder
     from rtstyle.media.window import has_display
 
     if not headless and not has_display():
@@ -204,23 +209,26 @@ def cam(
     with (
         _virtual_camera(target_fps, virtual_cam_device, enabled=virtual_cam) as virtual_camera,
         closing(source.capture(quiet=quiet)) as capture,
-        _recorder(record, force=force) as recorder,
     ):
-        summary = paint_live(
-            capture,
-            painter,
-            headless=headless,
-            full_screen=full_screen,
-            seconds=duration,
-            frames=max_frames,
-            quiet=quiet,
-            height=WorkHeight(painter.stylizer, target_fps, min_height or MIN_HEIGHT),
-            record=recorder,
-            virtual_camera=virtual_camera,
-            stills=stills,
-            settings=Settings(mirror=mirror, cycle=cycle, show_display=not clean),
-            folder=Path(out_dir),
-        )
+        sound = sound_of(audio, source.source, capture, quiet=quiet or not record)
+        make_recorder = functools.partial(Recorder, sound=sound)
+        with _recorder(record, functools.partial(make_recorder, force=force)) as recorder:
+            summary = paint_live(
+                capture,
+                painter,
+                headless=headless,
+                full_screen=full_screen,
+                seconds=duration,
+                frames=max_frames,
+                quiet=quiet,
+                height=WorkHeight(painter.stylizer, target_fps, min_height or MIN_HEIGHT),
+                record=recorder,
+                virtual_camera=virtual_camera,
+                stills=stills,
+                settings=Settings(mirror=mirror, cycle=cycle, show_display=not clean),
+                folder=Path(out_dir),
+                make_recorder=make_recorder,
+            )
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(summary)))
 
@@ -240,13 +248,11 @@ def _virtual_camera(fps: float, device: str | None, *, enabled: bool) -> Iterato
 
 
 @contextmanager
-def _recorder(path: str | None, *, force: bool) -> Iterator[Recorder | None]:
+def _recorder(path: str | None, make_recorder: Callable[[str], Recorder]) -> Iterator[Recorder | None]:
     if not path:
         yield None
         return
-    from rtstyle.media.recorder import Recorder
-
-    recorder = Recorder(path, force=force)
+    recorder = make_recorder(path)
     try:
         yield recorder
     finally:

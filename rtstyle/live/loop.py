@@ -26,6 +26,7 @@ from rtstyle.live.strip import Strip, look_sliders
 from rtstyle.live.styles import StyleChooser
 from rtstyle.live.thumbnails import Thumbnails
 from rtstyle.media.capture import Capture, Captured
+from rtstyle.media.recorder import Recorder
 from rtstyle.media.window import Window
 from rtstyle.paint.painter import Painter
 from rtstyle.runtime.bounds import Abandoned
@@ -45,7 +46,7 @@ class Live:
     `target_fps` lets the working height follow the time that painting takes; None, or a painter with a
     `work_height`, leaves it alone. `record` and `virtual_camera` are further places for the pictures, `stills`
     paints single frames in Gatys mode; recordings, snapshots and stills that keys ask for go into `folder`,
-    under `file_name()`.
+    under `file_name()`; `make_recorder` gives such a recording.
 
     For measurements: `on_show(painted, now)` is called after a picture was shown (or would have been, without a
     window), `on_paint(painted, seconds)`, in the painting thread, after one was painted in so many seconds.
@@ -66,6 +67,7 @@ class Live:
         settings: Settings | None = None,
         folder: Path = Path("."),
         file_name: Callable[[], str] = second_in_name,
+        make_recorder: Callable[[Path], LiveRecording] = Recorder,
         styles: StyleChooser | None = None,
         height: WorkHeight | None = None,
         on_show: Callable[[Painted, float], None] | None = None,
@@ -90,6 +92,7 @@ class Live:
                 virtual_camera=virtual_camera,
                 stills=stills,
                 file_name=file_name,
+                make_recorder=make_recorder,
             ),
             messages,
             window,

@@ -15,6 +15,7 @@ from rtstyle.live.overlay import Messages
 from rtstyle.live.statistics import Painted
 from rtstyle.media.images import Picture, write_image
 from rtstyle.media.recorder import Recorder
+from rtstyle.media.sound import SoundSource
 from rtstyle.media.stream import Sink
 from rtstyle.runtime.session import Frames
 
@@ -29,6 +30,7 @@ class LiveRecording(LiveSink, Protocol):
     """Takes pictures as they are painted, without waiting, into a file: a `Recorder`."""
 
     path: Path
+    sound: SoundSource | None  # that is recorded with them
     saved: Path | None  # the file, once it is complete or as far as it could be
 
     @property
@@ -45,7 +47,8 @@ def second_in_name() -> str:
 
 
 class Outputs:
-    """The places for pictures. Files that keys ask for go into `folder`, under `file_name()` and a free number.
+    """The places for pictures. Files that keys ask for go into `folder`, under `file_name()` and a free number;
+    `make_recorder` gives a recording of a path.
 
     `files` lists what was written, `failure` is the first error of a recording. `write` is for the painting thread,
     all else for the main one.
@@ -60,8 +63,11 @@ class Outputs:
         virtual_camera: LiveSink | None = None,
         stills: Stills | None = None,
         file_name: Callable[[], str] = second_in_name,
+        make_recorder: Callable[[Path], LiveRecording] = Recorder,
     ):
         self._folder, self._messages, self._file_name = folder, messages, file_name
+        self._make_recorder = make_recorder
+        self._sound_error: RtstyleError | None = None  # that was said last
         self.recorder, self.virtual_camera, self.stills = recorder, virtual_camera, stills or Stills()
         self.files: list[str] = []
         self.failure: RtstyleError | None = None
@@ -79,6 +85,9 @@ class Outputs:
         """Notice what has failed or ended by itself."""
         if self.recorder and self.recorder.error:
             self._end_recording(now)
+        if self.recorder and self.recorder.sound and self.recorder.sound.error is not self._sound_error:
+            self._sound_error = self.recorder.sound.error
+            self._messages.say(str(self._sound_error or "") or None, 10)
         self._note_still(self.stills.news())
         if self.virtual_camera and self.virtual_camera.error:
             self._messages.say(str(self.virtual_camera.error), 3600)
@@ -138,7 +147,7 @@ class Outputs:
             self._end_recording(now)
             return
         try:
-            self.recorder = Recorder(self._free_name(".mp4"))
+            self.recorder = self._make_recorder(self._free_name(".mp4"))
         except RtstyleError as error:
             self._messages.say(str(error))
 

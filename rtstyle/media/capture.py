@@ -86,6 +86,11 @@ class Capture:
         self._thread.start()
 
     @property
+    def source(self) -> LiveSource:
+        """What it reads from now."""
+        return self._source
+
+    @property
     def count(self) -> int:
         """Frames read so far."""
         newest = self.newest

@@ -27,11 +27,13 @@ class VideoFile:
         self._path, self._loop, self._clock = path, loop, clock
         self._closed = threading.Event()
         self._origin: float | None = None
+        self._begin = self._first = 0.0
         self._reader = VideoReader(path)
         self._frames = self._decode()
 
-    def _decode(self) -> Iterator[tuple[float, np.ndarray]]:
-        """(seconds since the first frame, upright RGB) for ever if looped."""
+    def _decode(self) -> Iterator[tuple[float, float, float, np.ndarray]]:
+        """(where this pass of the file began, the file's time of its first frame, seconds since the first frame of all,
+        upright RGB) for ever if looped."""
         begin = 0.0
         while True:
             first, passed, step = None, 0.0, 1 / 25
@@ -40,7 +42,12 @@ class VideoFile:
                 first = seconds if first is None else first
                 step = seconds - first - passed or step
                 passed = seconds - first
-                yield begin + passed, np.ascontiguousarray(np.rot90(frame.rgb, round(frame.rotation / 90)))
+                yield (
+                    begin,
+                    first,
+                    begin + passed,
+                    np.ascontiguousarray(np.rot90(frame.rgb, round(frame.rotation / 90))),
+                )
             self._reader.close()
             if first is None:
                 raise InputError(f"{self._path} holds no frame that can be decoded")
@@ -49,11 +56,17 @@ class VideoFile:
             begin += passed + step
             self._reader = VideoReader(self._path)
 
+    @property
+    def zero(self) -> float | None:
+        """When the time 0 of the file is, or would have been, played (the clock's seconds); None before its first
+        frame. It changes when the file begins again."""
+        return None if self._origin is None else self._origin + self._begin - self._first
+
     def read(self) -> np.ndarray | None:
         item = next(self._frames, None)
         if item is None or self._closed.is_set():
             return None
-        due, rgb = item
+        begin, first, due, rgb = item
         now = self._clock.now()
         if self._origin is None:
             self._origin = now - due
@@ -62,6 +75,7 @@ class VideoFile:
             self._origin += late
         elif late < 0 and self._clock.wait(self._closed, -late):
             return None
+        self._begin, self._first = begin, first
         return rgb
 
     def wake(self) -> None:

@@ -18,13 +18,15 @@ from rtstyle.errors import OutputError, RtstyleError
 from rtstyle.files import part_name, take_name
 from rtstyle.media.images import fit
 from rtstyle.media.segments import reason
+from rtstyle.media.sound import SoundSource, SoundTrack
 from rtstyle.media.stream import local_file
 
 TICKS = 90000  # ticks a second of a recording's time stamps
 RECORDINGS = (".mp4", ".m4v", ".mov", ".mkv")
+SOUND_SECONDS = 0.2  # between two looks at the sound while no frame comes
 QUEUE_LENGTH = 8  # frames that may wait for the encoder; more are dropped, so that painting never waits
 # What is encoded is in the file within a second: Matroska's clusters by themselves, the others as fragments.
-FLUSH_OPTIONS = {"flush_packets": "1"}
+FLUSH_OPTIONS = {"flush_packets": "1", "max_interleave_delta": "1000000"}  # sound that ends holds up no frame
 FRAGMENT_OPTIONS = {"movflags": "hybrid_fragmented", "frag_duration": "1000000", **FLUSH_OPTIONS}
 
 
@@ -34,7 +36,8 @@ class Recorder:
     The file takes its name when `close` returns. Until then it is a hidden part file beside it, written so
     that even after a crash or a power cut what was recorded can be played. `dropped` counts frames that came
     faster than they could be encoded; `error` is what ended the recording early; `saved` is the file once it is closed,
-    if there is one. Without `force` no file is replaced.
+    if there is one. Without `force` no file is replaced. `sound` is recorded with them; what ends it early is
+    `sound.error`, and the recording goes on.
     `open_container` is `av.open`, or what a test puts in its place.
     """
 
@@ -43,6 +46,7 @@ class Recorder:
         out: str | os.PathLike[str],
         *,
         force: bool = False,
+        sound: SoundSource | None = None,
         open_container: Callable[..., OutputContainer] = av.open,
     ):
         self.path, self._force = Path(out), force
@@ -54,6 +58,8 @@ class Recorder:
         self._origin = 0.0
         self._ticks = -1
         self._closed = False
+        self.sound = sound
+        self._track: SoundTrack | None = None
         self._container, self._stream = self._open(open_container)
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
@@ -67,7 +73,14 @@ class Recorder:
         try:
             self._part.touch()  # PyAV opens the file at the first frame only
             container = open_container(local_file(self._part), "w", container_options=options)
-            return container, container.add_stream("libx264", rate=30)
+            stream = container.add_stream("libx264", rate=30)
+            if self.sound:
+                self._track = SoundTrack(container, self.sound)
+                self._track.start()
+            return container, stream
+        except RtstyleError:  # there is no sound to be had
+            self._part.unlink(missing_ok=True)
+            raise
         except (av.FFmpegError, OSError, ValueError) as error:
             with contextlib.suppress(OSError):
                 self._part.unlink(missing_ok=True)
@@ -88,14 +101,32 @@ class Recorder:
     def _work(self) -> None:
         """A frame lasts until the next one comes, so one is held back."""
         pending: tuple[float, np.ndarray] | None = None
-        while not isinstance(item := self._queue.get(), float):
+        while not isinstance(item := self._next(), float):
             if self.error is None:  # else the queue is only emptied, or `close` would find no room in it
                 with self._keeping_the_error():
-                    pending = self._take(pending, item)
+                    pending = self._take(pending, item) if item else pending
+                    self._encode_sound(pending)
+        if self._track:
+            self._track.stop()
         if pending is not None and self.error is None:
             with self._keeping_the_error():
                 self._encode(*pending, until=item)
                 self._mux(self._stream.encode(None))
+                self._encode_sound(pending, item)
+
+    def _next(self) -> tuple[float, np.ndarray] | float | None:
+        """The next frame, or the end; None after a while in which only sound came."""
+        try:
+            return self._queue.get(timeout=SOUND_SECONDS if self._track else None)
+        except queue.Empty:
+            return None
+
+    def _encode_sound(self, pending: tuple[float, np.ndarray] | None, end: float | None = None) -> None:
+        if self._track is None or pending is None:  # before the first frame nothing is known of the times
+            return
+        self._track.encode(self._origin, float("inf") if end is None else end)
+        if end is not None:
+            self._track.finish()
 
     @contextlib.contextmanager
     def _keeping_the_error(self) -> Iterator[None]:

@@ -149,7 +149,7 @@ class Sink:
     """A virtual camera or a recorder that keeps what is written to it."""
 
     def __init__(self):
-        self.times, self.frames, self.closed, self.error = [], [], 0, None
+        self.times, self.frames, self.closed, self.error, self.sound = [], [], 0, None, None
 
     def write(self, seconds, rgb):
         assert not self.closed
