@@ -200,6 +200,58 @@ def test_cam_lists_cameras(call, monkeypatch):
 
 
 @pytest.fixture
+def microphones(monkeypatch):
+    """The names of the microphones that are asked for; there is one, called USB."""
+    from rtstyle import RtstyleError
+
+    asked = []
+
+    class Microphone:
+        def __init__(self, name=None):
+            asked.append(name)
+            if name not in (None, "USB"):
+                raise RtstyleError(f"there is no microphone {name!r}")
+
+    monkeypatch.setattr("rtstyle.media.microphone.Microphone", Microphone)
+    monkeypatch.setattr("rtstyle.media.microphone.list_microphones", lambda: [(3, "USB")])
+    return asked
+
+
+def test_recordings_of_a_camera_have_the_microphones_sound(call, handed_over, opened, microphones, screen):
+    assert call("cam", "--audio", "list") == (0, "3\tUSB\n", "")
+    for options, asked in [([], None), (["--audio", "USB"], "USB")]:
+        assert call("cam", *options)[0] == 0 and microphones[-1] == asked
+        assert type(handed_over["make_recorder"].keywords["sound"]).__name__ == "Microphone"
+    code, _, err = call("cam", "--audio", "Nobody")
+    assert (code, err) == (1, "rtstyle: there is no microphone 'Nobody'\n")
+    assert call("cam", "--audio", "none")[0] == 0 and handed_over["make_recorder"].keywords["sound"] is None
+
+
+def test_recordings_of_a_file_have_its_own_sound(call, handed_over, clip, microphones, tmp_path):
+    from support.media_files import make_clip
+
+    assert call("cam", "--source", clip, "--headless", "-q")[0] == 0
+    assert type(handed_over["make_recorder"].keywords["sound"]).__name__ == "FileSound"
+    silent = make_clip(tmp_path / "silent.mp4", tracks=0)
+    assert call("cam", "--source", silent, "--headless", "-q")[0] == 0
+    assert handed_over["make_recorder"].keywords["sound"] is None and microphones == []
+
+
+def test_without_a_microphone_a_recording_is_silent_and_says_so(
+    call, handed_over, opened, screen, tmp_path, monkeypatch
+):
+    from rtstyle import RtstyleError
+
+    def none(name=None):
+        raise RtstyleError("there is no microphone")
+
+    monkeypatch.setattr("rtstyle.media.microphone.Microphone", none)
+    code, _, err = call("cam", "--headless", "--record", tmp_path / "a.mp4")
+    assert code == 0 and err.startswith("recording without sound: there is no microphone")
+    assert "sound" not in call("cam", "--headless")[2], "who does not record need not know"
+
+
+@pytest.fixture
 def drivers(monkeypatch):
     """The virtual cameras that are opened."""
     pyvirtualcam = pytest.importorskip("pyvirtualcam")
@@ -237,7 +289,7 @@ def test_cam_leaves_no_recording_when_the_window_cannot_open(tmp_path, call, ope
         raise RtstyleError("the window cannot open")
 
     monkeypatch.setattr("rtstyle.media.window.Window", no_window)
-    code, out, err = call("cam", "--record", tmp_path / "out.mp4")
+    code, out, err = call("cam", "--record", tmp_path / "out.mp4", "--audio", "none")
     assert (code, out, err) == (1, "", "rtstyle: the window cannot open\n")
     assert tree(tmp_path) == {}
     assert not {"capture", "recorder"} & {thread.name for thread in threading.enumerate()}
