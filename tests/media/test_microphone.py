@@ -13,7 +13,8 @@ from support.sound import flashes, heard
 pytest.importorskip("sounddevice", exc_type=ImportError)
 
 pytestmark = [
-    pytest.mark.skipif(not shutil.which("pulseaudio"), reason="needs pulseaudio, libportaudio2 and libasound2-plugins")
+    pytest.mark.real_time,
+    pytest.mark.skipif(not shutil.which("pulseaudio"), reason="needs pulseaudio, libportaudio2 and libasound2-plugins"),
 ]
 
 SECONDS = 8
