@@ -103,12 +103,12 @@ def write_ffmpeg(
     codes, described = chosen(body.cpu().eval(), description, style)
     ops = FloatOps(body, codes[0])
     body.paint(ops, "frames")
-    picture = (TensorProto.FLOAT, [1, 3, "H", "W"])
+    shape: list[str | int | None] = [1, 3, "H", "W"]
     graph = helper.make_graph(
         ops.nodes,
         f"rtstyle-{body.name}",
-        [helper.make_tensor_value_info("frames", *picture)],
-        [helper.make_tensor_value_info("stylized", *picture)],
+        [helper.make_tensor_value_info("frames", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("stylized", TensorProto.FLOAT, shape)],
         list(ops.initializers.values()),
     )
     model = helper.make_model(

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# `auto` would take whichever engine happened to be faster when it was timed first. Programs that tests start follow.
+os.environ["RTSTYLE_DEVICE"] = "cpu"
+
 # Background jobs of a shell ignore Ctrl-C, and so would every program that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

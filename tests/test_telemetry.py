@@ -1,4 +1,4 @@
-"""ONNX Runtime's telemetry is off, in every process, unless the user says otherwise."""
+"""ONNX Runtime's telemetry is off, in every process, unless the user says otherwise; OpenVINO's is."""
 
 import os
 import subprocess
@@ -25,6 +25,17 @@ def run(tmp_path):
         return done.stdout, [path for folder in places.values() for path in folder.rglob("*") if path.is_file()]
 
     return run
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep such files elsewhere")
+def test_painting_with_openvino_leaves_no_file_but_ours(run, tmp_path):
+    """Its package writes an identity into the home folder before it reports anything."""
+    pytest.importorskip("openvino_telemetry")
+    Image.new("RGB", (32, 24), "olive").save(tmp_path / "photo.png")
+    program = PAINT.replace("'cpu'", "'openvino'") + "; print('openvino_telemetry' in sys.modules, end='')"
+    out, left = run("-c", program, tmp_path / "photo.png", tmp_path / "out.png")
+    assert out == b"False" and (tmp_path / "out.png").exists()
+    assert [path for path in left if path.parts[-4:-2] != (".cache", "rtstyle")] == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems keep such files elsewhere")

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from rtstyle.diagnose import engines
 from rtstyle.diagnose.arithmetic import ceiling, frame_operations
 from rtstyle.diagnose.machine import forget_peak, load_a_core, machine, peak_memory
 from rtstyle.diagnose.scenes import Scene, endless_frames, write_clip
@@ -116,7 +117,7 @@ def parse_sizes(text: str) -> tuple[tuple[int, int], ...]:
 def run(settings: Settings, progress: Progress = lambda *_: None) -> dict[str, Any]:
     """Everything at every size, as JSON. Raises RtstyleError if the model cannot be loaded or a frame not painted."""
     load = load_a_core()
-    steps = len(settings.sizes) * len(_stages(settings.batch)) + 1
+    steps = len(settings.sizes) * len(_stages(settings.batch)) + 2
     done = 0
 
     def next_up(what: str) -> None:
@@ -130,6 +131,8 @@ def run(settings: Settings, progress: Progress = lambda *_: None) -> dict[str, A
     stylizer = settings.stylizer()
     top = ceiling(stylizer.device, settings.threads, settings.seconds / 2 + peak, stylizer.half)
     report |= {"ceiling_gflops": top, "ceiling_in": "float16" if stylizer.half else "float32"}
+    next_up("engines")
+    report["engines"] = [engine.to_json() for engine in _engines(settings)]
     rows: list[Row] = []
     for size in settings.sizes:
         rows += _measure_size(settings, *size, top, next_up)
@@ -140,6 +143,13 @@ def run(settings: Settings, progress: Progress = lambda *_: None) -> dict[str, A
         "rows": [dataclasses.asdict(row) for row in rows],
         "doubts": doubts(load, rows),
     }
+
+
+def _engines(settings: Settings) -> list[engines.Engine]:
+    """All that is there to paint this model, at the smallest size."""
+    return engines.measure(
+        lambda name: dataclasses.replace(settings, device=name).stylizer(), *settings.sizes[0], settings.seconds / 2
+    )
 
 
 def _stages(batch: int) -> tuple[str, ...]:
@@ -163,7 +173,8 @@ def header(settings: Settings) -> dict[str, Any]:
     stylizer = settings.stylizer()
     loaded = time.perf_counter()
     model = stylizer.model
-    open_model(model.path, settings.device, form=model.classic, code=stylizer.code, threads=settings.threads)
+    codes = [] if stylizer.code is None else [stylizer.code]
+    open_model(model.path, settings.device, form=model.classic, codes=codes, threads=settings.threads)
     opened = time.perf_counter()
     return {
         "format": FORMAT,

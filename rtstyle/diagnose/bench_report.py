@@ -94,6 +94,18 @@ def _headline(report: dict[str, Any]) -> list[str]:
     ]
 
 
+def _engines(report: dict[str, Any]) -> list[str]:
+    """A line on what else could paint here, if anything."""
+    if len(report.get("engines", ())) < 2:  # of an earlier version, or there is one only
+        return []
+    first = rows_of(report)[0]
+    each = [
+        f"{engine['name']} does not work" if engine["problem"] else f"{engine['name']} {engine['median_ms']:.1f} ms"
+        for engine in report["engines"]
+    ]
+    return [f"engines at {first.width}x{first.height}: {', '.join(each)}"]
+
+
 def _number(value: float | None, form: str = ".1f") -> str:
     return "-" if value is None else format(value, form)
 
@@ -131,7 +143,7 @@ def print_report(report: dict[str, Any]) -> None:
     console = _console()
     kind = report.get("ceiling_in", "float32")
     lines = [*_headline(report), f"ceiling: {report['ceiling_gflops']:.0f} GFLOP/s (a {kind} matrix product)"]
-    _print(console, lines)
+    _print(console, [*lines, *_engines(report)])
     console.print(table)
 
 

@@ -6,13 +6,23 @@ import importlib.util
 import os
 import platform
 import sys
-import time
 from importlib import metadata
 from typing import Any
 
 from rtstyle.errors import RtstyleError, install
 
-PACKAGES = ("numpy", "opencv-python", "av", "pillow", "onnxruntime", "onnxruntime-gpu", "torch", "torchvision", "onnx")
+PACKAGES = (
+    "numpy",
+    "opencv-python",
+    "av",
+    "pillow",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "torch",
+    "torchvision",
+    "onnx",
+)
 
 
 def examine() -> dict[str, Any]:
@@ -47,18 +57,17 @@ def _version(name: str) -> str | None:
 
 
 def _devices(problems: list[str]) -> dict[str, Any]:
-    import numpy as np
     import onnxruntime as ort
 
+    from rtstyle.diagnose import engines
     from rtstyle.paint.stylizer import Stylizer
     from rtstyle.runtime import devices
 
     if conflict := devices.conflicting_packages():
         problems.append(conflict)
     result: dict[str, Any] = {"providers": ort.get_available_providers(), "auto": None}
-    chosen = devices.choose("auto")
+    chosen = Stylizer().device
     result["auto"] = f"{chosen.name} ({chosen.why})"
-    frame = np.random.default_rng(0).integers(0, 255, (360, 640, 3), np.uint8)
     driver = devices.driver()
     if driver:
         result["cards"] = driver[0]  # the GPUs; the key is part of the JSON that programs read
@@ -69,19 +78,15 @@ def _devices(problems: list[str]) -> dict[str, Any]:
                 problems.append(f"cuda is {result[kind]}")
         elif kind == "tensorrt":
             result[kind] = "its libraries are there (not tried: it takes minutes to build an engine)"
-    for name in ("cpu",) if "cuda" in result else ("cpu", "cuda"):
-        try:
-            stylizer = Stylizer(device=name)
-            stylizer(frame)
-            started = time.perf_counter()
-            for _ in range(5):
-                stylizer(frame)
-            result[name] = f"paints 640x360 in {(time.perf_counter() - started) / 5 * 1e3:.0f} ms"
-            if name == "cuda":
-                result[name] += f" ({stylizer.device.why})"
-        except RtstyleError as error:
-            result[name] = "does not work"
-            problems.append(str(error))
+    if problem := devices.openvino_problem():
+        result["openvino"] = f"not available: {problem}"
+    width, height = engines.SIZE
+    for engine in engines.measure(lambda name: Stylizer(device=name), width, height, seconds=0.2):
+        if engine.problem:
+            problems.append(engine.problem)
+        how = "" if engine.name == "cpu" else f" ({engine.how})"
+        works = f"paints {width}x{height} in {engine.median_ms:.0f} ms{how}" if engine.median_ms else "does not work"
+        result[engine.name.removesuffix(":0")] = works
     return result
 
 

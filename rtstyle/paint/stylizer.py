@@ -33,10 +33,11 @@ class Stylizer:
         stylizer.style = "great-wave"             # a small vector changes: no model is loaded
 
     `style` is a name, a mix such as `starry-night:0.7,great-wave:0.3` or a path to an .onnx file; None takes
-    the model's first. `model` is `live`, `studio` or a path. `device` is `auto`, `cpu`, `cuda`, `cuda:1`,
-    `tensorrt`, `coreml` or `directml`; `self.device` says which it became and why. `work_height` is the height at which
-    the net runs: in pixels (less is faster and gives larger strokes), `full` for the frame's own, or `auto` for the one
-    at which strokes have the size of their training, times `stroke_size` (0.25 to 4), but never above the frame's.
+    the model's first. `model` is `live`, `studio` or a path. `device` is `auto`, `cpu`, `cuda`, `cuda:1`, `tensorrt`,
+    `openvino`, `openvino:gpu`, `coreml` or `directml`; `self.device` says which it became and why. `work_height` is the
+    height at which the net runs: in pixels (less is faster and gives larger strokes), `full` for the frame's own, or
+    `auto` for the one at which strokes have the size of their training, times `stroke_size` (0.25 to 4), but never
+    above the frame's.
     `threads` limits the CPU threads of the net.
 
     Raises RtstyleError (a UsageError for impossible arguments) with a sentence that says what to do.
@@ -63,7 +64,8 @@ class Stylizer:
         self.work_height: int | Literal["auto", "full"] = work_height
         self.stroke_size, self.threads = stroke_size, threads
         self.code, self._label = choice.code, choice.label
-        self._session = open_model(self.model.path, device, form=self.model.classic, code=self.code, threads=threads)
+        codes = [code for code in (self.code, *(style.code for style in self.model.styles)) if code is not None]
+        self._session = open_model(self.model.path, device, form=self.model.classic, codes=codes, threads=threads)
         self._unchecked = CHECKED
 
     @property

@@ -11,6 +11,8 @@ import ctypes
 import dataclasses
 import importlib.util
 import io
+import os
+import re
 import sys
 import warnings
 from importlib import metadata
@@ -28,6 +30,7 @@ NAMES = {
     "coreml": "CoreMLExecutionProvider",
     "directml": "DmlExecutionProvider",
 }
+KINDS = (*NAMES, "openvino")  # OpenVINO is no provider: see rtstyle.runtime.openvino
 NVIDIA = ("cuda", "tensorrt")  # kinds of device that need NVIDIA's driver and libraries
 REMEDY = {
     "cuda": f"install onnxruntime-gpu and its libraries with: {install('cuda')}",
@@ -35,6 +38,7 @@ REMEDY = {
     "coreml": "CoreML is part of onnxruntime on macOS only",
     "directml": "install onnxruntime-directml, on Windows",
 }
+MIN_OPENVINO = 2025  # its oldest version that is known to paint right
 
 
 Provider = str | tuple[str, dict[str, str]]  # a provider's name, or its name and options
@@ -42,7 +46,8 @@ Provider = str | tuple[str, dict[str, str]]  # a provider's name, or its name an
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """A chosen device: its short name (`cpu`, `cuda:1`), ONNX Runtime's provider list, and the reason."""
+    """A chosen device: its short name (`cpu`, `cuda:1`), ONNX Runtime's provider list (none for another engine), and
+    the reason."""
 
     name: str
     providers: list[Provider]
@@ -64,17 +69,26 @@ class Device:
         return dataclasses.replace(self, providers=[(name, own | options), *others])
 
 
-def parse(name: str) -> tuple[str, int]:
-    """`cuda:1` to ("cuda", 1). Raises UsageError for anything else than the known names."""
-    kind, colon, number = name.lower().partition(":")
-    if kind not in (*NAMES, "auto") or (colon and (kind not in NVIDIA or not number.isdecimal())):
-        raise UsageError(f"unknown device {name!r}: choose auto, {', '.join(NAMES)} or cuda:1")
-    return kind, int(number or 0)
+def parse(name: str) -> tuple[str, str]:
+    """`cuda:1` to ("cuda", "1"). Raises UsageError for anything else than the known names."""
+    kind, colon, which = name.lower().partition(":")
+    known = which.isdecimal() if kind in NVIDIA else kind == "openvino" and re.fullmatch(r"cpu|gpu(\.\d+)?", which)
+    if kind not in (*KINDS, "auto") or (colon and not known):
+        raise UsageError(f"unknown device {name!r}: choose auto, {', '.join(KINDS)}, cuda:1 or openvino:gpu")
+    return kind, which
+
+
+def asked_for(name: str) -> str:
+    """The name itself, or instead of `auto` what the environment's RTSTYLE_DEVICE names."""
+    return os.environ.get("RTSTYLE_DEVICE") or name if name.lower() == "auto" else name
 
 
 def choose(name: str = "auto") -> Device:
     """The device for a name. Raises RtstyleError, with the remedy, if one asked for by name is not there."""
-    kind, index = parse(name)
+    if (instead := asked_for(name)) != name:
+        return dataclasses.replace(choose(instead), why="named by RTSTYLE_DEVICE")
+    kind, which = parse(name)
+    index = int(which) if which.isdecimal() else 0
     if kind == "auto":
         problem = cuda_problem("cuda")
         if problem is None:
@@ -84,6 +98,8 @@ def choose(name: str = "auto") -> Device:
         return Device("cpu", _providers("cpu", 0), "asked for")
     if problem := problem_with(kind):
         raise DeviceError(f"{name} is not available: {problem}, or use `device='cpu'`")
+    if kind == "openvino":
+        return Device(f"openvino:{which}" if which.startswith("gpu") else "openvino", [], "asked for")
     if kind in NVIDIA and index >= len(gpus := gpu_names()):
         raise DeviceError(f"{name} does not exist; available GPUs: {', '.join(map('{}: {}'.format, range(9), gpus))}")
     label = f"{kind}:{index}" if kind in NVIDIA else kind
@@ -109,12 +125,25 @@ DRIVER_REMEDY = "install a recent one from nvidia.com/drivers (a container needs
 
 def problem_with(kind: str) -> str | None:
     """Why a kind of device cannot be used, and what helps; None if it seems fine."""
+    if kind == "openvino":
+        return openvino_problem()
     problem = cuda_problem(kind) if kind in NVIDIA else None
     if problem is None and NAMES[kind] not in ort.get_available_providers():
         problem = f"this ONNX Runtime has no {NAMES[kind]}"
     if problem is None or "pip install" in problem:
         return problem
     return f"{problem}; {DRIVER_REMEDY if 'driver' in problem else REMEDY[kind]}"
+
+
+def openvino_problem() -> str | None:
+    """Why OpenVINO cannot be used, and what helps; None if a version that will do is installed."""
+    try:
+        version = metadata.version("openvino")
+    except metadata.PackageNotFoundError:
+        return f"OpenVINO is not installed; install it with: {install('openvino')}"
+    if int(version.partition(".")[0]) < MIN_OPENVINO:
+        return f"OpenVINO {version} is too old; update it with: pip install 'openvino>={MIN_OPENVINO}'"
+    return None
 
 
 def cuda_problem(kind: str = "cuda") -> str | None:

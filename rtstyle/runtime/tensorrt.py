@@ -7,12 +7,10 @@ import ctypes
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import onnxruntime as ort
-import platformdirs
 
-from rtstyle.runtime import devices
+from rtstyle.runtime import cache, devices
 
 
 def options(path: Path, device: devices.Device, shape: tuple[int, ...], *, half: bool, graph: bool) -> dict[str, str]:
@@ -24,8 +22,8 @@ def options(path: Path, device: devices.Device, shape: tuple[int, ...], *, half:
         "gpu": devices.gpu_names()[device.index],
     }
     engine = {"model": hashlib.sha256(path.read_bytes()).hexdigest(), "shape": list(shape), "half": half}
-    folder = Path(platformdirs.user_cache_dir("rtstyle", appauthor=False)) / "tensorrt" / _digest(machine)
-    engines = folder / _digest(engine)
+    folder = cache.folder() / "tensorrt" / cache.digest(machine)
+    engines = folder / cache.digest(engine)
     with contextlib.suppress(OSError):  # no cache then: TensorRT builds the engine all the same
         engines.mkdir(parents=True, exist_ok=True)
         (engines / "made-for.json").write_text(json.dumps(machine | engine, indent=2) + "\n", encoding="utf-8")
@@ -38,10 +36,6 @@ def options(path: Path, device: devices.Device, shape: tuple[int, ...], *, half:
         "trt_timing_cache_enable": "True",
         "trt_timing_cache_path": str(folder),
     }
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def version() -> str:

@@ -42,7 +42,8 @@ def test_video_says_its_messages_on_standard_error(tmp_path, call, clip):
     assert err.splitlines()[-1].startswith(f"{tmp_path / 'out.mp4'}: 12 frames in ")
 
 
-def test_auto_says_what_it_took_and_why(tmp_path, call, clip):
+def test_auto_says_what_it_took_and_why(tmp_path, call, clip, monkeypatch):
+    monkeypatch.delenv("RTSTYLE_DEVICE")
     _, _, err = call("video", clip, tmp_path / "out.mp4")
     assert "(auto: " in err
 

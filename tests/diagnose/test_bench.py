@@ -166,7 +166,7 @@ def test_a_run_has_every_figure(short_run):
     assert report["threads"] == 1 and report["device"] == "cpu"
     assert report["machine"]["onnxruntime"] == ort.__version__ and report["machine"]["cores"] >= 1
     assert min(report["load"]["session_ms"], report["load"]["stylizer_ms"]) > 0
-    assert [step[0] for step in reports] == list(range(len(STAGES) + 2)) and reports[-1][:2] == (8, 8)
+    assert [step[0] for step in reports] == list(range(len(STAGES) + 3)) and reports[-1][:2] == (9, 9)
     json.dumps(report)
 
 

@@ -131,9 +131,12 @@ def test_a_code_of_another_length_is_refused(stylizer, photograph):
         stylizer(photograph, np.zeros(7, np.float32))
 
 
-def test_the_device_says_what_and_why(stylizer):
+def test_the_device_says_what_and_why(stylizer, monkeypatch):
     assert stylizer.device.name == "cpu"
     assert stylizer.device.why == "asked for"
+    assert Stylizer(threads=1).device.why == "named by RTSTYLE_DEVICE"
+    monkeypatch.delenv("RTSTYLE_DEVICE")
+    monkeypatch.setattr("rtstyle.runtime.devices.openvino_problem", lambda: "OpenVINO is not installed")
     automatic = Stylizer(threads=1)
     assert automatic.device.why.startswith("auto: ")
     assert "CPUExecutionProvider" in automatic.device.providers

@@ -26,6 +26,12 @@ pytest_plugins = ["support.runtime_fixtures"]
 CPU = devices.choose("cpu")
 
 
+@pytest.fixture(autouse=True)
+def no_device_in_the_environment(monkeypatch):
+    monkeypatch.delenv("RTSTYLE_DEVICE", raising=False)
+    monkeypatch.setattr(devices, "openvino_problem", lambda: "OpenVINO is not installed")
+
+
 @pytest.fixture(scope="module")
 def choice():
     return resolve("starry-night")
@@ -472,7 +478,7 @@ def test_the_doctor_says_what_a_gpu_lacks(monkeypatch):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(tensorrt.platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path))
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path))
     monkeypatch.setattr(devices, "driver", lambda: (["GPU 0", "GPU 1"], 13000))
     monkeypatch.setattr(tensorrt, "version", lambda: "101300")
     return tmp_path

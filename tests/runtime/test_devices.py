@@ -13,13 +13,23 @@ no_cuda = pytest.mark.skipif(devices.cuda_problem() is None, reason="CUDA is the
 
 @pytest.mark.parametrize(
     ("name", "kind", "index"),
-    [("cpu", "cpu", 0), ("CUDA", "cuda", 0), ("cuda:3", "cuda", 3), ("tensorrt:1", "tensorrt", 1), ("auto", "auto", 0)],
+    [
+        *(("cpu", "cpu", ""), ("CUDA", "cuda", ""), ("cuda:3", "cuda", "3"), ("tensorrt:1", "tensorrt", "1")),
+        *(("auto", "auto", ""), ("openvino", "openvino", ""), ("OpenVINO:GPU.1", "openvino", "gpu.1")),
+    ],
 )
 def test_names_are_read(name, kind, index):
     assert devices.parse(name) == (kind, index)
 
 
-@pytest.mark.parametrize("name", ["", "gpu", "cuda:x", "cuda:-1", "cpu:0", "auto:1", "cuda:1:2", "coreml:0"])
+@pytest.fixture(autouse=True)
+def no_device_in_the_environment(monkeypatch):
+    monkeypatch.delenv("RTSTYLE_DEVICE", raising=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "gpu", "cuda:x", "cuda:-1", "cpu:0", "auto:1", "cuda:1:2", "coreml:0", "openvino:0", "openvino:gpu."]
+)
 def test_other_names_are_refused_with_the_choices(name):
     with pytest.raises(UsageError, match="choose auto, cpu, cuda"):
         devices.parse(name)
@@ -47,6 +57,33 @@ def test_a_device_asked_for_by_name_is_never_replaced(name):
     with pytest.raises(RtstyleError, match=rf"^{name} is not available: .*; .*`device='cpu'`") as error:
         devices.choose(name)
     assert error.value.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("version", "sentence"),
+    [
+        (None, r"OpenVINO is not installed; install it with: pip install '\.\[openvino\]' in rtstyle's folder, or use"),
+        ("2023.3.0", r"OpenVINO 2023\.3\.0 is too old; update it with: pip install 'openvino>=2025', or use"),
+    ],
+)
+def test_openvino_that_is_missing_or_too_old_is_one_sentence(monkeypatch, version, sentence):
+    def installed(name):
+        if version is None:
+            raise devices.metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(devices.metadata, "version", installed)
+    with pytest.raises(RtstyleError, match=rf"^openvino is not available: {sentence} `device='cpu'`$"):
+        devices.choose("openvino")
+
+
+def test_the_environment_says_what_auto_takes(monkeypatch):
+    monkeypatch.setenv("RTSTYLE_DEVICE", "cpu")
+    assert (devices.choose("auto").name, devices.choose("auto").why) == ("cpu", "named by RTSTYLE_DEVICE")
+    assert devices.choose("cpu").why == "asked for"
+    monkeypatch.setenv("RTSTYLE_DEVICE", "abacus")
+    with pytest.raises(UsageError, match="unknown device 'abacus'"):
+        devices.choose("auto")
 
 
 def test_a_session_runs_where_it_was_asked_to():
