@@ -100,8 +100,9 @@ class Source:
     def capture(self, *, quiet: bool) -> Capture:
         from rtstyle.media import camera
         from rtstyle.media.capture import Capture, LiveSource
+        from rtstyle.media.screen import is_screen
 
-        if (self.size or self.fps) and not camera.is_camera(self.source) and not quiet:
+        if (self.size or (self.fps and not is_screen(self.source))) and not camera.is_camera(self.source) and not quiet:
             say(f"`size` and `fps` are for cameras: {self.source} keeps its own")
 
         def opener() -> LiveSource:
@@ -116,7 +117,8 @@ class Source:
     default="0",
     show_default=True,
     metavar="WHAT",
-    help="A camera's number or device, an rtsp:// or http:// stream, a video file, a picture or a folder of them.",
+    help="A camera's number or device, an rtsp:// or http:// stream, screen, screen:2 or screen:X,Y,WxH, a video file, "
+    "a picture or a folder of them.",
 )
 @option(
     "--list-cameras",
@@ -127,7 +129,9 @@ class Source:
     help="List the cameras and quit.",
 )
 @option("--size", type=read_size, metavar="WxH", help="Size to ask the camera for.")
-@option("--fps", type=click.FloatRange(1, 1000), help="Frame rate to ask the camera for.")
+@option(
+    "--fps", type=click.FloatRange(1, 1000), help="Frame rate to ask the camera for, or at which to look at the screen."
+)
 @option("--loop", is_flag=True, help="Play a file or folder again and again.")
 @gathered("source", Source, [field.name for field in dataclasses.fields(Source)])
 @painting_options

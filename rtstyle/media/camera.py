@@ -17,6 +17,7 @@ from rtstyle.media.capture import CLOCK, Clock, LiveSource
 from rtstyle.media.http_stream import open_http
 from rtstyle.media.images import SUFFIXES
 from rtstyle.media.live_files import PictureFolder, VideoFile
+from rtstyle.media.screen import Screen, is_screen
 from rtstyle.threads import interruptible
 
 OPEN_SECONDS = READ_SECONDS = 4.0  # OpenCV's own default is 30
@@ -51,10 +52,11 @@ def open_source(
     loop: bool = False,
     clock: Clock = CLOCK,
 ) -> LiveSource:
-    """A source by what people write: a camera number or device, a stream's address (rtsp://, http://), a video
-    file, a picture or a folder of pictures.
+    """A source by what people write: a camera number or device, a stream's address (rtsp://, http://), the screen
+    (`screen`, `screen:2`, `screen:X,Y,WxH`), a video file, a picture or a folder of pictures.
 
-    `size` (width, height) and `fps` are what a camera is asked for; it may give something else. `loop` starts
+    `size` (width, height) and `fps` are what a camera is asked for; it may give something else. The screen is looked at
+    `fps` times a second. `loop` starts
     files and folders again at their end; they play by `clock`. Raises RtstyleError if there is nothing to be had there.
     """
     text = os.fspath(source) if not isinstance(source, int) else str(source)
@@ -62,6 +64,8 @@ def open_source(
         return open_camera(int(text), size, fps)
     if "://" in text:
         return open_stream(text)
+    if is_screen(text):
+        return Screen(text, fps=fps, clock=clock)
     try:
         return _open_path(text, size, fps, loop, clock)
     except OSError as error:  # a folder on the way or at the end of it that may not be read
@@ -78,7 +82,7 @@ def _open_path(text: str, size: tuple[int, int] | None, fps: float | None, loop:
         return VideoFile(path, loop=loop, clock=clock)
     raise InputError(
         f"the source {text} does not exist: give a camera's number (rtstyle cam --list-cameras), an address such as "
-        "rtsp://... or http://..., a video file or a folder of pictures"
+        "rtsp://... or http://..., screen, a video file or a folder of pictures"
     )
 
 
