@@ -6,7 +6,7 @@ command line puts its flags there.
 
 
 def install(extra: str) -> str:
-    """The remedy where the packages of an extra (`train`, `cuda`, `openvino`, `virtual-cam`) are missing."""
+    """The remedy where the packages of an extra (`train`, `cuda`, `openvino`, `webgpu`, `virtual-cam`) are missing."""
     return f"pip install '.[{extra}]' in rtstyle's folder"
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 STROKE_SIZES = {"small": 2 / 3, "medium": 1.0, "large": 1.5}
-DEVICES = ("auto", "cpu", "cuda", "cuda:1", "tensorrt", "openvino", "openvino:gpu", "coreml", "directml")
+DEVICES = ("auto", "cpu", "cuda", "cuda:1", "tensorrt", "openvino", "openvino:gpu", "webgpu", "coreml", "directml")
 
 
 class Option(click.Option):
@@ -159,7 +159,7 @@ device_option = option(
     show_default=True,
     metavar="NAME",
     shell_complete=complete_device,
-    help="auto, cpu, cuda, cuda:1, tensorrt, openvino, openvino:gpu, coreml or directml.",
+    help="auto, cpu, cuda, cuda:1, tensorrt, openvino, openvino:gpu, webgpu, coreml or directml.",
 )
 torch_device_option = option(
     "--device",

@@ -19,6 +19,7 @@ PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "openvino",
+    "onnxruntime-ep-webgpu",
     "torch",
     "torchvision",
     "onnx",
@@ -61,7 +62,7 @@ def _devices(problems: list[str]) -> dict[str, Any]:
 
     from rtstyle.diagnose import engines
     from rtstyle.paint.stylizer import Stylizer
-    from rtstyle.runtime import devices
+    from rtstyle.runtime import devices, webgpu
 
     if conflict := devices.conflicting_packages():
         problems.append(conflict)
@@ -78,8 +79,9 @@ def _devices(problems: list[str]) -> dict[str, Any]:
                 problems.append(f"cuda is {result[kind]}")
         elif kind == "tensorrt":
             result[kind] = "its libraries are there (not tried: it takes minutes to build an engine)"
-    if problem := devices.openvino_problem():
-        result["openvino"] = f"not available: {problem}"
+    for kind, reason in {"openvino": devices.openvino_problem(), "webgpu": webgpu.problem()}.items():
+        if reason:
+            result[kind] = f"not available: {reason}"
     width, height = engines.SIZE
     for engine in engines.measure(lambda name: Stylizer(device=name), width, height, seconds=0.2):
         if engine.problem:

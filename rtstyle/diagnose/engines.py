@@ -13,7 +13,7 @@ from rtstyle.diagnose.scenes import Scene
 from rtstyle.diagnose.timing import Step, in_turns
 from rtstyle.errors import RtstyleError
 from rtstyle.paint.stylizer import Stylizer
-from rtstyle.runtime import devices, openvino
+from rtstyle.runtime import devices, openvino, webgpu
 
 SIZE = 640, 360  # width and height of the frames that doctor times
 
@@ -41,6 +41,8 @@ def installed() -> list[str]:
     names += [kind for kind in ("coreml", "directml") if devices.NAMES[kind] in ort.get_available_providers()]
     if devices.openvino_problem() is None:
         names += ["openvino", *openvino.gpus()]
+    if webgpu.problem() is None:
+        names.append("webgpu")
     return names
 
 

@@ -63,7 +63,7 @@ class Thumbnails:
         """The frame at the size that is painted: that of the live picture where another one would have to be prepared
         first, as on GPUs and by nets of one size."""
         height, width = self._stylizer.working_size(*frame.shape[:2])
-        if self._stylizer.device.kind == "cpu" and self._stylizer.code is not None:
+        if self._stylizer.device.on_processor and self._stylizer.code is not None:
             scale = min(1.0, HEIGHT / min(frame.shape[:2]))
             height, width = (max(16, round(scale * side)) for side in frame.shape[:2])
         return np.asarray(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

@@ -34,11 +34,10 @@ class Stylizer:
 
     `style` is a name, a mix such as `starry-night:0.7,great-wave:0.3` or a path to an .onnx file; None takes
     the model's first. `model` is `live`, `studio` or a path. `device` is `auto`, `cpu`, `cuda`, `cuda:1`, `tensorrt`,
-    `openvino`, `openvino:gpu`, `coreml` or `directml`; `self.device` says which it became and why. `work_height` is the
-    height at which the net runs: in pixels (less is faster and gives larger strokes), `full` for the frame's own, or
-    `auto` for the one at which strokes have the size of their training, times `stroke_size` (0.25 to 4), but never
-    above the frame's.
-    `threads` limits the CPU threads of the net.
+    `openvino`, `openvino:gpu`, `webgpu`, `coreml` or `directml`; `self.device` says which it became and why.
+    `work_height` is the height at which the net runs: in pixels (less is faster and gives larger strokes), `full` for
+    the frame's own, or `auto` for the one at which strokes have the size of their training, times `stroke_size` (0.25
+    to 4), but never above the frame's. `threads` limits the CPU threads of the net.
 
     Raises RtstyleError (a UsageError for impossible arguments) with a sentence that says what to do.
     """

@@ -30,7 +30,7 @@ NAMES = {
     "coreml": "CoreMLExecutionProvider",
     "directml": "DmlExecutionProvider",
 }
-KINDS = (*NAMES, "openvino")  # OpenVINO is no provider: see rtstyle.runtime.openvino
+KINDS = (*NAMES, "openvino", "webgpu")  # these two are opened by modules of their own
 NVIDIA = ("cuda", "tensorrt")  # kinds of device that need NVIDIA's driver and libraries
 REMEDY = {
     "cuda": f"install onnxruntime-gpu and its libraries with: {install('cuda')}",
@@ -56,6 +56,11 @@ class Device:
     @property
     def kind(self) -> str:
         return self.name.partition(":")[0]
+
+    @property
+    def on_processor(self) -> bool:
+        """Whether the processor calculates: such devices gain nothing from batches."""
+        return self.name in ("cpu", "openvino")
 
     @property
     def index(self) -> int:
@@ -100,6 +105,8 @@ def choose(name: str = "auto") -> Device:
         raise DeviceError(f"{name} is not available: {problem}, or use `device='cpu'`")
     if kind == "openvino":
         return Device(f"openvino:{which}" if which.startswith("gpu") else "openvino", [], "asked for")
+    if kind == "webgpu":
+        return Device("webgpu", [], "asked for")
     if kind in NVIDIA and index >= len(gpus := gpu_names()):
         raise DeviceError(f"{name} does not exist; available GPUs: {', '.join(map('{}: {}'.format, range(9), gpus))}")
     label = f"{kind}:{index}" if kind in NVIDIA else kind
@@ -127,6 +134,8 @@ def problem_with(kind: str) -> str | None:
     """Why a kind of device cannot be used, and what helps; None if it seems fine."""
     if kind == "openvino":
         return openvino_problem()
+    if kind == "webgpu":
+        return webgpu_problem()
     problem = cuda_problem(kind) if kind in NVIDIA else None
     if problem is None and NAMES[kind] not in ort.get_available_providers():
         problem = f"this ONNX Runtime has no {NAMES[kind]}"
@@ -143,6 +152,13 @@ def openvino_problem() -> str | None:
         return f"OpenVINO is not installed; install it with: {install('openvino')}"
     if int(version.partition(".")[0]) < MIN_OPENVINO:
         return f"OpenVINO {version} is too old; update it with: pip install 'openvino>={MIN_OPENVINO}'"
+    return None
+
+
+def webgpu_problem() -> str | None:
+    """Why WebGPU cannot be used, and what helps; None if its plug-in for ONNX Runtime is installed."""
+    if importlib.util.find_spec("onnxruntime_ep_webgpu") is None:
+        return f"ONNX Runtime's plug-in for WebGPU is not installed; install it with: {install('webgpu')}"
     return None
 
 

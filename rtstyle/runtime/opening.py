@@ -11,6 +11,7 @@ from rtstyle.runtime import devices, openvino
 from rtstyle.runtime.classic import ClassicSession, Form
 from rtstyle.runtime.cuda import GpuSession
 from rtstyle.runtime.session import Code, OrtSession, Session
+from rtstyle.runtime.webgpu import WebgpuSession
 
 
 def open_model(
@@ -52,12 +53,12 @@ def _faster(cpu: devices.Device, path: Path, codes: Sequence[Code], threads: int
 def _open_on(
     device: devices.Device, path: Path, form: Form | None, codes: Sequence[Code], threads: int | None
 ) -> Session:
+    if device.kind in ("openvino", "webgpu") and form:
+        raise DeviceError(f"{device.name} paints models of rtstyle only, and {path.name} is none: use `device='cpu'`")
     if device.kind == "openvino":
-        if form:
-            raise DeviceError(
-                f"{device.name} paints models of rtstyle only, and {path.name} is none: use `device='cpu'`"
-            )
         return openvino.OpenvinoSession(path, device, codes, threads)
+    if device.kind == "webgpu":
+        return WebgpuSession(path, device, codes[0] if codes else None)
     if form:
         return ClassicSession(path, device, form, threads)
     if device.kind in devices.NVIDIA:

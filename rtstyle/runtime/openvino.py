@@ -29,6 +29,7 @@ import onnxruntime as ort
 from rtstyle.errors import DeviceError, ModelError
 from rtstyle.runtime import bounds, cache, devices
 from rtstyle.runtime.session import Code, Frames, OrtSession, Run, Session, cores, share_out
+from rtstyle.runtime.trial import trial_picture
 
 PRECISIONS = {"BF16": "bf16", "FP16": "f16"}  # what devices say they can do, and the hint for it; the first wins
 WORDS = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
@@ -196,14 +197,6 @@ def passes(exact: Frames, coarse: Frames) -> bool:
     difference = exact.astype(np.float32) - coarse
     error = float(np.square(difference).mean())
     return float(np.abs(difference).mean()) <= MAX_MEAN and error <= 255**2 / 10 ** (MIN_PSNR / 10)
-
-
-def trial_picture(height: int, width: int) -> Frames:
-    """uint8 [1, height, width, 3]: a slope from dark to light under patches of all colors, always the same."""
-    patches = np.random.default_rng(0).integers(-60, 60, (1, -(-height // 8), -(-width // 8), 3))
-    patches = patches.repeat(8, 1).repeat(8, 2)[:, :height, :width]
-    slope = np.linspace(60, 195, width)[:, None]
-    return np.rint(slope + patches).astype(np.uint8)
 
 
 def machine(path: Path, device: devices.Device) -> dict[str, Any]:

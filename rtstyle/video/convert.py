@@ -162,7 +162,7 @@ class _Work:
 def batch_size(stylizer: FramePainter, size: tuple[int, int]) -> int:
     """How many frames of this size (width, height) go through the net in one batch: a GPU has too little to do with
     one small frame, a CPU has not."""
-    if stylizer.device.kind == "cpu":
+    if stylizer.device.on_processor:
         return 1
     most = min(MAX_BATCH, max(1, MAX_BATCH_PIXELS // (size[0] * size[1])))
     return 1 << most.bit_length() - 1  # a power of 2: GPUs have a session for each of those
