@@ -21,6 +21,7 @@ from rtstyle.cli.options import (
     option,
     output_options,
     painting_options,
+    read_address,
     read_duration,
     read_size,
     say_device,
@@ -157,6 +158,7 @@ class Source:
 @audio_option
 @option("--virtual-cam", is_flag=True, help="Show the picture as a camera to meeting programs.")
 @option("--virtual-cam-device", metavar="NAME", help="Which virtual camera, such as /dev/video2.")
+@option("--osc", type=read_address, metavar="PORT", help="Take OSC messages at this UDP port, or at HOST:PORT.")
 @option("--headless", is_flag=True, help="No window.")
 @option("--duration", type=read_duration, metavar="TIME", help="End after so long: seconds, or 1:30.")
 @option("--max-frames", type=click.IntRange(1), metavar="N", help="Stop after so many painted frames.")
@@ -184,6 +186,7 @@ def cam(
     audio: str | None,
     virtual_cam: bool,
     virtual_cam_device: str | None,
+    osc: tuple[str, int] | None,
     headless: bool,
     duration: float | None,
     max_frames: int | None,
@@ -199,6 +202,7 @@ def cam(
     from rtstyle.live.controls import Settings
     from rtstyle.live.frame_rate import MIN_HEIGHT, WorkHeight
     from rtstyle.live.gatys_still import SIZE, Stills
+    from rtstyle.live.osc import OscReceiver
     from rtstyle.media.recorder import Recorder
     from rtstyle.media.window import has_display
 
@@ -216,6 +220,7 @@ def cam(
     ):
         sound = sound_of(audio, source.source, capture, quiet=quiet or not record)
         make_recorder = functools.partial(Recorder, sound=sound)
+        remote = OscReceiver(osc[1], osc[0]) if osc else None
         with _recorder(record, functools.partial(make_recorder, force=force)) as recorder:
             summary = paint_live(
                 capture,
@@ -232,6 +237,7 @@ def cam(
                 settings=Settings(mirror=mirror, cycle=cycle, show_display=not clean),
                 folder=Path(out_dir),
                 make_recorder=make_recorder,
+                remote=remote,
             )
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(summary)))

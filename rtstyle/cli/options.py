@@ -82,6 +82,14 @@ def read_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def read_address(text: str) -> tuple[str, int]:
+    """PORT or HOST:PORT to (host, port); the host is this machine if it is left out."""
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise click.BadParameter(f"{text!r} is not a port such as 9000, or an address such as 0.0.0.0:9000")
+    return host or "127.0.0.1", int(port)
+
+
 def read_work_height(text: str) -> int | Literal["auto", "full"]:
     """auto, full, or pixels."""
     if text in ("auto", "full"):

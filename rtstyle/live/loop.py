@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 
 from rtstyle.errors import InputError, Interrupted
-from rtstyle.live import display
+from rtstyle.live import display, osc
 from rtstyle.live.controls import Controls, Settings
 from rtstyle.live.frame_rate import WorkHeight
 from rtstyle.live.gatys_still import Stills
+from rtstyle.live.osc import OscReceiver
 from rtstyle.live.outputs import LiveRecording, LiveSink, Outputs, second_in_name
 from rtstyle.live.overlay import Messages
 from rtstyle.live.statistics import Painted, Statistics, Summary
@@ -46,7 +47,8 @@ class Live:
     `target_fps` lets the working height follow the time that painting takes; None, or a painter with a
     `work_height`, leaves it alone. `record` and `virtual_camera` are further places for the pictures, `stills`
     paints single frames in Gatys mode; recordings, snapshots and stills that keys ask for go into `folder`,
-    under `file_name()`; `make_recorder` gives such a recording.
+    under `file_name()`; `make_recorder` gives such a recording. What
+    `remote` receives is obeyed.
 
     For measurements: `on_show(painted, now)` is called after a picture was shown (or would have been, without a
     window), `on_paint(painted, seconds)`, in the painting thread, after one was painted in so many seconds.
@@ -68,6 +70,7 @@ class Live:
         folder: Path = Path("."),
         file_name: Callable[[], str] = second_in_name,
         make_recorder: Callable[[Path], LiveRecording] = Recorder,
+        remote: OscReceiver | None = None,
         styles: StyleChooser | None = None,
         height: WorkHeight | None = None,
         on_show: Callable[[Painted, float], None] | None = None,
@@ -98,6 +101,7 @@ class Live:
             window,
             clock,
         )
+        self._remote = remote
         self._on_show, self._on_paint, self._clock = on_show, on_paint, clock
         self._changed = capture.changed  # one condition for everything that threads wait for
         self._dirty = self._stop = self._painting = False
@@ -228,7 +232,8 @@ class Live:
             if count > seen and painted is not None:
                 seen = count
                 self._note_shown(painted)
-            if self.controls.take_turn(now) or self.controls.follow_mouse():
+            remote = self._remote.receive() if self._remote else ()
+            if self.controls.take_turn(now) | self.controls.follow_mouse() | osc.obey(self.controls, remote):
                 self._wake()
             self.controls.outputs.check(now)
             over = seconds is not None and now - started >= seconds
@@ -255,6 +260,8 @@ class Live:
         if self.window:
             self.window.close()  # at once: what is being painted or saved may take a while
         self._thumbnails.stop()
+        if self._remote:
+            self._remote.close()
         painting.join(PATIENCE)
         while painting.is_alive():
             self.painter.stylizer.abandon()

@@ -251,6 +251,19 @@ def test_without_a_microphone_a_recording_is_silent_and_says_so(
     assert "sound" not in call("cam", "--headless")[2], "who does not record need not know"
 
 
+def test_osc_listens_where_it_is_told_to(call, handed_over, opened):
+    assert call("cam", "--headless", "-q", "--osc", "0")[0] == 0
+    remote = handed_over["remote"]
+    try:
+        assert remote.port > 0
+        code, _, err = call("cam", "--headless", "-q", "--osc", f"127.0.0.1:{remote.port}")
+        assert code == 1 and f"OSC cannot listen at 127.0.0.1:{remote.port}" in err
+    finally:
+        remote.close()
+    code, _, err = call("cam", "--osc", "knob")
+    assert code == 2 and "'knob' is not a port such as 9000" in err
+
+
 @pytest.fixture
 def drivers(monkeypatch):
     """The virtual cameras that are opened."""
