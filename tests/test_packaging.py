@@ -62,6 +62,10 @@ def test_the_wheel_holds_what_runs_and_no_tests(wheel):
         "rtstyle/pretrained/live.onnx",
         "rtstyle/pretrained/studio.onnx",
         "rtstyle/pretrained/sample.mp4",
+        "rtstyle/web/page/index.html",
+        "rtstyle/web/page/sw.js",
+        "rtstyle/web/package-lock.json",
+        "rtstyle/web/build.mjs",
     } <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert [name for name in names if "test" in name.lower() or "__pycache__" in name] == []

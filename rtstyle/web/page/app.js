@@ -226,10 +226,15 @@ export class App {
 
   // -- the page
 
+  get isFull() {
+    return Boolean(document.fullscreenElement) || $("stage").classList.contains("filled");
+  }
+
+  /** Fill the screen with the picture, or leave that; a click on the picture leaves it too. */
   async toggleFullScreen() {
     const stage = $("stage");
     if (document.fullscreenElement) await document.exitFullscreen();
-    else if (stage.requestFullscreen) await stage.requestFullscreen().catch(() => stage.classList.toggle("filled"));
+    else if (stage.requestFullscreen && !this.isFull) await stage.requestFullscreen().catch(() => stage.classList.add("filled"));
     else stage.classList.toggle("filled"); // phones of Apple
     this.sync();
   }
@@ -268,7 +273,9 @@ export class App {
   sync() {
     const { state, styles, loop, camera } = this;
     const { style } = styles;
-    $("gallery").querySelectorAll("input").forEach((radio, index) => (radio.checked = index === styles.index));
+    const radios = $("gallery").querySelectorAll("input");
+    if (!radios[styles.index].checked) radios[styles.index].parentElement.scrollIntoView({ block: "nearest", inline: "nearest" });
+    radios[styles.index].checked = true;
     $("title").textContent = styles.label;
     $("artist").textContent = [style.artist, style.year].filter(Boolean).join(", ");
     $("picture").setAttribute("aria-label", `Painted in the style of ${styles.label}`);
@@ -277,7 +284,7 @@ export class App {
     $("strength").value = state.strength;
     const checked = { color: state.keepColor, steady: state.steady, cycle: styles.cycle, "show-display": this.display };
     for (const [id, value] of Object.entries(checked)) $(id).checked = value;
-    const pressed = { camera: Boolean(camera), split: state.split !== null, mirror: state.mirror, freeze: state.frozen, record: Boolean(this.recorder.recorder), full: Boolean(document.fullscreenElement) };
+    const pressed = { camera: Boolean(camera), split: state.split !== null, mirror: state.mirror, freeze: state.frozen, record: Boolean(this.recorder.recorder), full: this.isFull };
     for (const [name, value] of Object.entries(pressed)) $(`${name}-button`).setAttribute("aria-pressed", value);
     $("divider").hidden = state.split === null;
     $("flip-button").hidden = !camera || this.cameras?.length < 2;

@@ -62,6 +62,7 @@ async function startPainting(app) {
 /** Frames as they are, where the net cannot run. */
 function showUnpainted({ loop, state }) {
   const { screen } = loop;
+  state.strength = 0;
   const show = () => {
     const { source } = loop;
     if (source?.width && (source.moving ? source.hasNew : loop.dirty)) {
@@ -131,6 +132,7 @@ function bind(app) {
   $("keys").replaceChildren(...KEYS.map(({ label, help }) => row(label, help)));
   listen(app, () => $("single-keys").checked);
   document.addEventListener("fullscreenchange", () => app.sync());
+  $("picture").addEventListener("click", () => app.isFull && app.toggleFullScreen());
   bindDrops(app);
 }
 

@@ -1,6 +1,6 @@
 // Frames and a code to paintings, by a worker on wasm and, where that is faster, by another on WebGPU.
 
-const START_SECONDS = 20; // threads have hung on some systems: after so long, one thread starts over
+const START_SECONDS = 20; // from loaded to ready. Threads have hung on some systems: after so long, one starts over
 const TRIALS = 6; // paintings that a backend is timed by, after one that does not count
 
 /** A worker with the net on one backend. */
@@ -11,6 +11,7 @@ class Engine {
     this.count = 0;
     this.worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
     this.worker.onmessage = ({ data }) => {
+      if (data.loaded) return this.onloaded?.();
       if (data.lost) return this.onlost?.(data.lost);
       const { resolve, reject } = this.waiting.get(data.id);
       this.waiting.delete(data.id);
@@ -44,7 +45,10 @@ class Engine {
 
 async function open(on, threads) {
   const engine = new Engine(on);
-  const late = setTimeout(() => engine.close("it did not start in time"), START_SECONDS * 1000);
+  let late;
+  engine.onloaded = () => {
+    if (threads > 1) late = setTimeout(() => engine.close("it did not start in time"), START_SECONDS * 1000);
+  };
   try {
     engine.threads = (await engine.ask("open", { on, threads })).threads;
     return engine;
@@ -86,7 +90,7 @@ export class Painter {
     try {
       this.wasm = await open("wasm", threads);
     } catch (error) {
-      if (threads === 1) throw new Error(`The painter could not be loaded (${error.message}): reload the page.`);
+      if (threads === 1 || error.message.includes("could not be loaded")) throw new Error(`The painter could not be loaded (${error.message}): reload the page.`);
       return this.open({ threads: 1 });
     }
     this.engine = this.wasm;
@@ -153,14 +157,13 @@ export class Painter {
   }
 }
 
-/** Seconds that a painting takes, the median of TRIALS. */
+/** Seconds that a painting takes in the worker, the median of TRIALS. */
 async function timed(engine, width, height, code) {
   const seconds = [];
   for (let i = 0; i <= TRIALS; i++) {
     const pixels = new Uint8Array(4 * width * height).fill(128).buffer;
-    const began = performance.now();
-    await engine.ask("paint", { pixels, width, height, code, history: null }, [pixels]);
-    if (i) seconds.push((performance.now() - began) / 1000);
+    const answer = await engine.ask("paint", { pixels, width, height, code, history: null }, [pixels]);
+    if (i) seconds.push(answer.seconds);
   }
   return seconds.sort((a, b) => a - b)[TRIALS >> 1];
 }

@@ -77,6 +77,8 @@ void main() {
   result = vec4(abs(at.x - split) < line ? vec3(1.0) : color, 1.0);
 }`;
 
+const SHORT_SIDE = 640; // pixels: smaller pictures are enlarged, smoother than browsers do
+
 /** The picture on a canvas, by WebGL 2. Throws where there is none. */
 export class Screen {
   constructor(canvas) {
@@ -133,7 +135,9 @@ export class Screen {
   redraw({ strength, keepColor, mirror, split }) {
     const { canvas, latest, moved } = this;
     if (!latest) return;
-    if (canvas.width !== latest.width || canvas.height !== latest.height) Object.assign(canvas, { width: latest.width, height: latest.height });
+    const scale = Math.max(1, SHORT_SIDE / Math.min(latest.width, latest.height));
+    const [width, height] = [latest.width, latest.height].map((side) => Math.round(scale * side));
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     this.draw("show", null, {
       ...{ frame: latest.frame, small: latest.small.texture, moved: moved.texture, size: [moved.width, moved.height] },
       ...{ strength, keepColor, mirror, split: split ?? -1, line: 1 / 640, enlarged: moved.height < latest.height },

@@ -4,7 +4,7 @@
 // What the page always needs is kept at once, the rest when it is first loaded. Answers get the headers that threads of wasm
 // need, which not every host sends.
 
-const LATER = /jspi|asyncify|webgpu|gpu/; // for WebGPU: only where the page loads them
+const LATER = /jspi|asyncify|gpu/; // for WebGPU: only where the page loads them
 const HEADERS = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp", "Cross-Origin-Resource-Policy": "same-origin" };
 const scope = new URL(self.registration.scope);
 const OURS = `rtstyle ${scope.pathname} `; // other pages of the host have caches too

@@ -1,25 +1,35 @@
 // The net, away from the page's own thread: ONNX Runtime on wasm or on WebGPU, and the encoder of pictures.
 //
-// Messages come in as {id, kind, ...} and are answered in their order by {id, ...} or {id, error}; {lost} says that the
-// GPU went away.
+// Messages come in as {id, kind, ...} and are answered in their order by {id, ...} or {id, error}. {loaded} says that
+// everything is here and starts now, {lost} that the GPU went away.
 
 import { Steady } from "./steady.js";
 
 const JSPI = typeof WebAssembly.Suspending === "function"; // a wasm function can wait for a promise
-let ort, net, encoder, backend;
+const BUILDS = {
+  wasm: ["wasm", "", "model.onnx"],
+  jspi: ["jspi", ".jspi", "model-gpu.onnx"],
+  asyncify: ["webgpu", ".asyncify", "model-gpu.onnx"],
+};
+let ort, net, encoder;
 const steady = new Steady();
 
 const kinds = {
   /** Load the net; `threads` is for wasm. Answers with how many threads it has. */
   async open({ on, threads }) {
-    backend = on;
-    const build = on === "wasm" ? "wasm" : JSPI ? "jspi" : "webgpu";
+    const [build, suffix, model] = BUILDS[on === "wasm" ? "wasm" : JSPI ? "jspi" : "asyncify"];
+    const files = [`ort/ort-wasm-simd-threaded${suffix}.wasm`, model].map(load);
     ort = await import(`./ort/ort.${build}.min.mjs`);
+    const [wasmBinary, bytes] = await Promise.all(files);
+    postMessage({ loaded: true });
     ort.env.logLevel = "error";
-    ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
+    Object.assign(ort.env.wasm, { wasmBinary, wasmPaths: new URL("./ort/", import.meta.url).href });
     ort.env.wasm.numThreads = on === "wasm" && self.crossOriginIsolated ? threads : 1;
-    net = await session(on === "wasm" ? "model.onnx" : "model-gpu.onnx", on);
-    if (on === "webgpu") (await ort.env.webgpu.device).lost.then(({ message }) => postMessage({ lost: message || "no reason given" }));
+    net = await session(bytes, on);
+    if (on === "webgpu") {
+      self.gpuDevice = await ort.env.webgpu.device;
+      self.gpuDevice.lost.then(({ message }) => postMessage({ lost: message || "no reason given" }));
+    }
     return { threads: ort.env.wasm.numThreads };
   },
 
@@ -39,16 +49,20 @@ const kinds = {
 
   /** A picture, RGBA in a buffer, to the code of its style. */
   async encode({ pixels, width, height }) {
-    encoder ??= await session("encoder.onnx", "wasm");
+    encoder ??= await session(await load("encoder.onnx"), "wasm");
     const picture = new ort.Tensor("uint8", withoutAlpha(new Uint8Array(pixels)), [1, height, width, 3]);
     return { code: (await encoder.run({ picture })).code.data };
   },
 };
 
-async function session(file, provider) {
+async function load(file) {
   const response = await fetch(new URL(file, import.meta.url));
   if (!response.ok) throw new Error(`${file} could not be loaded (${response.status})`);
-  return ort.InferenceSession.create(await response.arrayBuffer(), { executionProviders: [provider] });
+  return response.arrayBuffer();
+}
+
+function session(bytes, provider) {
+  return ort.InferenceSession.create(bytes, { executionProviders: [provider] });
 }
 
 function withoutAlpha(rgba) {
