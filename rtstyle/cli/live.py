@@ -156,6 +156,7 @@ class Source:
 @option("--cycle", is_flag=True, help="Let the styles take turns.")
 @option("--record", type=click.Path(), metavar="FILE", help="Record to FILE (.mp4, .mov, .mkv).")
 @audio_option
+@option("--stream", metavar="URL", help="Send the picture to rtmp://, rtsp://, udp:// or srt://.")
 @option("--virtual-cam", is_flag=True, help="Show the picture as a camera to meeting programs.")
 @option("--virtual-cam-device", metavar="NAME", help="Which virtual camera, such as /dev/video2.")
 @option("--osc", type=read_address, metavar="PORT", help="Take OSC messages at this UDP port, or at HOST:PORT.")
@@ -184,6 +185,7 @@ def cam(
     cycle: bool,
     record: str | None,
     audio: str | None,
+    stream: str | None,
     virtual_cam: bool,
     virtual_cam_device: str | None,
     osc: tuple[str, int] | None,
@@ -204,6 +206,7 @@ def cam(
     from rtstyle.live.gatys_still import SIZE, Stills
     from rtstyle.live.osc import OscReceiver
     from rtstyle.media.recorder import Recorder
+    from rtstyle.media.streaming import LiveStream
     from rtstyle.media.window import has_display
 
     if not headless and not has_display():
@@ -220,6 +223,7 @@ def cam(
     ):
         sound = sound_of(audio, source.source, capture, quiet=quiet or not record)
         make_recorder = functools.partial(Recorder, sound=sound)
+        sender = LiveStream(stream) if stream else None
         remote = OscReceiver(osc[1], osc[0]) if osc else None
         with _recorder(record, functools.partial(make_recorder, force=force)) as recorder:
             summary = paint_live(
@@ -238,6 +242,7 @@ def cam(
                 folder=Path(out_dir),
                 make_recorder=make_recorder,
                 remote=remote,
+                stream=sender,
             )
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(summary)))

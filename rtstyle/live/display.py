@@ -38,8 +38,10 @@ def compose(
     _write_news(room.of(above) if 2 * room.width > size[1] else above, controls, painted, now)
     if still := outputs.stills.status:
         overlay.write(above, [still], position=(1.0, 1.0))
-    if recorder := outputs.recorder:
-        overlay.write(canvas, [f"REC {recorder.seconds:.0f} s"], position=(1.0, 0.0), color=RED)
+    running = [f"REC {outputs.recorder.seconds:.0f} s"] if outputs.recorder else []
+    if running or outputs.stream:
+        running += [outputs.stream.status] if outputs.stream else []
+        overlay.write(canvas, running, position=(1.0, 0.0), color=RED)
     return canvas
 
 

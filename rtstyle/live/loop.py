@@ -28,6 +28,7 @@ from rtstyle.live.styles import StyleChooser
 from rtstyle.live.thumbnails import Thumbnails
 from rtstyle.media.capture import Capture, Captured
 from rtstyle.media.recorder import Recorder
+from rtstyle.media.streaming import LiveStream
 from rtstyle.media.window import Window
 from rtstyle.paint.painter import Painter
 from rtstyle.runtime.bounds import Abandoned
@@ -45,8 +46,8 @@ class Live:
     """The frame loop: `Live(capture, painter, window=Window()).run()`.
 
     `target_fps` lets the working height follow the time that painting takes; None, or a painter with a
-    `work_height`, leaves it alone. `record` and `virtual_camera` are further places for the pictures, `stills`
-    paints single frames in Gatys mode; recordings, snapshots and stills that keys ask for go into `folder`,
+    `work_height`, leaves it alone. `record`, `virtual_camera` and `stream` are further places for the pictures,
+    `stills` paints single frames in Gatys mode; recordings, snapshots and stills that keys ask for go into `folder`,
     under `file_name()`; `make_recorder` gives such a recording. What
     `remote` receives is obeyed.
 
@@ -65,6 +66,7 @@ class Live:
         target_fps: float | None = 30.0,
         record: LiveRecording | None = None,
         virtual_camera: LiveSink | None = None,
+        stream: LiveStream | None = None,
         stills: Stills | None = None,
         settings: Settings | None = None,
         folder: Path = Path("."),
@@ -93,6 +95,7 @@ class Live:
                 messages,
                 recorder=record,
                 virtual_camera=virtual_camera,
+                stream=stream,
                 stills=stills,
                 file_name=file_name,
                 make_recorder=make_recorder,

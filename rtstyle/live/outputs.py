@@ -17,6 +17,7 @@ from rtstyle.media.images import Picture, write_image
 from rtstyle.media.recorder import Recorder
 from rtstyle.media.sound import SoundSource
 from rtstyle.media.stream import Sink
+from rtstyle.media.streaming import LiveStream
 from rtstyle.runtime.session import Frames
 
 
@@ -61,6 +62,7 @@ class Outputs:
         *,
         recorder: LiveRecording | None = None,
         virtual_camera: LiveSink | None = None,
+        stream: LiveStream | None = None,
         stills: Stills | None = None,
         file_name: Callable[[], str] = second_in_name,
         make_recorder: Callable[[Path], LiveRecording] = Recorder,
@@ -69,6 +71,7 @@ class Outputs:
         self._make_recorder = make_recorder
         self._sound_error: RtstyleError | None = None  # that was said last
         self.recorder, self.virtual_camera, self.stills = recorder, virtual_camera, stills or Stills()
+        self.stream = stream
         self.files: list[str] = []
         self.failure: RtstyleError | None = None
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
@@ -78,6 +81,8 @@ class Outputs:
         """Hand on a picture of a time (time.monotonic); it is only made where somebody takes it."""
         if camera := self.virtual_camera:
             camera.write(seconds, picture())
+        if stream := self.stream:
+            stream.write(seconds, picture())
         if recorder := self.recorder:
             recorder.write(seconds, picture())
 
@@ -89,6 +94,10 @@ class Outputs:
             self._sound_error = self.recorder.sound.error
             self._messages.say(str(self._sound_error or "") or None, 10)
         self._note_still(self.stills.news())
+        if self.stream and self.stream.error:
+            self._messages.say(str(self.stream.error), 3600)
+            self.failure = self.failure or self.stream.error
+            self._close_stream()
         if self.virtual_camera and self.virtual_camera.error:
             self._messages.say(str(self.virtual_camera.error), 3600)
             self._close_virtual_camera()
@@ -102,8 +111,14 @@ class Outputs:
                 self.failure = self.failure or error
             self._list(self.recorder)
         self._close_virtual_camera()
+        self._close_stream()
         self._note_still(self.stills.finish())
         self._saver.shutdown()
+
+    def _close_stream(self) -> None:
+        stream, self.stream = self.stream, None
+        if stream:
+            stream.close()
 
     def _close_virtual_camera(self) -> None:
         if self.virtual_camera:

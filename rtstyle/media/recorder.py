@@ -141,33 +141,17 @@ class Recorder:
         """Encode the frame that was held back; returns the next one."""
         if pending is None:
             self._origin = item[0]
-            self._start(item[1])
+            prepare_encoder(self._stream, item[1], {"crf": "18", "preset": "superfast"})
         elif item[0] <= pending[0]:
             return pending
         else:
             self._encode(*pending, until=item[0])
         return item
 
-    def _start(self, rgb: np.ndarray) -> None:
-        stream, codec = self._stream, self._stream.codec_context
-        stream.width, stream.height = (side - side % 2 for side in rgb.shape[1::-1])
-        stream.pix_fmt = "yuv420p"
-        stream.time_base = codec.time_base = Fraction(1, TICKS)
-        codec.gop_size = 60
-        # one encoding thread and no frames in reserve: painting needs the processor more than the encoder
-        codec.options = {"preset": "superfast", "crf": "18", "tune": "zerolatency"}
-        codec.thread_count = 1
-        codec.color_range, codec.colorspace = av.video.reformatter.ColorRange.MPEG, 6
-        codec.color_primaries, codec.color_trc = 6, 6
-
     def _encode(self, seconds: float, rgb: np.ndarray, *, until: float) -> None:
         ticks = max(self._ticks + 1, round((seconds - self._origin) * TICKS))
         self._ticks = ticks
-        picture = av.VideoFrame.from_ndarray(
-            np.ascontiguousarray(fit(rgb, self._stream.width, self._stream.height)), format="rgb24"
-        )
-        picture = picture.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
-        picture.pts, picture.time_base = ticks, Fraction(1, TICKS)  # not the stream's: Matroska changes that
+        picture = live_picture(rgb, self._stream, ticks)
         self._mux(self._stream.encode(picture), max(1, round((until - self._origin) * TICKS) - ticks))
         self.frames += 1
 
@@ -214,3 +198,25 @@ class Recorder:
         """End the recording whatever happened, and keep what there is."""
         with contextlib.suppress(RtstyleError):
             self.close()
+
+
+def prepare_encoder(stream: av.VideoStream, rgb: np.ndarray, options: dict[str, str]) -> None:
+    """Have a stream of x264 take frames of the size of a first one, uint8 RGB [H, W, 3], as they come."""
+    codec = stream.codec_context
+    stream.width, stream.height = (side - side % 2 for side in rgb.shape[1::-1])
+    stream.pix_fmt = "yuv420p"
+    stream.time_base = codec.time_base = Fraction(1, TICKS)
+    codec.gop_size = 60
+    # one encoding thread and no frames in reserve: painting needs the processor more than the encoder
+    codec.options = {"tune": "zerolatency", **options}
+    codec.thread_count = 1
+    codec.color_range, codec.colorspace = av.video.reformatter.ColorRange.MPEG, 6
+    codec.color_primaries, codec.color_trc = 6, 6
+
+
+def live_picture(rgb: np.ndarray, stream: av.VideoStream, ticks: int) -> av.VideoFrame:
+    """uint8 RGB [H, W, 3] as the frame of a stream that `prepare_encoder` has prepared, at a time in ticks."""
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(fit(rgb, stream.width, stream.height)), format="rgb24")
+    picture = picture.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
+    picture.pts, picture.time_base = ticks, Fraction(1, TICKS)  # not the stream's: Matroska changes that
+    return picture

@@ -251,6 +251,14 @@ def test_without_a_microphone_a_recording_is_silent_and_says_so(
     assert "sound" not in call("cam", "--headless")[2], "who does not record need not know"
 
 
+def test_the_picture_is_streamed_to_an_address(call, handed_over, opened):
+    assert call("cam", "--headless", "-q", "--stream", "rtmp://127.0.0.1/live/key")[0] == 0
+    assert handed_over["stream"].name == "rtmp://127.0.0.1"
+    handed_over["stream"].close()
+    code, _, err = call("cam", "--headless", "--stream", "http://example.org")
+    assert code == 2 and "http://example.org is no address for --stream: begin it with rtmp" in err
+
+
 def test_osc_listens_where_it_is_told_to(call, handed_over, opened):
     assert call("cam", "--headless", "-q", "--osc", "0")[0] == 0
     remote = handed_over["remote"]

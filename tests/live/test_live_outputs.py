@@ -191,6 +191,34 @@ def test_a_virtual_camera_that_fails_is_told_and_the_loop_goes_on(session, texts
     s.end()
 
 
+class Network(Sink):
+    """A stream that is connected."""
+
+    status = "LIVE rtmp://example.org"
+
+
+def test_a_stream_is_sent_what_is_painted_and_the_display_says_so(session, texts):
+    stream = Network()
+    s = session(Ticking(), stream=stream).start()
+    s.wait_for_frames(3)
+    s.wait(lambda: "LIVE rtmp://example.org" in texts)
+    s.end()
+    assert stream.closed == 1 and len(stream.frames) >= 3
+    assert (stream.frames[0] == s.painted[0].picture).all() and stream.times[0] == s.painted[0].time
+
+
+def test_a_stream_that_cannot_be_sent_is_told_and_raised_in_the_end(session, texts):
+    stream = Network()
+    s = session(Ticking(), stream=stream).start()
+    s.wait_for_frames(2)
+    stream.error = RtstyleError("this FFmpeg cannot send by srt")
+    s.wait(lambda: "this FFmpeg cannot send by srt" in texts)
+    assert stream.closed == 1 and s.outputs.stream is None
+    s.wait_for_frames(2)
+    with pytest.raises(RtstyleError, match="cannot send by srt"):
+        s.end()
+
+
 class Driver:
     """A backend of pyvirtualcam that keeps what it is sent."""
 
