@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ os.environ["RTSTYLE_DEVICE"] = "cpu"
 
 # Background jobs of a shell ignore Ctrl-C, and so would every program that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test reads or writes what the developer's own rtstyle remembers.
+os.environ["RTSTYLE_CONFIG"] = str(Path(tempfile.mkdtemp(prefix="rtstyle-config-")) / "rtstyle.toml")
 
 TORCH_FIXTURES = {"write_vgg", "vgg_state", "make_body"}
 

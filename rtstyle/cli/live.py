@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rtstyle.cli.config import Configured, remember
 from rtstyle.cli.files import paint_video
 from rtstyle.cli.flags import Command
 from rtstyle.cli.options import (
@@ -112,7 +113,7 @@ class Source:
         return Capture(opener, patience=PATIENCE)
 
 
-@click.command(cls=Command)
+@click.command(cls=Configured)
 @option(
     "--source",
     default="0",
@@ -171,9 +172,13 @@ class Source:
 )
 @option("--gatys-style", type=click.Path(), metavar="PICTURE", help="For the key g: a picture, or a folder of them.")
 @option("--gatys-size", type=click.IntRange(32), metavar="PX", help="Long side of such stills [default: 512].")
+@option("--last", is_flag=True, help="With the style and strength of the last time.")
+@option("--no-config", is_flag=True, help="Do not read the config file (rtstyle config).")
 @json_option
 @output_options
+@click.pass_obj
 def cam(
+    bindings: dict[str, str],
     source: Source,
     painting: Painting,
     steady: bool,
@@ -195,6 +200,8 @@ def cam(
     out_dir: str,
     gatys_style: str | None,
     gatys_size: int | None,
+    last: bool,
+    no_config: bool,
     as_json: bool,
     force: bool,
     quiet: bool,
@@ -243,6 +250,7 @@ def cam(
                 make_recorder=make_recorder,
                 remote=remote,
                 stream=sender,
+                bindings=bindings,
             )
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(summary)))
@@ -297,7 +305,11 @@ def paint_live(
             say_device(painter.stylizer)
             say("keys: 1-9, n and p change the style, h shows all keys, q quits" if window else "Ctrl-C ends it")
         live = Live(capture, painter, window=window, **options)
-        summary = live.run(seconds=seconds, frames=frames)
+        try:
+            summary = live.run(seconds=seconds, frames=frames)
+        finally:
+            if window:
+                remember(live.controls)
     finally:
         if window:
             window.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rtstyle.live.frame_rate import WorkHeight
 from rtstyle.live.outputs import Outputs
@@ -46,6 +46,7 @@ class Controls:
     latest: Painted | None = None
     picture: Area | None = None  # where the window shows it
     quit: bool = False
+    bindings: Mapping[str, str] = dataclasses.field(default_factory=dict)  # keys that do what another one is for
     thawed_at: int = 0  # number of the newest frame when the picture was last frozen: none of those was dropped
 
     def press(self, key: str) -> None:
@@ -53,6 +54,7 @@ class Controls:
         if (words := self.strip.press(key, self.clock(), self.latest.frame if self.latest else None)) is not None:
             self.messages.say(words or None)
             return
+        key = self.bindings.get(key, key)
         for entry in KEYS:
             if key in entry.keys:
                 entry.action(self, key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -49,7 +49,7 @@ class Live:
     `work_height`, leaves it alone. `record`, `virtual_camera` and `stream` are further places for the pictures,
     `stills` paints single frames in Gatys mode; recordings, snapshots and stills that keys ask for go into `folder`,
     under `file_name()`; `make_recorder` gives such a recording. What
-    `remote` receives is obeyed.
+    `remote` receives is obeyed; keys of `bindings` do what another key is for.
 
     For measurements: `on_show(painted, now)` is called after a picture was shown (or would have been, without a
     window), `on_paint(painted, seconds)`, in the painting thread, after one was painted in so many seconds.
@@ -73,6 +73,7 @@ class Live:
         file_name: Callable[[], str] = second_in_name,
         make_recorder: Callable[[Path], LiveRecording] = Recorder,
         remote: OscReceiver | None = None,
+        bindings: Mapping[str, str] | None = None,
         styles: StyleChooser | None = None,
         height: WorkHeight | None = None,
         on_show: Callable[[Painted, float], None] | None = None,
@@ -103,6 +104,7 @@ class Live:
             messages,
             window,
             clock,
+            bindings=bindings or {},
         )
         self._remote = remote
         self._on_show, self._on_paint, self._clock = on_show, on_paint, clock

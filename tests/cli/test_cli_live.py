@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,12 +22,14 @@ pytest_plugins = ["support.runtime_fixtures"]
 def handed_over(monkeypatch):
     """What the command hands to the live loop, which then ends at once."""
     from rtstyle.live.statistics import Summary
+    from rtstyle.live.styles import StyleChooser
 
     seen = {}
 
     class NoLoop:
         def __init__(self, capture, painter, **options):
             seen.update(options, capture=capture, painter=painter)
+            self.controls = SimpleNamespace(painter=painter, styles=StyleChooser(painter.stylizer))
 
         def run(self, **limits):
             seen.update(limits)
@@ -376,3 +379,85 @@ def test_demo_with_a_camera_that_is_taken_paints_the_clip(call, screen, monkeypa
     assert code == 0 and painted == ["sample.mp4"]
     assert "is it plugged in, and free? Painting the bundled clip instead." in err
     assert "No camera here" in out
+
+
+# -- what cam remembers
+
+
+@pytest.fixture
+def config_file(tmp_path, monkeypatch):
+    path = tmp_path / "rtstyle.toml"
+    monkeypatch.setenv("RTSTYLE_CONFIG", str(path))
+    return path
+
+
+def test_the_config_file_has_the_defaults_and_options_come_first(call, config_file, handed_over, opened):
+    config_file.write_text(
+        '[cam]\nsource = "3"\nsize = "640x360"\nfps = 25\nstyle = "irises"\nstrength = 0.5\nmirror = true\n'
+        'target-fps = 50\n\n[keys]\nk = "s"\n"." = "n"\n'
+    )
+    assert call("cam", "--headless", "-q", "--strength", "0.75")[0] == 0
+    assert opened == {"source": "3", "size": (640, 360), "fps": 25, "loop": False}
+    painter = handed_over["painter"]
+    assert (painter.stylizer.style, painter.strength) == ("irises", 0.75) and handed_over["settings"].mirror
+    assert handed_over["height"].target_fps == 50 and handed_over["bindings"] == {"k": "s", ".": "n"}
+    assert call("cam", "--headless", "-q", "--no-config")[0] == 0
+    assert opened["source"] == "0" and handed_over["bindings"] == {}
+
+
+def test_config_prints_its_path_and_what_is_in_force(call, config_file):
+    code, out, _ = call("config")
+    assert code == 0 and out.startswith(f"# {config_file} (does not exist)\n\n[cam]\n")
+    assert 'source = "0"  # default' in out and "target-fps = 30.0  # default" in out and "UNSET" not in out
+    config_file.write_text('[cam]\nsource = "screen"\nosc = 9000\n[keys]\nk = "s"\n')
+    code, out, _ = call("config")
+    assert out.startswith(f"# {config_file}\n")
+    assert 'source = "screen"\n' in out and 'osc = "9000"\n' in out and '[keys]\n"k" = "s"\n' in out
+    config_file.write_text(out)
+    assert call("config")[0] == 0, "it can be used as a config file"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "told"),
+    [
+        ("[cam]\nsize = \n", 1, "is broken: Invalid value (at line 2, column 8); --no-config does without it"),
+        ("[cam]\ncolour = 3\n", 1, "sets colour, which is no option of rtstyle cam"),
+        ("[camera]\n", 1, "has tables [cam] and [keys], not camera"),
+        ('[cam]\nsize = "wide"\n', 2, "'wide' is not a size such as 1280x720 (in "),
+        ('[keys]\nk = "snapshot"\n', 1, "gives the key 'k' to 'snapshot': write KEY = KEY"),
+        ('[keys]\nk = "y"\n', 1, "gives the key 'k' to 'y'"),
+    ],
+)
+def test_a_broken_config_file_is_an_error_that_says_where(call, config_file, opened, handed_over, text, code, told):
+    config_file.write_text(text)
+    found, _, err = call("cam", "--headless")
+    assert found == code and told in err and config_file.name in err
+    assert call("cam", "--headless", "-q", "--no-config")[0] == 0
+    assert call("cam", "--help")[0] == 0
+    assert call("styles")[0] == 0, "other commands need no config"
+
+
+def test_last_brings_back_style_and_strength(call, config_file, handed_over, opened, screen):
+    config_file.write_text('[cam]\nstyle = "scream"\n')
+    assert call("cam", "--style", "irises", "--strength", "0.5")[0] == 0
+    assert call("cam")[0] == 0 and handed_over["painter"].stylizer.style == "scream"
+    assert call("cam", "--style", "starry-night:0.75,irises:0.25", "--strength", "0.25")[0] == 0
+    assert call("cam", "--last")[0] == 0
+    painter = handed_over["painter"]
+    assert (painter.stylizer.style, painter.strength) == ("starry-night:0.75,irises:0.25", 0.25)
+    assert call("cam", "--last", "--style", "kiss")[0] == 0 and handed_over["painter"].stylizer.style == "kiss"
+    config_file.with_name("last.json").write_text("{")
+    assert call("cam", "--last")[0] == 0 and handed_over["painter"].stylizer.style == "scream"
+
+
+def test_a_mix_by_keys_is_remembered_as_it_can_be_asked_for(config_file):
+    from support.live_session import Net
+
+    from rtstyle.cli import config
+    from rtstyle.live.styles import StyleChooser
+
+    styles, painter = StyleChooser(Net()), SimpleNamespace(strength=0.5)
+    for move, expected in [(lambda: None, "reed"), (lambda: styles.mix(0, 2, 0.25, 1.0), "reed:0.75,slate:0.25")]:
+        move()
+        config.remember(SimpleNamespace(styles=styles, painter=painter))
+        assert config.read_last() == {"style": expected, "strength": "0.5"}

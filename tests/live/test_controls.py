@@ -143,6 +143,13 @@ def test_height_keys_step_and_follow(session):
     assert heights == [(144, False), (128, False), (144, False), (160, False), (160, True)]
 
 
+def test_keys_can_be_bound_to_what_others_do(session):
+    s = session(hand(), bindings={"k": "m", ".": "n", "m": "h"})
+    for key in "k.m":
+        s.live.press(key)
+    assert s.settings.mirror and s.settings.show_help and chosen(s)[0] == NAMES[1]
+
+
 # -- the one table
 
 

@@ -49,6 +49,7 @@ class Screen:
         self.display = f":{int(self._server.stdout.readline())}"
         # a gallery of its own: the user's styles would come after the bundled ones
         self.environment = {**os.environ, "DISPLAY": self.display, "XDG_DATA_HOME": str(folder / "no styles")}
+        self.environment["RTSTYLE_CONFIG"] = str(folder / "rtstyle.toml")
         self.environment.pop("WAYLAND_DISPLAY", None)
         self._manager = subprocess.Popen(
             ["openbox", "--config-file", config], env=self.environment, stderr=subprocess.DEVNULL
