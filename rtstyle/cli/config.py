@@ -126,7 +126,7 @@ class Configured(Command):
 
 @click.command(cls=Command)
 def config() -> None:
-    """Print where the config file is, and what is in force for cam."""
+    """Print where the config file of cam is, and what is in force."""
     from rtstyle.cli.live import cam
 
     read = read_config(cam)
