@@ -298,6 +298,8 @@ def open_session(
     ort.set_default_logger_severity(4)
     if threads:
         options.intra_op_num_threads = threads
+    if device.kind == "cpu":
+        options.enable_mem_pattern = False  # one plan of all memory, for a size, takes twice as much and saves no time
     for name, size in (sizes or {}).items():
         options.add_free_dimension_override_by_name(name, size)
     # Idle threads of the net wait for work in a busy loop, by default for so long that they take the processor from

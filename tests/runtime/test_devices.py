@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from support.helpers import run_python
 
 from rtstyle import RtstyleError, UsageError
 from rtstyle.gallery.catalog import model_path
@@ -90,6 +91,32 @@ def test_a_session_runs_where_it_was_asked_to():
     session = devices.open_session(str(model_path("live")), devices.choose("cpu"), threads=1)
     assert session.get_providers() == ["CPUExecutionProvider"]
     assert session.get_session_options().intra_op_num_threads == 1
+
+
+AGAIN_AND_AGAIN = """
+import numpy as np
+from rtstyle.diagnose import machine
+from rtstyle.gallery import catalog
+from rtstyle.runtime import devices
+from rtstyle.runtime.session import OrtSession
+
+model = catalog.load("live")
+session = OrtSession(model.path, devices.choose("cpu"), threads=1)
+for _ in range(3):
+    machine.forget_peak()
+    before = machine.peak_memory()
+    session.run(np.zeros((1, 720, 1280, 3), np.uint8), model.styles[0].code)
+    print(None if before is None else machine.peak_memory() - before)
+"""
+
+
+def test_the_second_frame_of_a_size_takes_no_more_memory_than_the_first():
+    done = run_python("-c", AGAIN_AND_AGAIN)
+    assert done.returncode == 0, done.stderr
+    if "None" in done.stdout:
+        pytest.skip("this system does not tell")
+    first, *later = map(float, done.stdout.split())
+    assert first > 20 and max(later) < 10
 
 
 @no_cuda
