@@ -1,13 +1,14 @@
 """`rtstyle bench`: the arithmetic of its figures, and short real runs on small frames."""
 
 import dataclasses
-import importlib.util
+import importlib
 import json
 import re
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime as ort
@@ -391,14 +392,15 @@ def test_peak_memory_sees_what_was_held():
 
 @pytest.fixture(scope="module")
 def peers():
-    """benchmarks/peers.py as a module."""
-    script = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "peers.py"
-    spec = importlib.util.spec_from_file_location("peers", script)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["peers"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["peers"]
+    """The modules of benchmarks/peers as one."""
+    folder = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "peers"
+    names = ("contenders", "johnson", "tables")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        modules = [importlib.import_module(name) for name in names]
+        yield SimpleNamespace(**{key: value for module in modules for key, value in vars(module).items()})
+    for name in names:
+        del sys.modules[name]
 
 
 def test_a_peers_worker_paints_in_its_turns_and_its_end_is_noticed(peers, tmp_path):
