@@ -160,6 +160,7 @@ class Source:
 @option("--stream", metavar="URL", help="Send the picture to rtmp://, rtsp://, udp:// or srt://.")
 @option("--virtual-cam", is_flag=True, help="Show the picture as a camera to meeting programs.")
 @option("--virtual-cam-device", metavar="NAME", help="Which virtual camera, such as /dev/video2.")
+@option("--countdown", type=click.IntRange(1, 60), default=3, show_default=True, help="Seconds that the key b counts.")
 @option("--osc", type=read_address, metavar="PORT", help="Take OSC messages at this UDP port, or at HOST:PORT.")
 @option("--headless", is_flag=True, help="No window.")
 @option("--duration", type=read_duration, metavar="TIME", help="End after so long: seconds, or 1:30.")
@@ -193,6 +194,7 @@ def cam(
     stream: str | None,
     virtual_cam: bool,
     virtual_cam_device: str | None,
+    countdown: int,
     osc: tuple[str, int] | None,
     headless: bool,
     duration: float | None,
@@ -251,6 +253,7 @@ def cam(
                 remote=remote,
                 stream=sender,
                 bindings=bindings,
+                countdown=countdown,
             )
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(summary)))

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 
+from rtstyle.live.booth import Booth, sheet_painter
 from rtstyle.live.frame_rate import WorkHeight
 from rtstyle.live.outputs import Outputs
 from rtstyle.live.overlay import Area, Messages
@@ -41,6 +42,7 @@ class Controls:
     height: WorkHeight
     outputs: Outputs
     messages: Messages
+    booth: Booth = dataclasses.field(default_factory=Booth)
     window: Window | None = None
     clock: Callable[[], float] = time.monotonic
     latest: Painted | None = None
@@ -66,6 +68,12 @@ class Controls:
         due, words = self.styles.take_turn(now)
         self.messages.say(words)
         return due
+
+    def take_sheet(self, now: float) -> None:
+        """Save a sheet of the moment when the countdown is over."""
+        if self.booth.due(now) and self.latest:
+            styles, first = self.styles.styles, self.styles.position[0]
+            self.outputs.save(sheet_painter(self.painter, self.latest.frame, styles, first), "-booth.png")
 
     def follow_mouse(self) -> bool:
         """Take what the mouse did to the strip, or the line between before and after to where it was dragged; whether
@@ -125,6 +133,9 @@ class Controls:
         if self.latest:
             self.outputs.take_snapshot(self.latest.view(self.settings.split))
 
+    def _toggle_countdown(self, key: str) -> None:
+        self.booth.toggle(self.clock())
+
     def _toggle_still(self, key: str) -> None:
         if self.latest:
             self.outputs.toggle_still(self.latest, self.styles.mixture())
@@ -171,6 +182,7 @@ KEYS = (
     Key("m", "m", "mirror", Controls._toggle_mirror),
     Key("v", "v", "before and after; drag the line", Controls._toggle_split),
     Key("s", "s", "snapshot (PNG)", Controls._take_snapshot),
+    Key("b", "b", "photo booth: 3-2-1, a sheet of four styles", Controls._toggle_countdown),
     Key("g", "g", "Gatys mode: a still in the background, stop it", Controls._toggle_still),
     Key("r", "r", "record, stop (MP4)", Controls._toggle_recording),
     Key("f", "f", "full screen", Controls._toggle_full_screen),

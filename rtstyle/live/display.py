@@ -38,6 +38,8 @@ def compose(
     _write_news(room.of(above) if 2 * room.width > size[1] else above, controls, painted, now)
     if still := outputs.stills.status:
         overlay.write(above, [still], position=(1.0, 1.0))
+    if count := controls.booth.count(now):
+        overlay.write(canvas, [count], position=(0.5, 0.4), size=8)
     running = [f"REC {outputs.recorder.seconds:.0f} s"] if outputs.recorder else []
     if running or outputs.stream:
         running += [outputs.stream.status] if outputs.stream else []

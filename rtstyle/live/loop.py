@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from rtstyle.errors import InputError, Interrupted
-from rtstyle.live import display, osc
+from rtstyle.live import booth, display, osc
+from rtstyle.live.booth import Booth
 from rtstyle.live.controls import Controls, Settings
 from rtstyle.live.frame_rate import WorkHeight
 from rtstyle.live.gatys_still import Stills
@@ -49,7 +50,8 @@ class Live:
     `work_height`, leaves it alone. `record`, `virtual_camera` and `stream` are further places for the pictures,
     `stills` paints single frames in Gatys mode; recordings, snapshots and stills that keys ask for go into `folder`,
     under `file_name()`; `make_recorder` gives such a recording. What
-    `remote` receives is obeyed; keys of `bindings` do what another key is for.
+    `remote` receives is obeyed; keys of `bindings` do what another key is for;
+    the key b counts down `countdown` seconds.
 
     For measurements: `on_show(painted, now)` is called after a picture was shown (or would have been, without a
     window), `on_paint(painted, seconds)`, in the painting thread, after one was painted in so many seconds.
@@ -74,6 +76,7 @@ class Live:
         make_recorder: Callable[[Path], LiveRecording] = Recorder,
         remote: OscReceiver | None = None,
         bindings: Mapping[str, str] | None = None,
+        countdown: int = booth.SECONDS,
         styles: StyleChooser | None = None,
         height: WorkHeight | None = None,
         on_show: Callable[[Painted, float], None] | None = None,
@@ -102,6 +105,7 @@ class Live:
                 make_recorder=make_recorder,
             ),
             messages,
+            Booth(countdown),
             window,
             clock,
             bindings=bindings or {},
@@ -240,6 +244,7 @@ class Live:
             remote = self._remote.receive() if self._remote else ()
             if self.controls.take_turn(now) | self.controls.follow_mouse() | osc.obey(self.controls, remote):
                 self._wake()
+            self.controls.take_sheet(now)
             self.controls.outputs.check(now)
             over = seconds is not None and now - started >= seconds
             if not painting or over or self._stop or (self.window and self.window.closed):

@@ -127,12 +127,16 @@ class Outputs:
 
     def take_snapshot(self, picture: Frames) -> None:
         """Save a picture as PNG."""
-        path = self._free_name(".png")
         picture = picture.copy()
+        self.save(lambda: picture, ".png")
+
+    def save(self, make: Callable[[], Frames], suffix: str) -> None:
+        """Make a picture and save it under a name that ends so."""
+        path = self._free_name(suffix)
 
         def save() -> None:  # in a thread, for the window must not wait
             try:
-                write_image(path, Picture(picture), force=False)
+                write_image(path, Picture(make()), force=False)
                 self.files.append(str(path))
                 self._messages.say(f"saved {path}")
             except (RtstyleError, OSError) as error:

@@ -56,7 +56,7 @@ def place(picture: np.ndarray, canvas: np.ndarray, area: Area) -> None:
 @functools.lru_cache(maxsize=64)
 def _text(lines: tuple[str, ...], size: int, color: Color) -> np.ndarray:
     """Lines of text on black, uint8 RGB, `size` pixels high each; columns part at a tab."""
-    font, gap = ImageFont.load_default(size), round(size * 0.35)
+    font, gap = ImageFont.load_default(size), round(size * 0.3)
     rows = [line.split("\t") for line in lines]
     first = max((font.getlength(row[0]) for row in rows if len(row) > 1), default=0) + size
     width = max(first * (len(row) - 1) + font.getlength(row[-1]) for row in rows)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support.live_session import CODES, NAMES, Net, grey, hand, toy_model, wait_until
 from support.screen import reads
+from support.sources import ManualClock
 
 from rtstyle.errors import RtstyleError
 from rtstyle.live import display, overlay
@@ -22,10 +23,18 @@ class Desk:
     """A session whose time is its own; `open` shows the strip with all its pictures."""
 
     def __init__(self, session):
-        self.now = 100.0
-        self.s = session(hand(), net=Net(), clock=lambda: self.now)
+        self._clock = ManualClock(passes=False, time=100.0)
+        self.s = session(hand(), net=Net(), clock=self._clock)
         self.s.controls.latest = Painted(1, self.now, grey(10, *SHAPE), grey(20, *SHAPE))
         self.strip, self.styles = self.s.controls.strip, self.s.styles
+
+    @property
+    def now(self):
+        return self._clock.time
+
+    @now.setter
+    def now(self, time):
+        self._clock.time = time
 
     def open(self):
         self.press("\t")
@@ -138,7 +147,11 @@ def names_of_a_gallery(*names):
 
 
 def test_typing_narrows_and_numbers_and_enter_choose_among_those_that_are_left(session):
-    s = session(hand(), net=names_of_a_gallery("kiss", "calavera", "cafe", "scream", "seurat"), clock=lambda: 1.0)
+    s = session(
+        hand(),
+        net=names_of_a_gallery("kiss", "calavera", "cafe", "scream", "seurat"),
+        clock=ManualClock(passes=False, time=1.0),
+    )
     s.controls.latest = Painted(1, 1.0, grey(10), grey(20))
     press = s.live.press
     press("\t")
@@ -246,7 +259,9 @@ def test_sliders_set_strength_and_steadiness(opened):
 
 
 def test_wheels_scroll_what_does_not_fit(session):
-    s = session(hand(), net=names_of_a_gallery(*(f"style-{i:02}" for i in range(30))), clock=lambda: 1.0)
+    s = session(
+        hand(), net=names_of_a_gallery(*(f"style-{i:02}" for i in range(30))), clock=ManualClock(passes=False, time=1.0)
+    )
     s.controls.latest = Painted(1, 1.0, grey(10, *SHAPE), grey(20, *SHAPE))
     s.live.press("\t")
 
@@ -326,7 +341,7 @@ def test_a_net_that_fails_ends_them_quietly():
 
 
 def test_a_model_of_one_style_has_a_strip_of_one(session):
-    s = session(hand(), net=Net(takes_code=False, count=1), clock=lambda: 1.0)
+    s = session(hand(), net=Net(takes_code=False, count=1), clock=ManualClock(passes=False, time=1.0))
     s.controls.latest = Painted(1, 1.0, grey(10, *SHAPE), grey(20, *SHAPE))
     s.live.press("\t")
     wait_until(lambda: s.controls.strip.thumbnails.version == 1)

@@ -23,8 +23,8 @@ class ManualClock(Clock):
     """Time that passes only when somebody waits or, if it does not pass so either, when a test says so. `waits` are
     the seconds that were waited for."""
 
-    def __init__(self, passes=True):
-        self.time, self.passes, self.waits = 1000.0, passes, []
+    def __init__(self, passes=True, time=1000.0):
+        self.time, self.passes, self.waits = time, passes, []
 
     def now(self):
         return self.time
