@@ -44,7 +44,7 @@ def train_model(
     Ctrl-C keeps a checkpoint and writes the model as far as it got; then Interrupted is raised. Raises
     RtstyleError for anything the user can put right.
     """
-    out, run_dir = _check(out, run_dir, force=force or resume)
+    out, run_dir = check_model_output(out, run_dir, force=force or resume)
     plan = Recipe.read(recipe)
     if steps:
         plan = dataclasses.replace(plan, steps=steps, passes=0.0)
@@ -79,7 +79,7 @@ def teach_style(
     `train_model`.
     """
     picture = Path(picture)
-    out, run_dir = _check(out, run_dir, force=force or resume)
+    out, run_dir = check_model_output(out, run_dir, force=force or resume)
     if picture.is_dir():
         raise UsageError(f"{picture} is a folder: give one picture, or a `recipe` for several")
     if not picture.exists():
@@ -129,7 +129,9 @@ def teaching_recipe(model: model_file.Model, *, full: bool) -> Recipe:
     )
 
 
-def _check(out: str | os.PathLike[str], run_dir: str | os.PathLike[str] | None, *, force: bool) -> tuple[Path, Path]:
+def check_model_output(
+    out: str | os.PathLike[str], run_dir: str | os.PathLike[str] | None, *, force: bool
+) -> tuple[Path, Path]:
     out = Path(out)
     if out.suffix.lower() != ".onnx":
         raise OutputError(f"the model must be named .onnx, not {out.name}")

@@ -13,6 +13,7 @@ from rtstyle.export.artworks import Artworks
 from rtstyle.export.data import Photos
 from rtstyle.export.recipe import Recipe
 from rtstyle.export.to_onnx import from_onnx
+from rtstyle.gallery import encoder
 
 PHOTOS = 4  # by which the nearest style of another model is found
 
@@ -34,8 +35,9 @@ def start_from(
     net: networks.Body, path: str | os.PathLike[str], recipe: Recipe, artworks: Artworks, photos: Photos
 ) -> dict[str, str]:
     """Give `net` the weights of an exported model, or of a smaller body to grow from; codes of styles with the same
-    name go on, new ones start from the nearest of the model's. Returns what the metadata say of the start. Raises
-    RtstyleError for a body that does not fit."""
+    name go on, new ones start from what the bundled encoder makes of their picture, if it was made for this body, else
+    from the nearest of the model's. Returns what the metadata say of the start. Raises RtstyleError for a body that
+    does not fit."""
     other, infos = from_onnx(path)
     codes = other.codes.to(net.codes.device)
     try:
@@ -52,9 +54,18 @@ def start_from(
     known = {info["name"]: row for row, info in enumerate(infos)}
     with torch.no_grad():
         for row, style in enumerate(recipe.artworks):
-            index = known[style.name] if style.name in known else nearest(net, codes, row, artworks, photos, recipe)
-            net.codes[row] = codes[index]
+            if style.name in known:
+                net.codes[row] = codes[known[style.name]]
+            elif net.name == other.name and encoded(other.body_sha256()):
+                net.codes[row] = torch.from_numpy(encoder.code_of(artworks.files[row]).copy())
+            else:
+                net.codes[row] = codes[nearest(net, codes, row, artworks, photos, recipe)]
     return {"body_sha256": other.body_sha256()}
+
+
+def encoded(body_sha256: str) -> bool:
+    """Whether there is an encoder for this body."""
+    return encoder.encoder_path().is_file() and encoder.writes_for(body_sha256)
 
 
 @torch.no_grad()

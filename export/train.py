@@ -203,9 +203,11 @@ class Trainer:
         )
         return losses.evaluate(compare, batch)
 
-    def train_step(self) -> dict[str, float]:
+    def train_step(self, rate: float | None = None) -> dict[str, float]:
+        """One step, by default at the recipe's learning rate; its losses."""
         stage = self.recipe.stage_at(self.step)
-        rate = self.recipe.learning_rate_at(self.step)
+        if rate is None:
+            rate = self.recipe.learning_rate_at(self.step)
         styles = draw_styles(self.recipe, stage.batch, self.generator).to(self.device)
         photos = self.photos.batch(stage.batch, stage.crop, self.generator)
         for group in self.optimizer.param_groups:

@@ -21,6 +21,7 @@ from rtstyle.cli.options import (
     option,
     output_options,
     painting_options,
+    polish_option,
     progress_option,
     read_style_at,
     read_time,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     help="Paint all IN (files, or folders of videos) into this folder, under the same names.",
 )
 @painting_options
+@polish_option
 @steady_option
 @option("--style-at", multiple=True, type=read_style_at, metavar="TIME=STYLE", help="Change the style there.")
 @option("--start", type=read_time, metavar="TIME", help="Begin there: seconds, or 1:30.")
@@ -73,6 +75,7 @@ def video(
     paths: tuple[str, ...],
     out_dir: str | None,
     painting: Painting,
+    polish: float | None,
     steady: bool,
     style_at: tuple[tuple[float, str], ...],
     start: float | None,
@@ -102,6 +105,8 @@ def video(
         raise UsageError("a job through a pipe cannot be resumed: leave `resume` out")
     if gatys:
         _check_gatys(len(pairs))
+    elif polish and resume:
+        raise UsageError("a polished style is a little different every time: keep it by rtstyle train, then resume")
     elif gatys_size or gatys_steps:
         raise UsageError("--gatys-size and --gatys-steps are for --gatys PICTURE")
     options: dict[str, Any] = {
@@ -114,10 +119,13 @@ def video(
         "resume": resume,
     }
     how: dict[str, Any] = {"force": force, "quiet": quiet, "as_json": progress_kind == "json"}
+    polishing: dict[str, Any] = {"polish": polish, "quiet": quiet or progress_kind == "json"}
     failed = 0
     with ExitStack() as stack:
         files = {pipe: stack.enter_context(spooled(pipe)) for pipe in pipes}
-        stylizer = _open_gatys(gatys, gatys_size, gatys_steps, painting.device) if gatys else painting.stylizer()
+        stylizer = (
+            _open_gatys(gatys, gatys_size, gatys_steps, painting.device) if gatys else painting.stylizer(**polishing)
+        )
         for source, out in pairs:
             try:
                 paint_video(source, out, stylizer, spooled_in=files.get(source), **how, **options)
@@ -134,7 +142,7 @@ def _check_gatys(videos: int) -> None:
     if videos > 1:
         raise UsageError("--gatys paints one video at a time")
     source = click.get_current_context().get_parameter_source
-    for name in ("style", "model", "style_at", "work_height", "stroke_size", "steady", "resume"):
+    for name in ("style", "polish", "model", "style_at", "work_height", "stroke_size", "steady", "resume"):
         if source(name) is ParameterSource.COMMANDLINE:
             raise UsageError(
                 f"--gatys paints after its picture, every frame, from the start: leave --{name.replace('_', '-')} out"
@@ -209,12 +217,13 @@ def _note(p: Progress) -> str:
 @click.argument("source", metavar="IN")
 @click.argument("out", metavar="OUT")
 @painting_options
+@polish_option
 @output_options
-def image(source: str, out: str, painting: Painting, force: bool, quiet: bool) -> None:
+def image(source: str, out: str, painting: Painting, polish: float | None, force: bool, quiet: bool) -> None:
     """Paint a picture file, or every picture of a folder."""
     from rtstyle.image import stylize_folder, stylize_image
 
-    stylizer = painting.stylizer()
+    stylizer = painting.stylizer(polish=polish, quiet=quiet)
     if not Path(source).is_dir():
         stylize_image(source, out, stylizer, force=force, **painting.look)
         if not quiet:

@@ -16,6 +16,7 @@ from rtstyle.cli.config import Configured, remember
 from rtstyle.cli.files import paint_video
 from rtstyle.cli.flags import Command
 from rtstyle.cli.options import (
+    TRAINING_PACKAGES,
     Painting,
     gathered,
     json_option,
@@ -32,7 +33,9 @@ from rtstyle.cli.sound import audio_option, sound_of
 from rtstyle.errors import RtstyleError
 
 if TYPE_CHECKING:
+    from rtstyle.live.pictures import Pictures
     from rtstyle.live.statistics import Summary
+    from rtstyle.live.styles import StyleChooser
     from rtstyle.media.capture import Capture
     from rtstyle.media.recorder import Recorder
     from rtstyle.media.virtual_camera import VirtualCamera
@@ -152,6 +155,19 @@ class Source:
     help="Not below this working height, however slow that is [default: 240].",
 )
 @option("--clean", is_flag=True, help="No text over the picture at the start (the key i).")
+@option(
+    "--styles",
+    "styles_folder",
+    type=click.Path(),
+    metavar="DIR",
+    help="A folder of pictures: all are styles, also those that come into it while the camera runs.",
+)
+@option(
+    "--polish/--no-polish",
+    default=True,
+    show_default=True,
+    help="Where the style is a picture, go on learning it, where the training packages and VGG are installed.",
+)
 @option("--mirror", is_flag=True, help="Mirror the picture.")
 @option("--full-screen", is_flag=True, help="Fill the screen.")
 @option("--cycle", is_flag=True, help="Let the styles take turns.")
@@ -185,6 +201,8 @@ def cam(
     steady: bool,
     target_fps: float,
     min_height: int | None,
+    styles_folder: str | None,
+    polish: bool,
     clean: bool,
     mirror: bool,
     full_screen: bool,
@@ -226,6 +244,7 @@ def cam(
     if gatys_style and stills.problem and not quiet:
         say(f"the key g cannot work: {stills.problem}")
     painter = painting.painter(steady=steady)
+    styles, pictures = choose_pictures(painter, painting.style, styles_folder, polish=polish)
     with (
         _virtual_camera(target_fps, virtual_cam_device, enabled=virtual_cam) as virtual_camera,
         closing(source.capture(quiet=quiet)) as capture,
@@ -243,7 +262,9 @@ def cam(
                 seconds=duration,
                 frames=max_frames,
                 quiet=quiet,
+                styles=styles,
                 height=WorkHeight(painter.stylizer, target_fps, min_height or MIN_HEIGHT),
+                pictures=pictures,
                 record=recorder,
                 virtual_camera=virtual_camera,
                 stills=stills,
@@ -257,6 +278,30 @@ def cam(
             )
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(summary)))
+
+
+def choose_pictures(
+    painter: Painter, style: str | None, folder: str | None, *, polish: bool
+) -> tuple[StyleChooser, Pictures]:
+    """The styles to choose from, and what brings pictures among them: `style` where that is a picture, a watched
+    folder, and a process that polishes the one that is painted, where the packages for it are installed."""
+    from importlib.util import find_spec
+
+    from rtstyle.gallery import catalog, encoder
+    from rtstyle.live.pictures import PictureFolder, Pictures, Polisher
+    from rtstyle.live.styles import StyleChooser
+
+    stylizer = painter.stylizer
+    styles = StyleChooser(stylizer)
+    known = {stylizer.style: Path(style)} if style and encoder.is_picture(style) and "," not in style else {}
+    watched = None
+    if folder:
+        body = catalog.load(str(stylizer.path))
+        watched = PictureFolder(Path(folder), lambda path: catalog.picture_style(path, body))
+    can_polish = polish and all(find_spec(name) for name in TRAINING_PACKAGES)
+    return styles, Pictures(
+        styles, folder=watched, polisher=Polisher(stylizer.path) if can_polish else None, known=known
+    )
 
 
 @contextmanager

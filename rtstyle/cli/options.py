@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from rtstyle.cli.progress import say
+from rtstyle.cli.progress import progress_bar, say
 from rtstyle.errors import RtstyleError, install
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rtstyle.paint.stylizer import Stylizer
 
 F = TypeVar("F", bound=Callable[..., Any])
+TRAINING_PACKAGES = ("torch", "safetensors", "matplotlib")
 STROKE_SIZES = {"small": 2 / 3, "medium": 1.0, "large": 1.5}
 DEVICES = ("auto", "cpu", "cuda", "cuda:1", "tensorrt", "openvino", "openvino:gpu", "webgpu", "coreml", "directml")
 
@@ -151,7 +152,7 @@ style_option = option(
     "-s",
     metavar="NAME",
     shell_complete=complete_style,
-    help="A style, a mix such as starry-night:0.7,great-wave:0.3, or an .onnx file.",
+    help="A style, a mix such as starry-night:0.7,great-wave:0.3, a picture, or an .onnx file.",
 )
 model_option = option(
     "--model",
@@ -195,18 +196,26 @@ class Painting:
     stroke_size: float
     device: str
 
-    def stylizer(self) -> Stylizer:
+    def stylizer(self, *, polish: float | None = None, quiet: bool = False) -> Stylizer:
+        """With `polish`, the code of a style that is a picture is learned for so many seconds first."""
         from rtstyle.paint.look import check_strength
         from rtstyle.paint.stylizer import Stylizer
 
         check_strength(self.strength)
-        return Stylizer(
+        stylizer = Stylizer(
             self.style,
             model=self.model,
             device=self.device,
             work_height=self.work_height,
             stroke_size=self.stroke_size,
         )
+        if polish:
+            needs_training("--polish")
+            from rtstyle.export.polish import polish_style
+
+            with progress_bar("polishing", unit="seconds", quiet=quiet) as update:
+                polish_style(stylizer, self.style, polish, progress=lambda done, total: update(int(done), int(total)))
+        return stylizer
 
     @property
     def look(self) -> dict[str, Any]:
@@ -270,6 +279,14 @@ painting_options = with_options(
     gathered("painting", Painting, [field.name for field in dataclasses.fields(Painting)]),
 )
 
+polish_option = option(
+    "--polish",
+    type=click.FloatRange(1),
+    metavar="SECONDS",
+    help="Where the style is a picture: learn it for so long first, which is nearer to it (needs the training packages "
+    "and VGG).",
+)
+
 
 def progress_option(what: str) -> Callable[[F], F]:
     kinds = click.Choice(["bar", "json"])
@@ -314,7 +331,7 @@ def needs_training(command: str, *more: str) -> None:
     """Say in one sentence that the training packages are missing."""
     import importlib.util
 
-    needed = ("torch", "safetensors", "matplotlib", *more)
+    needed = (*TRAINING_PACKAGES, *more)
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise RtstyleError(f"rtstyle {command} needs {', '.join(missing)}: {install('train')}")

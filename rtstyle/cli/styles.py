@@ -100,14 +100,15 @@ def table(listed: Sequence[Style], width: int | None) -> list[str]:
 
 
 @styles.command("add")
-@click.argument("file", metavar="FILE.onnx", type=click.Path())
-def add_style(file: str) -> None:
-    """Copy a style file into your folder: its styles are then found by name."""
+@click.argument("file", type=click.Path())
+@option("--name", help="What the style of a picture is called [default: after its file].")
+def add_style(file: str, name: str | None) -> None:
+    """Keep the styles of an .onnx FILE, or of a picture, in your folder: they are then found by name."""
     from rtstyle.gallery import catalog
 
     same = catalog.load("live").body_sha256
-    for style in catalog.add(file):
-        model = catalog.load(file)
+    for style in catalog.add(file, name=name):
+        model = catalog.resolve(style.name).model
         mixes = model.body_sha256 == same and model.takes_code
         click.echo(f"{style.name}: {'mixes with the shipped styles' if mixes else 'stands alone, mixes with none'}")
 

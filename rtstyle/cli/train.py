@@ -80,6 +80,7 @@ def train(
         if given:
             raise UsageError(f"{flag} goes with {'a picture' if recipe else '--recipe'}")
     needs_training("train")
+    from rtstyle.export.encoder_training import is_encoder_recipe, train_encoder
     from rtstyle.export.run import teach_style, train_model
 
     with progress_bar("training", unit="steps", quiet=quiet) as update:
@@ -88,7 +89,12 @@ def train(
             update(p.step, p.steps, " ".join(f"{k} {p.losses[k]:.3f}" for k in ("total", "content", "style")))
 
         options["callback"] = show
-        if recipe:
+        if recipe and is_encoder_recipe(recipe):
+            if options.pop("precision") == "bf16":
+                raise UsageError("--precision bf16 does not go with the recipe of an encoder")
+            options["preparing"] = lambda done, total: update(done, total, "preparing pictures")
+            train_encoder(recipe, photos, pictures or Path(recipe).parent, out, init=init, **options)
+        elif recipe:
             train_model(recipe, photos, pictures or Path(recipe).parent, out, init=init, **options)
         elif picture:
             style_info = {key: value for key, value in info.items() if value}

@@ -1,4 +1,4 @@
-"""Styles by name: the bundled gallery, the user's own folder, any .onnx file; and mixes of them."""
+"""Styles by name: the bundled gallery, the user's own folder, any .onnx file, any picture; and mixes of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from rtstyle.errors import ModelError, OutputError, RtstyleError, UsageError
 from rtstyle.files import written_beside
-from rtstyle.gallery.model_file import Model, Style, model_of, read_model, typeable
+from rtstyle.gallery import encoder
+from rtstyle.gallery.model_file import Model, Style, model_of, read_model, typeable, write_with_styles
 from rtstyle.runtime import bounds, classic, devices
 
 BUNDLED = ("live", "studio")
@@ -78,26 +79,39 @@ def _read(path: Path, changed: int) -> Model:
     return read_model(path)
 
 
-def add(file: str | os.PathLike[str]) -> list[Style]:
-    """Copy a style file into the user's folder, so that its styles are found by their names; returns them.
+def add(file: str | os.PathLike[str], *, name: str | None = None) -> list[Style]:
+    """Keep a style file, or the style of a picture, in the user's folder, so that its styles are found by their names;
+    returns them. `name` is what the style of a picture is called, by default as its file.
 
-    Raises ModelError if it is not a style model, OutputError if it holds a name that is taken already.
+    Raises ModelError if it is not a style model, InputError if the picture cannot be read, OutputError if there is a
+    style of that name already.
     """
-    model = load(os.fspath(file))
+    if encoder.is_picture(file):
+        body = load("live")
+        kept = [dataclasses.replace(encoder.style_of(file, body, name=name), title=Path(file).stem)]
+        target = user_folder() / f"{kept[0].name}.onnx"
+    elif name:
+        raise UsageError("a name goes with a picture: the styles of a model file have theirs")
+    else:
+        body = load(os.fspath(file))
+        kept = list(body.styles)
+        target = user_folder() / f"{typeable(body.path.stem)}.onnx"
     taken = {style.name: style.model for style in styles()}
-    for style in model.styles:
+    for style in kept:
         if style.name in taken:
             raise OutputError(
                 f"there is a style {style.name} already (in {taken[style.name]}): make this one under another name, or "
                 f"remove that one first"
             )
-    target = user_folder() / f"{typeable(model.path.stem)}.onnx"
     if target.exists():
-        raise OutputError(f"{target} exists already: rename {model.path.name} first")
+        raise OutputError(f"{target} exists already: rename {Path(file).name} first")
     target.parent.mkdir(parents=True, exist_ok=True)
     with written_beside(target) as part:
-        shutil.copyfile(model.path, part)
-    return list(model.styles)
+        if encoder.is_picture(file):
+            write_with_styles(body, kept, part)
+        else:
+            shutil.copyfile(body.path, part)
+    return kept
 
 
 def remove(name: str) -> Path:
@@ -177,16 +191,18 @@ def _own_models() -> list[Model]:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What to paint with: a model and a code for it, or None where the model has its style built in."""
+    """What to paint with: a model and a code for it, or None where the model has its style built in. `picture` is the
+    style where that is a picture's."""
 
     model: Model
     code: NDArray[np.float32] | None
     label: str
+    picture: Style | None = None
 
 
 def resolve(style: str | None = None, model: str = "live") -> Choice:
-    """A style as people write it: a name, a mix `starry-night:0.7,great-wave:0.3`, or a path to an .onnx file
-    (`file.onnx#name` for one of several). None is the first style of the model.
+    """A style as people write it: a name, a mix `starry-night:0.7,great-wave:0.3`, a path to an .onnx file
+    (`file.onnx#name` for one of several), or to a picture. None is the first style of the model.
 
     Weights of a mix are scaled to sum 1. Raises UsageError for unknown names, with the near matches, and for
     broken mixes; ModelError for files that cannot be used.
@@ -204,8 +220,10 @@ def resolve(style: str | None = None, model: str = "live") -> Choice:
     if not total > 0:
         raise UsageError(f"the weights in {style!r} must be positive")
     if len(parts) == 1:
-        owner, chosen = _find(parts[0][0], base)
-        return Choice(_tried(owner), chosen.code if owner.takes_code else None, chosen.name)
+        name = parts[0][0]
+        owner, chosen = _find(name, base)
+        picture = chosen if encoder.is_picture(name) else None
+        return Choice(_tried(owner), chosen.code if owner.takes_code else None, chosen.name, picture)
     code = np.zeros(len(base.styles[0].code), np.float64)
     for name, weight in parts:
         owner, chosen = _find(name, base)
@@ -227,7 +245,7 @@ def mixture(style: str) -> list[tuple[str, float]]:
 
 def _part(text: str) -> tuple[str, float]:
     name, colon, weight = text.strip().rpartition(":")
-    if not colon or ".onnx" in weight.lower():  # a colon within a path is none before a weight
+    if not colon or is_file_name(weight):  # a colon within a path is none before a weight
         name, weight = text.strip(), ""
     try:
         value = float(weight) if weight else 1.0
@@ -238,7 +256,22 @@ def _part(text: str) -> tuple[str, float]:
     return name, value
 
 
+def is_file_name(name: str) -> bool:
+    """Whether a style is named by a file: a model or a picture."""
+    return ".onnx" in name.lower() or encoder.is_picture(name)
+
+
+def picture_style(path: str | os.PathLike[str], base: Model) -> Style:
+    """The style of a picture for the body of `base`, called after the file, with its ending where a style of `base` has
+    that name. Raises as `encoder.style_of`."""
+    name = typeable(Path(path).stem)
+    taken = any(style.name == name for style in base.styles)
+    return encoder.style_of(path, base, name=Path(path).name if taken else name)
+
+
 def _find(name: str, base: Model) -> tuple[Model, Style]:
+    if encoder.is_picture(name):
+        return base, picture_style(name, base)
     if ".onnx" in name.lower():
         path, _, name = name.partition("#")
         owner = load(path)

@@ -115,6 +115,22 @@ def read_model(path: Path) -> Model:
     return _model(path, inputs, outputs, {prop.key: prop.value for prop in proto.metadata_props})
 
 
+def write_with_styles(model: Model, styles: Sequence[Style], out: Path) -> None:
+    """Write the file of `model` with these styles, made for its body, instead of its own."""
+    import onnx
+
+    proto = onnx.load(str(model.path))
+    texts = [style.info() | {"thumbnail": style.thumbnail} for style in styles]
+    infos = [{key: value for key, value in text.items() if key != "model" and value} for text in texts]
+    codes = np.stack([style.code for style in styles]).astype("<f4")
+    changed = {
+        "rtstyle.styles": json.dumps(infos, ensure_ascii=False),
+        "rtstyle.codes": base64.b64encode(codes.tobytes()).decode(),
+    }
+    onnx.helper.set_model_props(proto, {prop.key: prop.value for prop in proto.metadata_props} | changed)
+    onnx.save(proto, str(out))
+
+
 def model_of(session: InferenceSession, path: Path) -> Model:
     """The same from a session of the file."""
     inputs, outputs = (

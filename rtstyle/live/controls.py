@@ -10,6 +10,7 @@ from rtstyle.live.booth import Booth, sheet_painter
 from rtstyle.live.frame_rate import WorkHeight
 from rtstyle.live.outputs import Outputs
 from rtstyle.live.overlay import Area, Messages
+from rtstyle.live.pictures import Pictures
 from rtstyle.live.statistics import Painted
 from rtstyle.live.strip import Strip
 from rtstyle.live.styles import MIX_STEP, StyleChooser
@@ -45,6 +46,7 @@ class Controls:
     booth: Booth = dataclasses.field(default_factory=Booth)
     window: Window | None = None
     clock: Callable[[], float] = time.monotonic
+    pictures: Pictures | None = None
     latest: Painted | None = None
     picture: Area | None = None  # where the window shows it
     quit: bool = False
@@ -87,6 +89,16 @@ class Controls:
                 share = (mouse.x - self.picture.left) / self.picture.width
                 self.settings.split, moved = min(1.0, max(0.0, share)), True
         return moved
+
+    def follow_pictures(self, now: float) -> bool:
+        """Take in pictures that came among the styles, and better codes; whether the picture looks different for it."""
+        if not self.pictures:
+            return False
+        before, count = self.styles.fade, len(self.styles.styles)
+        self.messages.say(self.pictures.follow(now))
+        if len(self.styles.styles) > count and self.strip.visible(now) and self.latest:
+            self.strip.thumbnails.paint(self.latest.frame, missing=True)
+        return self.styles.fade is not before
 
     # -- what keys do
 

@@ -91,6 +91,7 @@ def status(controls: Controls, statistics: Statistics, now: float) -> list[str]:
     words = [controls.styles.label, f"strength {painter.strength:.0%}"]
     words += ["camera's colours"] * painter.keep_color + ["steady"] * painter.steady
     words += ["frozen"] * settings.frozen + ["taking turns"] * settings.cycle
+    words += [controls.pictures.status] if controls.pictures and controls.pictures.status else []
     return [
         ", ".join(words),
         statistics.figures(now),

@@ -23,6 +23,7 @@ from rtstyle.live.gatys_still import Stills
 from rtstyle.live.osc import OscReceiver
 from rtstyle.live.outputs import LiveRecording, LiveSink, Outputs, second_in_name
 from rtstyle.live.overlay import Messages
+from rtstyle.live.pictures import Pictures
 from rtstyle.live.statistics import Painted, Statistics, Summary
 from rtstyle.live.strip import Strip, look_sliders
 from rtstyle.live.styles import StyleChooser
@@ -49,9 +50,9 @@ class Live:
     `target_fps` lets the working height follow the time that painting takes; None, or a painter with a
     `work_height`, leaves it alone. `record`, `virtual_camera` and `stream` are further places for the pictures,
     `stills` paints single frames in Gatys mode; recordings, snapshots and stills that keys ask for go into `folder`,
-    under `file_name()`; `make_recorder` gives such a recording. What
-    `remote` receives is obeyed; keys of `bindings` do what another key is for;
-    the key b counts down `countdown` seconds.
+    under `file_name()`; `make_recorder` gives such a recording. What `remote` receives is obeyed;
+    keys of `bindings` do what another key is for; the key b counts down `countdown` seconds. `pictures` brings pictures
+    among the styles while it runs.
 
     For measurements: `on_show(painted, now)` is called after a picture was shown (or would have been, without a
     window), `on_paint(painted, seconds)`, in the painting thread, after one was painted in so many seconds.
@@ -79,6 +80,7 @@ class Live:
         countdown: int = booth.SECONDS,
         styles: StyleChooser | None = None,
         height: WorkHeight | None = None,
+        pictures: Pictures | None = None,
         on_show: Callable[[Painted, float], None] | None = None,
         on_paint: Callable[[Painted, float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -108,6 +110,7 @@ class Live:
             Booth(countdown),
             window,
             clock,
+            pictures=pictures,
             bindings=bindings or {},
         )
         self._remote = remote
@@ -242,7 +245,12 @@ class Live:
                 seen = count
                 self._note_shown(painted)
             remote = self._remote.receive() if self._remote else ()
-            if self.controls.take_turn(now) | self.controls.follow_mouse() | osc.obey(self.controls, remote):
+            if (
+                self.controls.take_turn(now)
+                | self.controls.follow_mouse()
+                | self.controls.follow_pictures(now)
+                | osc.obey(self.controls, remote)
+            ):
                 self._wake()
             self.controls.take_sheet(now)
             self.controls.outputs.check(now)
@@ -272,6 +280,8 @@ class Live:
         self._thumbnails.stop()
         if self._remote:
             self._remote.close()
+        if self.controls.pictures:
+            self.controls.pictures.close()
         painting.join(PATIENCE)
         while painting.is_alive():
             self.painter.stylizer.abandon()

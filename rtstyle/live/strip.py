@@ -96,8 +96,8 @@ class Strip:
         """Open it or close it. Its pictures are painted from a frame when it is opened for the first time."""
         self.open = not self.visible(now)
         self.query, self._until, self._held = "", now + VISIBLE_SECONDS, None
-        if self.open and frame is not None and self.thumbnails.version == 0:
-            self.thumbnails.paint(frame)
+        if self.open and frame is not None:
+            self.thumbnails.paint(frame, missing=True)
 
     def press(self, key: str, now: float, frame: Frames | None) -> str | None:
         """Do what a key means to it while it is visible: what there is to say; None where the key is not its own."""
@@ -229,7 +229,8 @@ class Strip:
         self._layout = layout = Layout.on(height, width, aspect, len(self._sliders))
         self._bring_into_view()
         values = tuple(round(slider.get(), 3) for slider in self._sliders)
-        state = (layout, self.query, self._offset, self._styles.position, self.thumbnails.version, values)
+        names = tuple(style.name for style in self._styles.styles)
+        state = (layout, self.query, self._offset, self._styles.position, self.thumbnails.version, values, names)
         if self._drawn is None or self._drawn[0] != state:
             self._drawn = state, self._picture(layout)
         layout.strip.of(canvas)[:] = self._drawn[1]
@@ -267,7 +268,7 @@ class Strip:
         cell = np.full((layout.cells.height, layout.cell, 3), DARK, np.uint8)
         inside = Area(gap, gap, layout.cell - 2 * gap, layout.thumbnail - 2 * gap)
         inside.of(cell)[:] = GREY
-        if (picture := self.thumbnails.pictures[index]) is not None:
+        if (picture := self.thumbnails.pictures.get(self._styles.styles[index].name)) is not None:
             overlay.place(picture, cell, inside)
         if weight:
             thick = max(2, round(weight * layout.letters / 3))

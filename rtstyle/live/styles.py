@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rtstyle.gallery import catalog
+from rtstyle.gallery.model_file import Style
 from rtstyle.paint.crossfade import Crossfade
 from rtstyle.paint.painter import FramePainter
 
@@ -27,7 +28,7 @@ class StyleChooser:
     def __init__(
         self, stylizer: FramePainter, *, turn_seconds: float = TURN_SECONDS, turn_fade: float = TURN_FADE_SECONDS
     ):
-        self.styles = stylizer.gallery()
+        self.styles = list(stylizer.gallery())
         names = [style.name for style in self.styles]
         self.label = stylizer.style
         self.fade = Crossfade(stylizer.code)
@@ -46,6 +47,32 @@ class StyleChooser:
             self.label = self.styles[index].name
             self.fade = self.fade.to(self.styles[index].code, seconds, now)
         return None
+
+    def add(self, style: Style, now: float, seconds: float = FADE_SECONDS) -> None:
+        """Take a style into the gallery, or a better code for one that has its name; where that is painted, set out for
+        it."""
+        for index, known in enumerate(self.styles):
+            if known.name == style.name:
+                self.styles[index] = style
+                first, second, share = self.position
+                if index == first and not share:
+                    self.choose(index, now, seconds)
+                elif index in (first, second):
+                    self.mix(first, second, share, now)
+                return
+        self.styles.append(style)
+
+    def remove(self, name: str) -> None:
+        """Take a style out of the gallery. What is being painted stays until another is chosen."""
+        index = next((i for i, style in enumerate(self.styles) if style.name == name), None)
+        if index is None:
+            return
+        del self.styles[index]
+        first, second, share = self.position
+        if index in (first, second):
+            self.position = -1, -1, 0.0
+        else:
+            self.position = first - (first > index), second - (second > index), share
 
     def step(self, by: int, now: float, seconds: float = FADE_SECONDS) -> str | None:
         """The next style (1) or the previous one (-1), around the ends."""
@@ -91,6 +118,6 @@ class StyleChooser:
         first, second, share = self.position
         if first < 0:  # as it was asked for at the start: perhaps a mix, or a file
             asked = catalog.mixture(self.label)
-            return [(Path(name).stem if ".onnx" in name else name, weight) for name, weight in asked]
+            return [(Path(name).stem if catalog.is_file_name(name) else name, weight) for name, weight in asked]
         mixed = [(self.styles[first].name, 1 - share), (self.styles[second].name, share)]
         return mixed if share else [(self.styles[first].name, 1.0)]

@@ -21,14 +21,15 @@ SECONDS = 4.5  # ... but nobody waits longer than that
 
 
 class Thumbnails:
-    """`pictures` of the styles of a gallery, None where there is none yet; `version` counts what came.
+    """`pictures` of the styles of a gallery by name, as far as there are any; `version` counts what came.
 
-    `paint` has all of them painted anew from a frame, by a thread of its own that rests nine tenths of the time.
+    `paint` has all of them painted anew from a frame, by a thread of its own that rests nine tenths of the time. The
+    gallery may grow and shrink meanwhile.
     """
 
     def __init__(self, stylizer: FramePainter, styles: Sequence[Style]):
         self._stylizer, self._styles = stylizer, styles
-        self.pictures: list[Frames | None] = [None] * len(styles)
+        self.pictures: dict[str, Frames] = {}
         self.version = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -37,26 +38,27 @@ class Thumbnails:
     def busy(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
 
-    def paint(self, frame: Frames) -> None:
-        """Paint uint8 RGB [H, W, 3] in every style, unless that is going on already. The pictures so far stay until
-        theirs come."""
+    def paint(self, frame: Frames, *, missing: bool = False) -> None:
+        """Paint uint8 RGB [H, W, 3] in every style, or only in those that have no picture, unless that is going on
+        already. The pictures so far stay until theirs come."""
         if self.busy or self._stop.is_set():
             return
-        self._thread = threading.Thread(target=self._work, args=(frame,), name="thumbnails", daemon=True)
+        styles = [style for style in self._styles if not missing or style.name not in self.pictures]
+        self._thread = threading.Thread(target=self._work, args=(frame, styles), name="thumbnails", daemon=True)
         self._thread.start()
 
-    def _work(self, frame: Frames) -> None:
+    def _work(self, frame: Frames, styles: Sequence[Style]) -> None:
         small = self._sized(frame)
-        for number, style in enumerate(self._styles):
+        for style in styles:
             began = time.monotonic()
             try:
                 code = None if self._stylizer.code is None else style.code
-                self.pictures[number] = self._stylizer.run(small[None], code)[0]
+                self.pictures[style.name] = self._stylizer.run(small[None], code)[0]
             except RtstyleError:  # the live picture meets the same error, and tells it
                 return
             self.version += 1
             taken = time.monotonic() - began
-            if self._stop.wait(max(0.0, min(taken / SHARE, SECONDS / len(self._styles)) - taken)):
+            if self._stop.wait(max(0.0, min(taken / SHARE, SECONDS / len(styles)) - taken)):
                 return
 
     def _sized(self, frame: Frames) -> Frames:

@@ -32,7 +32,7 @@ class Stylizer:
         painted = stylizer(frame)                 # uint8 RGB [H, W, 3] or [N, H, W, 3]
         stylizer.style = "great-wave"             # a small vector changes: no model is loaded
 
-    `style` is a name, a mix such as `starry-night:0.7,great-wave:0.3` or a path to an .onnx file; None takes
+    `style` is a name, a mix such as `starry-night:0.7,great-wave:0.3` a picture or a path to an .onnx file; None takes
     the model's first. `model` is `live`, `studio` or a path. `device` is `auto`, `cpu`, `cuda`, `cuda:1`, `tensorrt`,
     `openvino`, `openvino:gpu`, `webgpu`, `coreml` or `directml`; `self.device` says which it became and why.
     `work_height` is the height at which the net runs: in pixels (less is faster and gives larger strokes), `full` for
@@ -62,7 +62,7 @@ class Stylizer:
         self.model = choice.model
         self.work_height: int | Literal["auto", "full"] = work_height
         self.stroke_size, self.threads = stroke_size, threads
-        self.code, self._label = choice.code, choice.label
+        self.code, self._label, self._picture = choice.code, choice.label, choice.picture
         codes = [code for code in (self.code, *(style.code for style in self.model.styles)) if code is not None]
         self._session = open_model(self.model.path, device, form=self.model.classic, codes=codes, threads=threads)
         self._unchecked = CHECKED
@@ -97,11 +97,11 @@ class Stylizer:
         choice = catalog.resolve(style, str(self.model.path))
         if choice.model.path != self.model.path and not self._takes(choice):
             raise UsageError(f"{style} was made for another body: make a new Stylizer for it")
-        self.code, self._label = choice.code, choice.label
+        self.code, self._label, self._picture = choice.code, choice.label, choice.picture
 
     def gallery(self) -> Sequence[Style]:
-        """The styles whose codes this model takes, of all that are there."""
-        return catalog.mixable(self.model)
+        """The styles whose codes this model takes, of all that are there, and that of the picture that it was given."""
+        return [*catalog.mixable(self.model), *([self._picture] if self._picture else [])]
 
     def code_of(self, style: str) -> Code:
         """The code of a style, a mix or a file, float32 [K]. Raises UsageError if it was made for another body."""

@@ -177,6 +177,23 @@ def find_weights(arch: str, weights: str | os.PathLike[str] | None) -> Path:
     return _download(arch, variable)
 
 
+def weights_at_hand(arch: str) -> bool:
+    """Whether the weights are there without a download."""
+    if given := os.environ.get(f"RTSTYLE_{arch.upper()}"):
+        return Path(given).is_file()
+    try:
+        return _cached(arch).is_file()
+    except ImportError:
+        return False
+
+
+def _cached(arch: str) -> Path:
+    """Where torchvision's download lies, or would. Raises ImportError."""
+    from torchvision.models import get_model_weights
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(get_model_weights(arch).IMAGENET1K_V1.url).name
+
+
 def _download(arch: str, variable: str) -> Path:
     try:
         from torchvision.models import get_model_weights
@@ -185,7 +202,7 @@ def _download(arch: str, variable: str) -> Path:
             f"the {arch} weights are needed: give a file with `vgg` or {variable}, or install torchvision to fetch them"
         ) from None
     entry = get_model_weights(arch).IMAGENET1K_V1
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
+    cached = _cached(arch)
     if not cached.is_file():
         size = entry.meta.get("_file_size", 548)
         log.warning(f"fetching the {arch} weights, {size:.0f} MB, from {entry.url} to {cached.parent}")

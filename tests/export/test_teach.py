@@ -26,18 +26,7 @@ from rtstyle.export.run import teach_style, train_model  # noqa: E402
 from rtstyle.export.to_onnx import from_onnx, properties  # noqa: E402
 from rtstyle.gallery import catalog  # noqa: E402
 
-pytest_plugins = ["support.runtime_fixtures"]
-
-
-@pytest.fixture(scope="module")
-def toy_model(tmp_path_factory, photos_folder, paintings_folder, fake_vgg):
-    """A gallery of two styles on a toy body, from a recipe."""
-    from conftest import TOY_RECIPE
-
-    folder = tmp_path_factory.mktemp("toy")
-    (folder / "toy.toml").write_text(TOY_RECIPE, encoding="utf-8")
-    options = {"device": "cpu", "precision": "fp32", "vgg": fake_vgg}
-    return train_model(folder / "toy.toml", photos_folder, paintings_folder, folder / "toy.onnx", steps=30, **options)
+pytest_plugins = ["support.runtime_fixtures", "support.training_fixtures"]
 
 
 @pytest.fixture

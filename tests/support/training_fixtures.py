@@ -19,6 +19,19 @@ def short_recipe(recipe):
     return dataclasses.replace(recipe, steps=SHORT)
 
 
+@pytest.fixture(scope="session")
+def toy_model(tmp_path_factory, photos_folder, paintings_folder, fake_vgg):
+    """A gallery of two styles on a toy body, from a recipe."""
+    from conftest import TOY_RECIPE
+
+    from rtstyle.export.run import train_model
+
+    folder = tmp_path_factory.mktemp("toy")
+    (folder / "toy.toml").write_text(TOY_RECIPE, encoding="utf-8")
+    options = {"device": "cpu", "precision": "fp32", "vgg": fake_vgg}
+    return train_model(folder / "toy.toml", photos_folder, paintings_folder, folder / "toy.onnx", steps=30, **options)
+
+
 @pytest.fixture
 def trainer_in(tmp_path, photos_folder, paintings_folder, fake_vgg):
     """A function that gives a trainer whose run folder is `name`."""

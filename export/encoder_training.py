@@ -1,0 +1,357 @@
+"""Training an encoder: pictures and photographs in, a net out that writes codes for the body of a model.
+
+The body is frozen, and the losses are those by which `rtstyle train PICTURE` learns a single code for it; but the code
+is what the encoder makes of the picture, and it is the encoder that learns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rtstyle.errors import InputError, Interrupted, OutputError, RtstyleError
+from rtstyle.export import encoder as encoders
+from rtstyle.export import losses, operations, style_pictures
+from rtstyle.export.checkpoint import load_checkpoint, save_checkpoint
+from rtstyle.export.data import Photos, list_pictures, read_picture
+from rtstyle.export.plots import draw_curves
+from rtstyle.export.recipe import Loss
+from rtstyle.export.run import BALANCE
+from rtstyle.export.to_onnx import from_onnx, properties, read_training
+from rtstyle.export.train import COLUMNS, Progress
+from rtstyle.gallery import catalog
+from rtstyle.media.contact_sheet import draw_grid
+from rtstyle.perceptual import vgg as perceptual
+
+BALANCED_ON = 8  # photographs, for the weights of the styles
+READ_SIDE = 1024  # pixels: the short side of the paintings in memory
+SHOWN = 6  # style pictures of a preview
+
+
+@dataclasses.dataclass
+class EncoderRecipe:
+    """What makes an encoder again; `encoder` names the model whose body it writes codes for. `paintings`, `photographs`
+    and `made` say how many views of each kind of picture it learns from (`style_pictures`), `held_out` which files of
+    the pictures' folder it must not see. Pictures are compared at `style_size` pixels of their short side, by `window`
+    pixels of their middle."""
+
+    encoder: str = "live"
+    seed: int = 0
+    steps: int = 4000
+    learning_rate: float = 1e-3
+    average: float = 0.998
+    crop: int = 128
+    batch: int = 4
+    style_size: int = 640
+    window: int = 448
+    paintings: int = 600
+    photographs: int = 400
+    made: int = 80
+    held_out: list[str] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> EncoderRecipe:
+        """A recipe from a TOML file. Raises RtstyleError for unknown keys or wrong values."""
+        try:
+            recipe = cls(**tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise InputError(f"the recipe {path} does not exist") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
+            raise InputError(f"the recipe {path} is not understood: {error}") from None
+        numbers = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(cls) if f.type in ("int", "float")}
+        for key, value in numbers.items():
+            least = 64 if key in ("crop", "style_size", "window") else 0
+            if not isinstance(value, int | float) or value < least:
+                raise InputError(f"the recipe {path} must give {key} a number from {least}, not {value!r}")
+        if not recipe.paintings + recipe.photographs + recipe.made:
+            raise InputError(f"the recipe {path} asks for no pictures to learn from")
+        return recipe
+
+    def learning_rate_at(self, step: int) -> float:
+        """A warm-up over 100 steps, then a cosine down to 2 % of the peak."""
+        if step < min(100, self.steps // 10):
+            return self.learning_rate * (step + 1) / min(100, self.steps // 10)
+        return self.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / max(1, self.steps))))
+
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def is_encoder_recipe(path: str | os.PathLike[str]) -> bool:
+    """Whether a recipe is one for an encoder; False for what cannot be read, of which its own reader says more."""
+    try:
+        return "encoder" in tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return False
+
+
+class EncoderTrainer:
+    """One training run of an encoder, resumable to the same result. `content` is a folder of photographs, None for the
+    few bundled ones; `pictures` a folder of paintings. `run_dir` receives checkpoint.pt, curves.png and preview.png;
+    `preparing(done, total)` is called while the pictures are prepared. Raises RtstyleError when something cannot be
+    used."""
+
+    def __init__(
+        self,
+        recipe: EncoderRecipe,
+        content: str | os.PathLike[str] | None,
+        pictures: str | os.PathLike[str],
+        run_dir: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        vgg: str | os.PathLike[str] | None = None,
+        vgg_convention: str | None = None,
+        init: str | os.PathLike[str] | None = None,
+        resume: bool = False,
+        preparing: Callable[[int, int], None] | None = None,
+    ):
+        self.recipe, self.run_dir = recipe, Path(run_dir)
+        self.checkpoint = self.run_dir / "checkpoint.pt"
+        if self.checkpoint.exists() and not resume:
+            raise OutputError(f"{self.run_dir} holds an earlier run: add `resume=True` to go on, or another `run_dir`")
+        self.device = perceptual.pick_device(device)
+        model = catalog.load(recipe.encoder)
+        body, _ = from_onnx(model.path)
+        self.body = body.to(self.device).requires_grad_(False)
+        training = read_training(properties(model.path))
+        self.loss = dataclasses.replace(Loss.from_metadata(training.get("loss", {})), balance=BALANCE)
+        self.vgg = perceptual.VGG(self.loss.vgg, vgg, convention=vgg_convention, device=self.device)
+        self.compare = losses.Comparison(self.loss, self.vgg)
+        self.photos = Photos(content, max(256, recipe.crop + recipe.crop // 8), self.device)
+        self.styles = self.prepare(Path(pictures), preparing)
+        try:
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"the run folder {self.run_dir} cannot be made: {error.strerror}") from None
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.encoder = encoders.Encoder(body.code_length, generator=self.generator)
+        self.encoder.start_from(body.codes.detach())
+        if init and not resume:
+            self.encoder, _ = encoders.from_onnx(init)
+        self.encoder.to(self.device)
+        self.average = {k: v.detach().clone() for k, v in self.encoder.state_dict().items()}
+        self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99))
+        self.step, self.seconds = 0, 0.0
+        self.rows: list[list[float]] = []
+        if resume:
+            self.load()
+
+    @torch.no_grad()
+    def prepare(
+        self, folder: Path, progress: Callable[[int, int], None] | None = None
+    ) -> list[style_pictures.StylePicture]:
+        """The pictures to learn from, with their targets."""
+        recipe = self.recipe
+        files = [file for file in list_pictures(folder) if file.name not in recipe.held_out]
+        missing = [name for name in recipe.held_out if not (folder / name).exists()]
+        if missing or not files:
+            raise InputError(f"{folder} lacks {', '.join(missing) or 'pictures to learn from'}")
+        paintings = [read_picture(f, READ_SIDE, enlarge=False).permute(1, 2, 0).numpy() for f in files]
+        photographs = [picture.permute(1, 2, 0).cpu().numpy() for picture in self.photos.pictures]
+        random = np.random.default_rng(recipe.seed)
+        some = self.photos.batch(BALANCED_ON, 192, torch.Generator().manual_seed(recipe.seed))
+        photos = self.compare.matrices(self.compare.features(some, content=False))
+        counts = (recipe.paintings, recipe.photographs, recipe.made)
+        result = []
+        for make in style_pictures.draw(paintings, photographs, counts, random):
+            rgb = make()
+            result.append(
+                style_pictures.describe(
+                    rgb, recipe.style_size, recipe.window, self.compare, photos, self.loss.balance, self.device
+                )
+            )
+            if progress:
+                progress(len(result), sum(counts))
+        return result
+
+    def train_step(self) -> dict[str, float]:
+        recipe = self.recipe
+        rate = recipe.learning_rate_at(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        photos = self.photos.batch(recipe.batch, recipe.crop, self.generator)
+        chosen = torch.randint(len(self.styles), (recipe.batch,), generator=self.generator).tolist()
+        offsets = torch.randint(operations.CANVAS_SIDE, (recipe.batch, 2), generator=self.generator)
+        styles = [self.styles[index] for index in chosen]
+        sampled = self.sample_losses(photos, styles, offsets)
+        means = {name: values.mean() for name, values in sampled.items()}
+        self.optimizer.zero_grad(set_to_none=True)
+        means["total"].backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
+        if not torch.isfinite(means["total"] + norm):
+            raise RtstyleError(f"the loss became NaN or infinite at step {self.step}: lower learning_rate")
+        self.optimizer.step()
+        self.step += 1
+        with torch.no_grad():
+            decay = min(recipe.average, self.step / (self.step + 10))
+            for name, value in self.encoder.state_dict().items():
+                self.average[name].lerp_(value, 1 - decay)
+        return {k: float(v.detach()) for k, v in means.items()} | {"learning_rate": rate}
+
+    def sample_losses(
+        self, photos: torch.Tensor, styles: list[style_pictures.StylePicture], offsets: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Losses of photographs [N, 3, H, W], each painted in the style of one of N pictures: each [N], `total` and its
+        terms."""
+        compare = self.compare
+        codes = torch.cat([self.encoder(style.picture.to(self.device).float()) for style in styles])
+        outliers: list[torch.Tensor] | None = [] if self.loss.outlier_weight else None
+        painted = self.body(photos.contiguous(memory_format=torch.channels_last), codes, outliers, offsets).float()
+        with torch.no_grad():
+            photo_features = compare.features(photos, style=False)
+        features = compare.features(painted)
+        targets = {
+            name: torch.cat([style.targets[name] for style in styles]).to(self.device).float()
+            for name in styles[0].targets
+        }
+        weights = torch.tensor([style.weight for style in styles], device=self.device)
+        numbers = torch.arange(len(styles), device=self.device)
+        batch = losses.Batch(
+            photos,
+            painted,
+            numbers,
+            photo_features,
+            features,
+            compare.matrices(features),
+            targets,
+            weights,
+            outliers or (),
+        )
+        return losses.evaluate(compare, batch)
+
+    def run(
+        self,
+        callback: Callable[[Progress], None] | None = None,
+        save_seconds: float = 60.0,
+        show_seconds: float = 300.0,
+    ) -> None:
+        """Train to the last step. A checkpoint is written every `save_seconds`, curves and a preview every
+        `show_seconds`, all at the end, and a checkpoint on the way out of an interruption."""
+        started = time.monotonic() - self.seconds
+        saved = shown = time.monotonic()
+        try:
+            while self.step < self.recipe.steps:
+                means = self.train_step()
+                self.seconds = time.monotonic() - started
+                self.rows.append([self.step, *(means[k] for k in COLUMNS[1:-1]), round(self.seconds, 3)])
+                if callback:
+                    callback(Progress(self.step, self.recipe.steps, means, self.seconds))
+                if time.monotonic() - saved > save_seconds:
+                    self.save()
+                    saved = time.monotonic()
+                if time.monotonic() - shown > show_seconds:
+                    self.show()
+                    shown = time.monotonic()
+        except KeyboardInterrupt:
+            if self.step:
+                self.save()
+            raise
+        self.save()
+        self.show()
+
+    def save(self) -> None:
+        state = {
+            "recipe": self.recipe.digest(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "net": self.encoder.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "rows": self.rows,
+            "description": self.describe(),
+        }
+        save_checkpoint(self.checkpoint, state)
+
+    def load(self) -> None:
+        if not self.checkpoint.exists():
+            raise InputError(f"there is nothing to resume in {self.run_dir}: leave `resume` out")
+        state = load_checkpoint(self.checkpoint)
+        if state["recipe"] != self.recipe.digest() or "rows" not in state:
+            raise InputError(f"{self.checkpoint} was made by another recipe: resume with that one, or start afresh")
+        self.encoder.load_state_dict(state["net"])
+        self.average = {k: v.to(self.device) for k, v in state["average"].items()}
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
+
+    def describe(self) -> dict[str, Any]:
+        """What makes this run again, as it goes into the file's metadata."""
+        return {
+            "recipe": dataclasses.asdict(self.recipe),
+            "loss": dataclasses.asdict(self.loss),
+            "steps": self.step,
+            "photographs": len(self.photos),
+            "vgg_sha256": self.vgg.sha256,
+            "device": self.device.type,
+        }
+
+    def averaged_encoder(self) -> encoders.Encoder:
+        """The encoder with the averaged weights, on the CPU: what is exported."""
+        encoder = encoders.Encoder(**self.encoder.config)
+        encoder.load_state_dict({k: v.cpu() for k, v in self.average.items()})
+        return encoder.eval()
+
+    @torch.no_grad()
+    def show(self) -> None:
+        """Draw curves.png, and preview.png: style pictures in the first row, below them photographs in their styles."""
+        draw_curves(self.rows, COLUMNS, self.run_dir / "curves.png")
+        encoder = self.averaged_encoder()
+        body = from_onnx(catalog.load(self.recipe.encoder).path)[0]
+        styles = [self.styles[i * len(self.styles) // SHOWN].picture.cpu() for i in range(SHOWN)]
+        codes = torch.cat([encoder(picture.float()) for picture in styles])
+        rows = [[np.zeros((8, 8, 3), np.uint8), *(style[0].permute(1, 2, 0).numpy() for style in styles)]]
+        for i in range(1, 4):
+            frame = self.photos.pictures[i * len(self.photos) // 5].cpu().permute(1, 2, 0)
+            painted = body.stylize(frame.expand(len(codes), -1, -1, -1).contiguous(), codes)
+            rows.append([frame.numpy(), *painted.numpy()])
+        draw_grid(rows, ["photograph", *(str(i + 1) for i in range(SHOWN))], self.run_dir / "preview.png")
+
+
+def train_encoder(
+    recipe: str | os.PathLike[str],
+    content: str | os.PathLike[str] | None,
+    pictures: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    steps: int | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    force: bool = False,
+    callback: Callable[[Progress], None] | None = None,
+    preparing: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> Path:
+    """Train an encoder by a recipe and write it, checked, to `out`. `options` go to `EncoderTrainer`. Ctrl-C keeps a
+    checkpoint and writes the encoder as far as it got; then Interrupted is raised. Raises RtstyleError for anything the
+    user can put right."""
+    from rtstyle.export.run import check_model_output
+
+    out, folder = check_model_output(out, run_dir, force=force or resume)
+    plan = EncoderRecipe.read(recipe)
+    if steps:
+        plan = dataclasses.replace(plan, steps=steps)
+    trainer = EncoderTrainer(plan, content, pictures, folder, resume=resume, preparing=preparing, **options)
+    sha256 = trainer.body.body_sha256()
+    try:
+        trainer.run(callback)
+    except KeyboardInterrupt:
+        if not trainer.step:
+            raise Interrupted("stopped before the first step: nothing was written") from None
+        encoders.write_encoder(trainer.averaged_encoder(), sha256, trainer.describe(), out)
+        raise Interrupted(
+            f"stopped at step {trainer.step} of {plan.steps}: {out} is as far as it got; add `resume=True` to go on"
+        ) from None
+    encoders.write_encoder(trainer.averaged_encoder(), sha256, trainer.describe(), out)
+    return out

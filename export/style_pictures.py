@@ -1,0 +1,159 @@
+"""Pictures for an encoder to learn styles from: views of paintings, photographs, and pictures made by program.
+
+There are few paintings and an encoder has to meet very many, so each is shown in views: crops of all scales, mirrored,
+turned, in other colours, two side by side. Photographs are styles too, by their colours and textures. Every choice
+comes from one generator, so that a seed gives the same pictures again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from rtstyle.export import losses
+from rtstyle.export.data import dead_leaves
+from rtstyle.export.encoder import SIDE
+from rtstyle.perceptual import vgg as perceptual
+
+Rgb = np.ndarray  # uint8 [H, W, 3]
+MIN_CROP = 0.35  # of the short side of a painting
+LONGEST = 1.5  # times the short side: how long views and collages are
+RECOLORED, COLLAGES = 0.4, 0.1  # shares of the views
+MIN_BALANCED, MAX_BALANCED = 4.0, 16.0  # style weights
+
+
+def view(picture: Rgb, others: Sequence[Rgb], random: np.random.Generator) -> Rgb:
+    """A part of a picture, perhaps mirrored, turned, in colours of its own making or of another picture's."""
+    height, width = picture.shape[:2]
+    short = min(height, width)
+    scale = MIN_CROP ** random.random()  # from MIN_CROP to the whole
+    crop_height, crop_width = (min(side, round(scale * short * random.uniform(1, LONGEST))) for side in (height, width))
+    top, left = random.integers(height - crop_height + 1), random.integers(width - crop_width + 1)
+    part = picture[top : top + crop_height, left : left + crop_width]
+    if random.random() < 0.5:
+        part = part[:, ::-1]
+    if random.random() < 0.2:
+        part = np.rot90(part)
+    if random.random() < RECOLORED:
+        part = recolored(part, _any_of(others, random), random)
+    return np.ascontiguousarray(part)
+
+
+def _any_of(pictures: Sequence[Rgb], random: np.random.Generator) -> Rgb:
+    return pictures[int(random.integers(len(pictures)))]
+
+
+def recolored(picture: Rgb, other: Rgb, random: np.random.Generator) -> Rgb:
+    """Channels changed round, the negative, or the means and deviations of another picture's colours."""
+    which = random.random()
+    if which < 0.4:
+        return np.asarray(picture[..., random.permutation(3)])
+    if which < 0.5:
+        return np.asarray(255 - picture)
+    mean, deviation = picture.mean((0, 1)), picture.std((0, 1)) + 1
+    changed = (picture - mean) / deviation * other.std((0, 1)) + other.mean((0, 1))
+    return np.asarray(changed.clip(0, 255), np.uint8)
+
+
+def resized(picture: Rgb, short_side: int) -> Rgb:
+    """The picture with that short side."""
+    height, width = picture.shape[:2]
+    scale = short_side / min(height, width)
+    size = max(short_side, round(width * scale)), max(short_side, round(height * scale))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+
+
+def collage(first: Rgb, second: Rgb) -> Rgb:
+    """Two pictures side by side."""
+    parts = [resized(part, 480) for part in (first, second)]
+    return np.concatenate([part[:480, : min(part.shape[1], 400)] for part in parts], 1)
+
+
+def strokes(colors: Rgb, side: int, random: np.random.Generator) -> Rgb:
+    """A picture of brush strokes along a smooth field of directions, in the colours of another picture."""
+    turn = cv2.resize(random.normal(0, 1, (4, 4)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+    small = cv2.resize(colors, (side, side), interpolation=cv2.INTER_AREA)
+    result = np.full((side, side, 3), small.mean((0, 1)), np.uint8)
+    length, thickness = side * random.uniform(0.02, 0.1), max(1, round(side * random.uniform(0.003, 0.02)))
+    spread = random.uniform(4, 30)
+    for x, y in random.integers(0, side, (int(1.5 * side**2 / (length * thickness)), 2)):
+        angle = 2 * np.pi * turn[y, x]
+        step = np.array([np.cos(angle), np.sin(angle)]) * length / 2
+        start, end = ((np.array([x, y]) + sign * step).astype(int).tolist() for sign in (-1, 1))
+        color = (small[y, x] + random.normal(0, spread, 3)).clip(0, 255)
+        cv2.line(result, start, end, color.tolist(), thickness, cv2.LINE_AA)
+    return result
+
+
+@dataclasses.dataclass
+class StylePicture:
+    """What an encoder sees, uint8 [1, 3, H, W] with a short side of SIDE; what the painting is compared with: Gram
+    matrices and palette, bfloat16, each [1, ...]; and the weight of its style."""
+
+    picture: torch.Tensor
+    targets: losses.Targets
+    weight: float
+
+
+def draw(
+    paintings: Sequence[Rgb], photographs: Sequence[Rgb], counts: tuple[int, int, int], random: np.random.Generator
+) -> list[Callable[[], Rgb]]:
+    """So many views of paintings, of photographs, and pictures made by program; each is made when it is called, in this
+    order."""
+
+    def painting(index: int) -> Rgb:
+        first = view(paintings[index % len(paintings)], paintings, random)
+        if random.random() >= COLLAGES:
+            return first
+        return collage(first, view(_any_of(paintings, random), paintings, random))
+
+    def photograph(index: int) -> Rgb:
+        return view(_any_of(photographs, random), paintings, random)
+
+    def made(index: int) -> Rgb:
+        colors = _any_of(paintings, random)
+        if random.random() < 0.6:
+            return strokes(colors, 480, random)
+        several = [torch.from_numpy(resized(colors, 480)[:480, :480].copy()).permute(2, 0, 1)]
+        return np.ascontiguousarray(dead_leaves(480, several, random).permute(1, 2, 0).numpy())
+
+    kinds = zip((painting, photograph, made), counts, strict=True)
+    return [lambda make=make, i=i: make(i) for make, count in kinds for i in range(count)]  # type: ignore[misc]
+
+
+@torch.no_grad()
+def describe(
+    rgb: Rgb,
+    style_size: int,
+    window: int,
+    compare: losses.Comparison,
+    photos: losses.Targets,
+    balance: float,
+    device: torch.device,
+) -> StylePicture:
+    """A picture with what is compared: at a short side of `style_size` pixels, as much of its middle as `window` x
+    `window` pixels hold. `photos` are the Gram matrices of some photographs, for the balance of its weight
+    (`Artworks.balanced_weights`)."""
+    large = resized(rgb, style_size)
+    top, left = ((side - min(side, window)) // 2 for side in large.shape[:2])
+    large = large[top : top + window, left : left + window]
+    picture = _tensor(large).float().to(device)
+    targets = compare.matrices(compare.features(picture, content=False))
+    distance = torch.stack(
+        [perceptual.relative_style_loss(photos[name], targets[name]).mean() for name in losses.of_style(targets)]
+    ).mean()
+    kept = {name: value.bfloat16().cpu() for name, value in targets.items()}
+    return StylePicture(
+        _tensor(resized(rgb, SIDE)),
+        kept | {losses.PALETTE: perceptual.palette(picture).cpu()},
+        min(max(balance / float(distance), MIN_BALANCED), MAX_BALANCED),
+    )
+
+
+def _tensor(rgb: Rgb) -> torch.Tensor:
+    return torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].contiguous()

@@ -1,0 +1,104 @@
+"""Any picture as a style: the bundled encoder looks at it and writes its code, in a fraction of a second.
+
+picture   uint8 [1, H, W, 3]   sRGB, any H, W >= 32
+code      float32 [K]          for the body that the file's metadata name, `rtstyle.body_sha256`
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import onnxruntime as ort
+
+from rtstyle.errors import InputError, ModelError, UsageError
+from rtstyle.gallery.model_file import Model, Style, typeable
+from rtstyle.media.images import SUFFIXES, read_image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FILE = "encoder.onnx"
+MIN_SIDE = 32  # pixels of a picture
+SIDE = 512  # pixels, to which the short side of a larger picture is shrunk before; the encoder looks at half of that
+LONGEST = 4  # times the short side: of a longer picture, the middle is looked at
+
+
+def is_picture(name: str | os.PathLike[str]) -> bool:
+    """Whether a style is named by a picture file."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def style_of(path: str | os.PathLike[str], model: Model, *, name: str | None = None) -> Style:
+    """The style of a picture file for the body of `model`, called `name` or after its file.
+
+    Raises InputError if the picture cannot be read or is too small, UsageError if there is no encoder for the body.
+    """
+    path = Path(path)
+    if not model.takes_code:
+        raise UsageError(f"{model.path.name} has one style built in: a picture as a style needs the live model")
+    if not writes_for(model.body_sha256):
+        raise UsageError(
+            f"a picture cannot be a style of {model.path.stem}: the encoder was made for the bundled live model. Use "
+            f"that one, or learn the picture with rtstyle train"
+        )
+    code = code_of(path)
+    return Style(typeable(name or path.stem), path.name, "", "", "unknown", path.name, model.path.stem, code)
+
+
+def writes_for(body_sha256: str) -> bool:
+    """Whether the encoder that is installed writes codes for this body. Raises ModelError if none is installed."""
+    made_for: str | None = _session(encoder_path()).get_modelmeta().custom_metadata_map.get("rtstyle.body_sha256")
+    return made_for == body_sha256
+
+
+def code_of(path: str | os.PathLike[str]) -> NDArray[np.float32]:
+    """The code of a picture, float32 [K]. Raises InputError if it cannot be read or is too small."""
+    path = Path(path)
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"the style picture {path} cannot be read ({error.strerror})") from None
+    return _code(path.resolve(), (status.st_mtime_ns, status.st_size))
+
+
+def encoder_path() -> Path:
+    return Path(str(importlib.resources.files("rtstyle.pretrained") / FILE))
+
+
+@functools.lru_cache(maxsize=256)
+def _code(path: Path, version: tuple[int, int]) -> NDArray[np.float32]:
+    code: NDArray[np.float32] = _session(encoder_path()).run(None, {"picture": _looked_at(path)[None]})[0]
+    if not np.isfinite(code).all():
+        raise ModelError(f"the encoder found no style in {path}")
+    code.flags.writeable = False
+    return code
+
+
+@functools.cache
+def _session(path: Path) -> Any:
+    if not path.is_file():
+        raise ModelError("this installation carries no encoder for pictures as styles: learn it with rtstyle train")
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _looked_at(path: Path) -> NDArray[np.uint8]:
+    """What the encoder gets to see of a picture, uint8 [H, W, 3]."""
+    rgb = read_image(path, SIDE).rgb
+    height, width = rgb.shape[:2]
+    short = min(height, width)
+    if short < MIN_SIDE:
+        raise InputError(f"the style picture {path} is {width}x{height}: it must be at least {MIN_SIDE} pixels a side")
+    top, left = (max(0, side - LONGEST * short) // 2 for side in (height, width))
+    rgb = rgb[top : height - top, left : width - left]
+    if short > SIDE:
+        size = tuple(max(SIDE, round(side * SIDE / short)) for side in rgb.shape[1::-1])
+        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(rgb)

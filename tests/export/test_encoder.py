@@ -1,0 +1,179 @@
+"""The encoder: its net, its file, and its training with a toy number of pictures and random weights in VGG's shapes."""
+
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from PIL import Image  # noqa: E402
+
+from rtstyle.errors import RtstyleError  # noqa: E402
+from rtstyle.export import encoder as encoders  # noqa: E402
+from rtstyle.export import style_pictures  # noqa: E402
+from rtstyle.export.encoder_training import (  # noqa: E402
+    EncoderRecipe,
+    EncoderTrainer,
+    is_encoder_recipe,
+    train_encoder,
+)
+from rtstyle.export.to_onnx import from_onnx, properties  # noqa: E402
+from rtstyle.gallery import catalog  # noqa: E402
+
+pytest_plugins = ["support.training_fixtures"]
+
+TOY = EncoderRecipe(steps=4, crop=64, batch=2, style_size=96, window=80, paintings=3, photographs=2, made=2)
+
+
+@pytest.fixture
+def encoder_in(tmp_path, toy_model, photos_folder, paintings_folder, fake_vgg):
+    """A function that gives a trainer for the toy body whose run folder is `name`."""
+
+    def make(name, recipe=TOY, **options):
+        recipe = dataclasses.replace(recipe, encoder=str(toy_model))
+        options = {"device": "cpu", "vgg": fake_vgg} | options
+        return EncoderTrainer(recipe, photos_folder, paintings_folder, tmp_path / name, **options)
+
+    return make
+
+
+def new_encoder():
+    encoder = encoders.Encoder(40, widths=(8, 12), hidden=16, directions=6, generator=torch.Generator().manual_seed(3))
+    encoder.start_from(torch.randn(5, 40, generator=torch.Generator().manual_seed(4)))
+    return encoder
+
+
+def test_it_begins_with_the_mean_code_and_the_colors_of_the_picture():
+    codes = torch.randn(5, 40, generator=torch.Generator().manual_seed(4))
+    encoder = new_encoder()
+    with torch.no_grad():
+        encoder.coefficients.weight.zero_()
+        code = encoder(torch.full((1, 3, 64, 64), 51.0))[0]
+    assert torch.allclose(code[:-6], codes.mean(0)[:-6])
+    assert torch.allclose(code[-3:], torch.tensor(51 / 127.5 - 1))  # mean
+    assert (code[-6:-3] < 0.01).all()  # deviation
+
+
+def test_the_first_directions_reach_the_codes_of_the_body():
+    codes = torch.randn(5, 40, generator=torch.Generator().manual_seed(4))
+    off = (codes - codes.mean(0))[:, :-6]
+    span = new_encoder().directions[:4, :-6].detach()
+    rest = off - off @ torch.linalg.pinv(span) @ span
+    assert rest.norm() < 0.7 * off.norm()  # the span of four directions of 40 holds what differs, less its colours
+
+
+def test_the_file_agrees_with_torch_and_comes_back(tmp_path):
+    encoder = new_encoder()
+    encoders.write_encoder(encoder, "body", {"steps": 1}, tmp_path / "encoder.onnx")
+    model = onnx.load(tmp_path / "encoder.onnx")
+    assert [value.name for value in model.graph.input] == ["picture"]
+    assert properties(tmp_path / "encoder.onnx")["rtstyle.body_sha256"] == "body"
+    assert encoders.compare(model, encoder) < encoders.CODE_DIFFERENCE
+    again, sha256 = encoders.from_onnx(tmp_path / "encoder.onnx")
+    assert sha256 == "body"
+    assert all(torch.equal(again.state_dict()[k], v) for k, v in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", None])
+def test_what_is_no_encoder_is_refused(tmp_path, content):
+    path = tmp_path / "encoder.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RtstyleError, match=r"encoder\.onnx (does not exist|is not an encoder that rtstyle wrote)"):
+        encoders.from_onnx(path)
+
+
+def test_one_seed_gives_the_same_pictures_of_every_kind():
+    pictures = [np.random.default_rng(i).integers(0, 256, (90, 120 + i, 3), np.uint8) for i in range(3)]
+
+    def drawn(seed):
+        makers = style_pictures.draw(pictures, pictures, (6, 3, 4), np.random.default_rng(seed))
+        return [make() for make in makers]
+
+    one, two, other = drawn(1), drawn(1), drawn(2)
+    assert len(one) == 13
+    assert all(a.dtype == np.uint8 and a.ndim == 3 and min(a.shape[:2]) >= 30 for a in one)
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_training_moves_the_encoder_and_not_the_body(encoder_in, toy_model):
+    trainer = encoder_in("run")
+    before = {name: weight.clone() for name, weight in trainer.encoder.state_dict().items()}
+    steps = []
+    trainer.run(steps.append)
+    assert [p.step for p in steps] == [1, 2, 3, 4]
+    after = trainer.encoder.state_dict()
+    assert [name for name, weight in before.items() if torch.equal(weight, after[name])] == []
+    assert trainer.body.body_sha256() == catalog.load(str(toy_model)).body_sha256
+    with Image.open(trainer.run_dir / "preview.png") as picture:
+        assert picture.format == "PNG" and min(picture.size) > 400
+
+
+def test_a_resumed_run_ends_like_one_that_never_stopped(encoder_in):
+    whole = encoder_in("whole")
+    whole.run()
+    stopped = encoder_in("stopped")
+
+    def stop(progress):
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run(stop)
+    resumed = encoder_in("stopped", resume=True)
+    assert resumed.step == 2
+    resumed.run()
+    assert all(torch.equal(whole.average[k], v) for k, v in resumed.average.items())
+    with pytest.raises(RtstyleError, match="holds an earlier run"):
+        encoder_in("stopped")
+    with pytest.raises(RtstyleError, match="made by another recipe"):
+        encoder_in("stopped", dataclasses.replace(TOY, seed=9), resume=True)
+
+
+def test_the_command_writes_an_encoder_for_its_body(tmp_path, toy_model, photos_folder, paintings_folder, fake_vgg):
+    recipe = tmp_path / "encoder.toml"
+    held_out = min(path.name for path in paintings_folder.iterdir())
+    settings = dataclasses.asdict(TOY) | {"encoder": str(toy_model), "held_out": [held_out]}
+    lines = [f"{k} = {v!r}".replace("'", '"') for k, v in settings.items()]
+    recipe.write_text("\n".join(lines))
+    assert is_encoder_recipe(recipe)
+    out = tmp_path / "encoder.onnx"
+    prepared = []
+    train_encoder(
+        recipe,
+        photos_folder,
+        paintings_folder,
+        out,
+        vgg=fake_vgg,
+        device="cpu",
+        preparing=lambda done, total: prepared.append((done, total)),
+    )
+    assert prepared[-1] == (7, 7)
+    _, sha256 = encoders.from_onnx(out)
+    assert sha256 == from_onnx(toy_model)[0].body_sha256()
+    with pytest.raises(RtstyleError, match="already exists"):
+        train_encoder(recipe, photos_folder, paintings_folder, out, vgg=fake_vgg)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('encoder = "live"\nsteps = "many"', "must give steps a number"),
+        ('encoder = "live"\ncrop = 8', "must give crop a number from 64"),
+        ('encoder = "live"\npaintings = 0\nphotographs = 0\nmade = 0', "no pictures"),
+        ('encoder = "live"\nnonsense = 1', "not understood"),
+        ('encoder = "live', "not understood"),
+    ],
+)
+def test_a_wrong_recipe_is_explained(tmp_path, text, reason):
+    (tmp_path / "recipe.toml").write_text(text)
+    with pytest.raises(RtstyleError, match=reason):
+        EncoderRecipe.read(tmp_path / "recipe.toml")
+
+
+def test_a_held_out_picture_must_be_there(encoder_in):
+    with pytest.raises(RtstyleError, match=r"lacks nowhere\.jpg"):
+        encoder_in("run", dataclasses.replace(TOY, held_out=["nowhere.jpg"]))

@@ -1,0 +1,72 @@
+"""Polishing a code: nearer to the picture than where it began, against the frozen body."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from rtstyle import Stylizer, UsageError  # noqa: E402
+from rtstyle.export import polish as polishing  # noqa: E402
+from rtstyle.export.polish import codes, polish, polish_style, rate  # noqa: E402
+from rtstyle.export.recipe import Stage  # noqa: E402
+from rtstyle.gallery import catalog  # noqa: E402
+
+pytest_plugins = ["support.training_fixtures"]
+
+
+@pytest.fixture
+def small_crops(monkeypatch):
+    monkeypatch.setattr(polishing, "STAGE", Stage(crop=48, batch=2, style_size=48))
+
+
+def test_the_code_moves_and_the_body_stays(toy_model, paintings_folder, photos_folder, fake_vgg, small_crops):
+    picture = paintings_folder / "bricks.png"
+    options = {"content": photos_folder, "vgg": fake_vgg, "device": "cpu"}
+    steps = codes(picture, toy_model, **options)
+    first = next(steps)
+    later = [next(steps) for _ in range(5)][-1]
+    assert first.dtype == np.float32 and first.shape == catalog.load(str(toy_model)).styles[0].code.shape
+    assert np.abs(later - first).max() > 1e-3
+    told = []
+    short = polish(picture, toy_model, 0.5, progress=lambda done, total: told.append((done, total)), **options)
+    assert np.isfinite(short).all() and told[-1] == (0.5, 0.5), "it ends when its time is over"
+
+
+def test_the_rate_falls_towards_the_end():
+    assert rate(0, 0.0, 60.0) == pytest.approx(polishing.LEARNING_RATE)
+    assert rate(9, 60.0, 60.0) < 0.1 * rate(0, 0.0, 60.0)
+    assert rate(400, 1e9, float("inf")) == pytest.approx(polishing.LEARNING_RATE / np.sqrt(5))
+
+
+def test_only_a_picture_can_be_polished():
+    stylizer = Stylizer("great-wave", device="cpu")
+    with pytest.raises(UsageError, match="only a picture as the style can be polished"):
+        polish_style(stylizer, "great-wave", 1.0)
+
+
+def run_program(*arguments, **environment):
+    command = [sys.executable, "-m", "rtstyle.export.polish", *map(str, arguments)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+    )
+
+
+def test_the_program_writes_codes(toy_model, paintings_folder, fake_vgg):
+    with run_program(paintings_folder / "bricks.png", toy_model, RTSTYLE_VGG16=str(fake_vgg)) as process:
+        line = json.loads(process.stdout.readline())
+        process.kill()
+    code = np.frombuffer(base64.b64decode(line["code"]), "<f4")
+    assert line["step"] >= 1 and code.shape == catalog.load(str(toy_model)).styles[0].code.shape
+
+
+def test_without_weights_the_program_says_so_and_fetches_nothing(toy_model, paintings_folder, tmp_path):
+    gone = {"RTSTYLE_VGG16": str(tmp_path / "gone.safetensors")}
+    with run_program(paintings_folder / "bricks.png", toy_model, **gone) as process:
+        assert process.wait(60) == 1
+        assert process.stderr.read().strip().splitlines()[-1].startswith("rtstyle: no vgg16 weights here")
