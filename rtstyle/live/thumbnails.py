@@ -44,6 +44,8 @@ class Thumbnails:
         if self.busy or self._stop.is_set():
             return
         styles = [style for style in self._styles if not missing or style.name not in self.pictures]
+        if not styles:
+            return
         self._thread = threading.Thread(target=self._work, args=(frame, styles), name="thumbnails", daemon=True)
         self._thread.start()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from support.live_session import CODES, NAMES, Net, Ticking, hand, wait_until
+from support.live_session import CODES, NAMES, Net, Ticking, wait_until
 
 from rtstyle.errors import InputError
 from rtstyle.gallery.model_file import Style
@@ -147,7 +147,6 @@ class FakePolisher:
 
 def test_a_better_code_is_crossfaded_to_while_its_picture_is_painted(session):
     net = Net()
-    net.model = net.model.__class__(**{**net.model.__dict__, "styles": net.model.styles})
     styles, polisher = StyleChooser(net), FakePolisher()
     pictures = Pictures(styles, polisher=polisher, known={NAMES[0]: Path("reed.jpg")})
     assert pictures.follow(0.0) is None and polisher.followed == [None], "not at once"
@@ -162,7 +161,7 @@ def test_a_better_code_is_crossfaded_to_while_its_picture_is_painted(session):
     assert polisher.followed[-1] is None, "another style is painted"
     styles.choose(0, 30.0)
     assert styles.fade.end is BETTER, "what was learned stays"
-    s = session(hand(None), net=net, styles=styles, pictures=pictures).start()
+    s = session(Ticking(count=2), net=net, styles=styles, pictures=pictures).start()
     s.join()
     assert polisher.closed
 
