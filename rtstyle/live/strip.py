@@ -101,14 +101,15 @@ class Strip:
 
     def press(self, key: str, now: float, frame: Frames | None) -> str | None:
         """Do what a key means to it while it is visible: what there is to say; None where the key is not its own."""
+        if key == ESCAPE and self.open:  # also where it has just hidden: nobody who closes it wants to quit
+            self.open = False
+            return ""
         if not self.visible(now):
             return None
         key = "z" if key == "X" else key.lower()  # the window gives X for z
         if key.isdecimal() and len(key) == 1:
             return self._choose((int(key) - 1) % 10, now)
-        if key == ESCAPE:
-            self.toggle(now, None)
-        elif key in BACKSPACE:
+        if key in BACKSPACE:
             self.query = self.query[:-1]
         elif key in ENTER:
             if self.query:

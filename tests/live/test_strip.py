@@ -200,6 +200,14 @@ def test_enter_paints_the_pictures_anew_from_the_frame_of_now(opened):
     assert all((picture == 55).all() for picture in opened.strip.thumbnails.pictures.values())
 
 
+def test_escape_closes_what_has_just_hidden_instead_of_quitting(opened):
+    opened.now += VISIBLE_SECONDS + 0.1
+    opened.press("\x1b")
+    assert not opened.s.controls.quit and not opened.strip.open
+    opened.press("\x1b")
+    assert opened.s.controls.quit
+
+
 # -- the mouse
 
 
