@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtstyle.cli.config import Configured, remember
+from rtstyle.cli.defaults import Configured, remember
 from rtstyle.cli.files import paint_video
 from rtstyle.cli.flags import Command
 from rtstyle.cli.options import (

@@ -453,11 +453,11 @@ def test_last_brings_back_style_and_strength(call, config_file, handed_over, ope
 def test_a_mix_by_keys_is_remembered_as_it_can_be_asked_for(config_file):
     from support.live_session import Net
 
-    from rtstyle.cli import config
+    from rtstyle.cli import defaults
     from rtstyle.live.styles import StyleChooser
 
     styles, painter = StyleChooser(Net()), SimpleNamespace(strength=0.5)
     for move, expected in [(lambda: None, "reed"), (lambda: styles.mix(0, 2, 0.25, 1.0), "reed:0.75,slate:0.25")]:
         move()
-        config.remember(SimpleNamespace(styles=styles, painter=painter))
-        assert config.read_last() == {"style": expected, "strength": "0.5"}
+        defaults.remember(SimpleNamespace(styles=styles, painter=painter))
+        assert defaults.read_last() == {"style": expected, "strength": "0.5"}
