@@ -26,7 +26,7 @@ PORT = 8722
 )
 @output_options
 def web(port: int, show: bool, folder: Path | None, force: bool, quiet: bool) -> None:
-    """Paint in the browser: camera, videos and pictures, nothing to install there.
+    """Paint in the browser, without installing anything there; write the page for a static host.
 
     The page is served on this machine alone; frames never leave the browser.
     """
