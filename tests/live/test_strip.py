@@ -1,5 +1,7 @@
 """The strip of styles: its keys, its mouse, its sliders and its pictures, on a loop that does not run."""
 
+import time
+
 import numpy as np
 import pytest
 from support.live_session import CODES, NAMES, Net, grey, hand, toy_model, wait_until
@@ -355,3 +357,14 @@ def test_a_model_of_one_style_has_a_strip_of_one(session):
     wait_until(lambda: s.controls.strip.thumbnails.version == 1)
     s.live.press("1")
     assert s.controls.messages.current(1.0) == "this model has one style only"
+
+
+def test_an_open_strip_costs_less_than_a_fiftieth_of_a_frame(opened):
+    """In time of the processor, in turns, so that other work on the machine does not count; at 30 frames a second."""
+    controls, taken = opened.s.controls, {True: [], False: []}
+    for _ in range(15):
+        for opened.strip.open in (True, False):
+            began = time.thread_time()
+            display.compose(controls, opened.s.live.statistics, controls.latest, opened.now, (720, 1280))
+            taken[opened.strip.open].append(time.thread_time() - began)
+    assert np.median(taken[True]) - np.median(taken[False]) < 0.02 / 30
