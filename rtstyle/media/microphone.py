@@ -52,7 +52,7 @@ class Microphone:
     def _find(self, name: str | None) -> int:
         found = list_microphones()
         if not found:
-            raise DeviceError("there is no microphone: plug one in, or add --audio none")
+            raise DeviceError("there is no microphone: plug one in, or give `audio='none'`")
         if name is None:
             preferred = self._sounddevice.default.device[0]
             return preferred if any(number == preferred for number, _ in found) else found[0][0]
@@ -83,7 +83,7 @@ class Microphone:
             self._stream.start()
         except Exception as error:  # PortAudioError, and what its drivers raise
             self._stream = None
-            raise DeviceError(f"the microphone {self.name} cannot be opened ({error}): add --audio none") from None
+            raise DeviceError(f"the microphone {self.name} cannot be opened ({error}): give `audio='none'`") from None
 
     @property
     def error(self) -> RtstyleError | None:

@@ -94,7 +94,7 @@ def test_old_spellings_work_and_are_not_shown(call, command, arguments, old, new
 @pytest.mark.parametrize("style", ["--style", "-s"])
 def test_the_options_of_painting_are_one_object(monkeypatch, call, style, tmp_path):
     seen = {}
-    monkeypatch.setattr("rtstyle.cli.options.Painting.stylizer", lambda painting: seen.update(painting=painting))
+    monkeypatch.setattr("rtstyle.cli.options.Painting.stylizer", lambda painting, **_: seen.update(painting=painting))
     monkeypatch.setattr("rtstyle.image.stylize_image", lambda *_, **more: seen.update(more))
     words = f"{style} irises --model studio --strength 0.5 --keep-color --work-height 99 --device cpu"
     assert call(
@@ -207,7 +207,7 @@ def test_errors_and_warnings_name_flags(call, monkeypatch):
         raise OutputError("add `force=True`")
 
     monkeypatch.setattr("rtstyle.image.stylize_image", fail)
-    monkeypatch.setattr("rtstyle.cli.options.Painting.stylizer", lambda painting: None)
+    monkeypatch.setattr("rtstyle.cli.options.Painting.stylizer", lambda painting, **_: None)
     code, out, err = call("image", "a.png", "b.png")
     assert (code, out, err) == (1, "", "warning: --strength is low\nrtstyle: add --force\n")
 
@@ -218,7 +218,7 @@ def test_quiet_leaves_warnings(call, monkeypatch):
         logging.getLogger("rtstyle").warning("take care")
 
     monkeypatch.setattr("rtstyle.image.stylize_image", work)
-    monkeypatch.setattr("rtstyle.cli.options.Painting.stylizer", lambda painting: None)
+    monkeypatch.setattr("rtstyle.cli.options.Painting.stylizer", lambda painting, **_: None)
     monkeypatch.setattr("rtstyle.cli.files.say_device", lambda stylizer: None)
     assert call("image", "a.png", "b.png", "-q") == (0, "", "warning: take care\n")
     assert call("image", "a.png", "b.png") == (0, "", "a word on the way\nwarning: take care\n")
