@@ -209,7 +209,7 @@ export class App {
 
   async toggleRecording() {
     if (!Recorder.possible) return this.say("This browser cannot record.");
-    if (this.recorder.recorder) return this.say(`Saved ${await this.recorder.stop()}`);
+    if (this.recorder.recorder) return this.stopRecording();
     try {
       const { source } = this.loop;
       const trouble = await this.recorder.start(fileName(this.styles.style.name), {
@@ -220,6 +220,15 @@ export class App {
       this.loop.redraw();
     } catch (error) {
       this.say(`The recording could not be started (${error.message}).`);
+    }
+    this.sync();
+  }
+
+  async stopRecording() {
+    try {
+      this.say(`Saved ${await this.recorder.stop()}`);
+    } catch (error) {
+      this.say(error.message);
     }
     this.sync();
   }

@@ -23,8 +23,14 @@ export const KEYS = [
 /** Call actions[action](key) for the keys that are pressed while `listening()`. */
 export function listen(actions, listening) {
   let space = false; // whether it was taken when it went down: some browsers press a button when it comes up
+  let walking = true; // from control to control by keyboard, not mouse: the space bar is for the one with the focus
+  document.addEventListener("pointerdown", () => (walking = false), true);
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !listening() || isTaken(event.target, event.key)) return;
+    if (/^(Tab|Arrow)/.test(event.key)) walking = true;
+    if (event.ctrlKey || event.metaKey || event.altKey || !listening()) return;
+    const { target } = event;
+    if (target.closest("select") || (event.key === " " && target.closest("dialog"))) return;
+    if (event.key === " " && walking && target.matches("button, input, summary")) return;
     const key = event.key.toLowerCase();
     const entry = KEYS.find(({ keys }) => key.length === 1 && keys.includes(key));
     if (!entry) return;
@@ -37,10 +43,4 @@ export function listen(actions, listening) {
     if (space) event.preventDefault();
     space = false;
   });
-}
-
-/** Whether a control that was reached by keyboard wants the key for itself. */
-function isTaken(target, key) {
-  if (target.closest("select")) return true;
-  return key === " " && target.matches("button:focus-visible, input:focus-visible, summary:focus-visible");
 }

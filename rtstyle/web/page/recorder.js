@@ -1,6 +1,7 @@
 // Recordings and snapshots, as files that the browser saves.
 
-const KINDS = ["video/mp4;codecs=avc1.640028,mp4a.40.2", "video/webm;codecs=vp9,opus", "video/webm;codecs=vp8,opus", "video/webm", "video/mp4"];
+// VP9 would be better than VP8, but takes the processor's time from the net
+const KINDS = ["video/mp4;codecs=avc1.640028,mp4a.40.2", "video/webm;codecs=vp8,opus", "video/webm", "video/mp4"];
 const BITS = 8e6; // a second
 
 export class Recorder {
@@ -26,12 +27,14 @@ export class Recorder {
     this.recorder = new MediaRecorder(stream, { mimeType, videoBitsPerSecond: BITS });
     const parts = [];
     this.recorder.ondataavailable = ({ data }) => parts.push(data);
-    this.saved = new Promise((resolve) => {
+    this.saved = new Promise((resolve, reject) => {
       this.recorder.onstop = () => {
         for (const track of stream.getTracks()) track.stop();
         const type = this.recorder.mimeType.split(";")[0];
         this.recorder = null;
-        resolve(save(new Blob(parts, { type }), `${name}.${type.split("/")[1]}`));
+        const blob = new Blob(parts, { type });
+        if (blob.size) resolve(save(blob, `${name}.${type.split("/")[1]}`));
+        else reject(new Error("Nothing was recorded: the browser had no time for the first frame yet."));
       };
     });
     this.recorder.start(1000);
@@ -39,7 +42,7 @@ export class Recorder {
     return trouble;
   }
 
-  /** Stop and save; returns the file's name. */
+  /** Stop and save; returns the file's name. Throws an Error with a sentence if nothing was recorded. */
   async stop() {
     this.recorder?.stop();
     return this.saved;

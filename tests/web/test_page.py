@@ -1,0 +1,459 @@
+"""The page in a real Chromium: what controls and keys do is looked for in the picture."""
+
+import base64
+import io
+import json
+
+import av
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from support.web_browser import (
+    DROP,
+    SOFTWARE_GL,
+    Tab,
+    chromium,
+    distance,
+    painted_by_page,
+    painted_by_runtime,
+    photograph,
+    serving,
+)
+
+from rtstyle.gallery import catalog
+from rtstyle.web import site
+
+WITHOUT_SIMD = "WebAssembly.validate = () => false"
+WITHOUT_WEBGL = """{
+  const get = HTMLCanvasElement.prototype.getContext;
+  HTMLCanvasElement.prototype.getContext = function (kind, options) {
+    return kind === "webgl2" ? null : get.call(this, kind, options);
+  };
+}"""
+
+
+def said(expression):
+    """Whether a sentence is said that matches."""
+    return f"/{expression}/.test(document.getElementById('message').textContent)"
+
+
+def shows(expression):
+    """What the display says, if it matches."""
+    return f"(text => /{expression}/.test(text) && text)(document.getElementById('facts').textContent)"
+
+
+def pressed(button, state="true"):
+    return f"document.getElementById('{button}').getAttribute('aria-pressed') === '{state}'"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium(*SOFTWARE_GL) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def address():
+    with serving(site.page_files()) as url:
+        yield url
+
+
+@pytest.fixture
+def open_tab(browser, address):
+    """A function that opens the page, with the camera allowed if `camera`."""
+    contexts = []
+
+    def open_it(*, camera=False, url=address, script=None, **options):
+        context = browser.new_context(viewport={"width": 1000, "height": 700}, accept_downloads=True, **options)
+        contexts.append(context)
+        if camera:
+            context.grant_permissions(["camera", "microphone"])
+        return Tab(context, url, script)
+
+    yield open_it
+    for context in contexts:
+        context.close()
+
+
+def png(array):
+    Image.fromarray(array).save(file := io.BytesIO(), "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_it_opens_and_paints_the_camera(open_tab, address):
+    tab = open_tab(camera=True)
+    tab.until_painted()
+    tab.until(pressed("camera-button", "true"))
+    facts = tab.until(
+        "/fps/.test(document.getElementById('facts').textContent) && document.getElementById('facts').textContent"
+    )
+    assert "wasm, " in facts and tab.page.evaluate("crossOriginIsolated")
+    assert tab.picture().std() > 10
+    first = tab.picture()
+    tab.until(f"document.getElementById('facts').textContent !== {json.dumps(facts)}")
+    assert distance(tab.picture(), first) > 0  # the fake camera moves
+    tab.page.keyboard.press(" ")  # freeze
+    frozen = tab.until_still()
+    tab.page.wait_for_timeout(300)
+    assert distance(tab.picture(), frozen) == 0 and tab.attribute("freeze-button") == "true"
+    tab.page.keyboard.press(" ")
+    tab.until_moves(frozen)
+    tab.page.keyboard.press("t")
+    assert tab.page.is_checked("#steady")
+    tab.page.keyboard.press("q")
+    tab.until("!document.getElementById('welcome').hidden")
+    assert tab.attribute("camera-button") == "false"
+    assert tab.complaints == []
+    assert {request.split("/")[2] for request in tab.requests if not request.startswith(("data:", "blob:"))} == {
+        address.split("/")[2]
+    }
+
+
+def test_keys_change_the_picture(open_tab):
+    tab = open_tab()
+    tab.until_painted()
+    key = tab.page.keyboard.press
+    start = tab.until_still()
+    key("c")
+    tab.until_changed(start)
+    assert tab.page.is_checked("#color")
+    key("c")
+    tab.until_same(start)
+    key("a")
+    assert tab.page.is_checked("#cycle")
+    tab.until_changed(start)
+    key("a")
+    key("1")
+    tab.until_same(start)
+    for press, button in (("m", "mirror-button"), ("v", "split-button")):
+        key(press)
+        tab.until_changed(start)
+        assert tab.attribute(button) == "true"
+        key(press)
+        tab.until_same(start)
+    key("[")
+    tab.until_changed(start, 0.5)
+    assert tab.page.input_value("#strength") == "0.9"
+    key("]")
+    tab.until_same(start)
+    key("n")
+    second = tab.until_changed(start)
+    key("p")
+    tab.until_same(start)
+    for _ in range(10):
+        key("x")
+    half = tab.until_changed(start)
+    assert tab.page.input_value("#mix") == "0.5" and distance(half, second) > 2
+    for _ in range(10):
+        key("z")
+    tab.until_same(start)
+    key("2")
+    tab.until_same(second)
+    assert tab.page.text_content("#title") == catalog.load("live").styles[1].title
+    key("-")
+    tab.until(shows("^288 . 288"))
+    key("w")
+    tab.until(shows("^320 . 320"))
+    key("i")
+    assert tab.page.is_visible("#display")
+    key("h")
+    assert tab.page.is_visible("#help-dialog")
+    key("Escape")
+    assert not tab.page.is_visible("#help-dialog")
+    key("f")
+    tab.until("document.fullscreenElement?.id === 'stage'")
+    key("f")
+    tab.until("!document.fullscreenElement")
+    with tab.page.expect_download() as download:
+        key("s")
+    saved = np.array(Image.open(download.value.path()))
+    assert download.value.suggested_filename.endswith(".png") and saved.std() > 10 and saved.shape[0] == saved.shape[1]
+    key("h")
+    tab.page.uncheck("#single-keys")
+    key("Escape")
+    key("m")
+    assert tab.attribute("mirror-button") == "false"
+    assert tab.complaints == []
+
+
+def test_controls_change_the_picture(open_tab):
+    tab = open_tab()
+    tab.until_painted()
+    page = tab.page
+    start = tab.until_still()
+    page.fill("#strength", "0")
+    plain = tab.until_changed(start)
+    page.fill("#strength", "1")
+    tab.until_same(start)
+    page.select_option("#other", "3")
+    page.fill("#mix", "1")
+    fourth = tab.until_changed(start)
+    page.fill("#mix", "0")
+    tab.until_same(start)
+    page.locator("#gallery input").nth(3).focus()
+    page.locator("#gallery label").nth(3).click()
+    tab.until_same(fourth)
+    page.keyboard.press("ArrowLeft")  # radio buttons go by arrow keys
+    assert page.text_content("#title") == catalog.load("live").styles[2].title
+    page.locator("#gallery label").nth(0).click()
+    tab.until_same(start)
+    page.click("#split-button")
+    page.fill("#divider", "0.9")
+    compared = tab.until_changed(start)
+    left = slice(None), slice(0, compared.shape[1] // 2)
+    assert distance(compared[left], plain[left]) < 1  # the photograph is on the left
+    page.click("#split-button")
+    tab.until_same(start)
+    page.keyboard.press(" ")  # the mouse was last: the space bar freezes
+    assert tab.attribute("freeze-button") == "true" and tab.attribute("split-button") == "false"
+    page.focus("#mirror-button")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press(" ")  # reached by keyboard: it presses the button
+    assert tab.attribute("mirror-button") == "true" and tab.attribute("freeze-button") == "true"
+    named = page.evaluate(
+        """[...document.querySelectorAll("button, input, select, summary, [role=img]")]
+          .filter((each) => !(each.getAttribute("aria-label") || each.labels?.length || each.textContent.trim()))
+          .map((each) => each.outerHTML)"""
+    )
+    assert named == [] and tab.complaints == []
+
+
+def test_dropped_pictures_and_files(open_tab):
+    tab = open_tab()
+    tab.until_painted()
+    before = tab.picture()
+    assert not tab.page.evaluate(DROP, [png(photograph()), "waves.png", "image/png", "#stage"])  # zones are shown
+    after = tab.until_changed(before)
+    assert abs(after.shape[1] / after.shape[0] - 4 / 3) < 0.02 and not tab.page.is_visible("#welcome")
+    assert not tab.page.is_visible("#drop")
+    tab.page.evaluate(DROP, [base64.b64encode(b"no picture at all").decode(), "notes.mp4", "video/mp4", "#stage"])
+    tab.until(said("notes.mp4 is no picture or video"))
+    tab.until_same(after)
+    tab.page.keyboard.press("m")  # the rest goes on
+    tab.until_changed(after)
+    clip = catalog.model_path("live").with_name("sample.mp4").read_bytes()
+    tab.page.evaluate(DROP, [base64.b64encode(clip).decode(), "sample.mp4", "video/mp4", "#stage"])
+    tab.until(shows("fps"))
+    assert tab.page.evaluate(
+        "document.getElementById('picture').width / document.getElementById('picture').height"
+    ) == pytest.approx(16 / 9, abs=0.01)
+
+
+def test_a_dropped_picture_becomes_a_style(open_tab):
+    model = catalog.load("live")
+    codes = np.stack([style.code for style in model.styles[:2]])
+    value = helper.make_tensor_value_info
+    nodes = [  # a stand-in: the darker the picture, the more of the second style
+        helper.make_node("Cast", ["picture"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "scale"], ["share"]),
+        helper.make_node("Mul", ["share", "change"], ["part"]),
+        helper.make_node("Add", ["part", "base"], ["code"]),
+    ]
+    constants = {"scale": np.float32(1 / 255), "change": codes[0] - codes[1], "base": codes[1]}
+    graph = helper.make_graph(
+        nodes,
+        "encoder",
+        [value("picture", TensorProto.UINT8, [1, "H", "W", 3])],
+        [value("code", TensorProto.FLOAT, [len(codes[0])])],
+        [numpy_helper.from_array(np.asarray(array, np.float32), name) for name, array in constants.items()],
+    )
+    encoder = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 17)])
+    files = site.page_files() | {"encoder.onnx": encoder.SerializeToString()}
+    files["gallery.json"] = json.dumps(json.loads(files["gallery.json"]) | {"encoder": True}).encode()
+    with serving(files) as url:
+        tab = open_tab(url=url)
+        tab.until_painted()
+        assert tab.page.is_visible("#style-button")
+        start = tab.until_still()
+        tab.page.keyboard.press("2")
+        second = tab.until_changed(start)
+        tab.page.keyboard.press("1")
+        tab.until_same(start)
+        black = np.zeros((40, 60, 3), np.uint8)
+        tab.page.evaluate(DROP, [png(black), "night.png", "image/png", "[data-drop=style]"])
+        tab.until_same(second)
+        assert tab.page.text_content("#title") == "night"
+        assert tab.page.locator("#gallery input").last.is_checked()
+        tab.page.evaluate(DROP, [png(black[:20]), "thin.png", "image/png", "[data-drop=style]"])
+        tab.until(said("at least 32 x 32"))
+        assert len(tab.page.query_selector_all("#gallery input")) == len(model.styles) + 1
+        assert tab.complaints == []
+
+
+def test_wasm_paints_what_onnx_runtime_paints(open_tab, address):
+    tab = open_tab(url=address + "licences.txt")
+    frame, code = photograph(), catalog.load("live").styles[3].code
+    name, painted = painted_by_page(tab, frame, code, "wasm")
+    assert name == "wasm, 1 thread"
+    assert np.abs(painted - painted_by_runtime(frame, code)).max() <= 1
+    left = tab.page.evaluate(
+        """async () => {
+          const { HeightController, step } = await import("./height.js");
+          const controller = new HeightController(360, 540);
+          const heights = [];
+          let now = 0;
+          const run = (frames, cost) => {
+            for (let i = 0; i < frames; i++) {
+              const seconds = 0.004 + cost * (controller.height / 360) ** 2;
+              now += Math.max(seconds, 1 / 30);
+              controller.next(seconds, 0.004, now, 1 / 30);
+            }
+            heights.push(controller.height);
+          };
+          run(40, 0.06); run(40, 0.9); run(3000, 0.01);
+          return [heights, step(360, -1, 720), step(350, -1, 720), step(350, 1, 720), step(720, 1, 720)];
+        }"""
+    )
+    (slow, slowest, fast), *steps = left
+    assert slow == 216 and slowest == 176 and fast == 540 and steps == [320, 320, 360, 720]
+
+
+def test_still_strokes_hold_still(open_tab, address):
+    """Noise on a standing picture is averaged before the net, a change shows at once."""
+    tab = open_tab(url=address + "licences.txt")
+    noise, change = tab.page.evaluate(
+        """async () => {
+          const { Steady } = await import("./steady.js");
+          const steady = new Steady();
+          let random = 1;
+          const grain = () => ((random = (random * 16807) % 2147483647) % 25) - 12;
+          const frame = (level) => Uint8Array.from({ length: 64 * 48 * 3 }, () => level + grain());
+          const off = (picture, level) =>
+            picture.reduce((sum, value) => sum + Math.abs(value - level), 0) / picture.length;
+          const results = [];
+          for (const level of [100, 100, 100, 100, 100, 100, 100, 100, 180]) {
+            const given = frame(level);
+            const before = off(given, level);
+            steady.prepare(given, 64, 48);
+            const painted = given.slice();
+            steady.blend(painted, 1);
+            results.push([before, off(given, level), off(painted, level)]);
+          }
+          return [results.at(-2), results.at(-1)];
+        }"""
+    )
+    assert noise[1] < 0.55 * noise[0] and noise[2] <= noise[1] + 0.5
+    assert change[1] == pytest.approx(change[0]) and change[2] == pytest.approx(change[0])
+
+
+def recorded(tab, seconds):
+    """Frames uint8 [N, H, W, 3] and samples of a recording of so many seconds; nothing if there is none."""
+    downloads = []
+    tab.page.once("download", lambda download: downloads.append(download))
+    tab.page.keyboard.press("r")
+    tab.until(pressed("record-button"))
+    tab.page.wait_for_timeout(1000 * seconds)
+    assert tab.page.is_visible("#clock")
+    tab.page.keyboard.press("r")
+    tab.until(said("Saved rtstyle-|Nothing was recorded"))
+    tab.until(pressed("record-button", "false"))
+    tab.page.wait_for_timeout(500)
+    if not downloads:
+        return [], np.zeros(0)
+    assert downloads[0].suggested_filename.startswith("rtstyle-")
+    with av.open(str(downloads[0].path())) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with av.open(str(downloads[0].path())) as container:
+        return frames, np.concatenate([frame.to_ndarray().ravel() for frame in container.decode(audio=0)])
+
+
+def test_a_recording_has_picture_and_sound(open_tab):
+    tab = open_tab(camera=True)
+    tab.until_painted()
+    tab.until(pressed("camera-button", "true"))
+    for seconds in (3, 15, 60):  # on a busy machine the encoder needs time
+        frames, sound = recorded(tab, seconds)
+        if len(frames) >= 2:
+            break
+    assert len(frames) >= 2 and frames[-1].std() > 10
+    assert len(sound) > 10_000 and np.abs(sound).max() > 0.01  # the fake microphone beeps
+
+
+def test_offline_after_the_first_visit(open_tab, browser, tmp_path):
+    """On a host that sends no headers, in a folder of it: the service worker brings files and threads."""
+    files = {f"deep/{name}": content for name, content in site.export(tmp_path / "site", force=False).items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rtstyle.web.server.HEADERS", {})
+        with serving(files) as url:
+            tab = open_tab(url=url + "deep/index.html")
+            tab.until_painted()
+            assert not tab.page.evaluate("crossOriginIsolated")
+            assert "wasm, 1 thread" in tab.page.evaluate("document.getElementById('facts').textContent")
+            tab.until("navigator.serviceWorker.controller !== null")
+    tab.page.goto(url + "deep/index.html")  # nobody answers there any more
+    tab.until_painted()
+    assert tab.page.evaluate("crossOriginIsolated")
+
+
+def test_a_camera_that_is_refused(open_tab):
+    tab = open_tab()
+    tab.until_painted()
+    tab.page.click("#start")
+    tab.until(said("The camera was refused: allow it"))
+    tab.page.evaluate(
+        """() => {
+          navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("", "NotFoundError"); };
+        }"""
+    )
+    tab.page.click("#camera-button")
+    tab.until(said("No camera was found"))
+    start = tab.picture()
+    tab.page.keyboard.press("m")
+    tab.until_changed(start)
+
+
+def test_a_browser_that_cannot_paint_shows_the_camera(open_tab):
+    tab = open_tab(camera=True, script=WITHOUT_SIMD)
+    tab.until(said("it lacks WebAssembly SIMD"))
+    tab.until("document.getElementById('picture').width > 1000")  # the camera's, though it is not painted
+    assert tab.picture().std() > 10
+
+
+def test_without_webgl(open_tab):
+    tab = open_tab(script=WITHOUT_WEBGL)
+    tab.until_painted()
+    start = tab.until_still()
+    for key in "cmv":
+        tab.page.keyboard.press(key)
+        tab.until_changed(start)
+        tab.page.keyboard.press(key)
+        tab.until_same(start)
+    assert tab.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read(open_tab, address, scheme):
+    """Contrast of WCAG 2, level AA: 4.5 to 1."""
+    tab = open_tab(url=address, color_scheme=scheme)
+    colors = tab.page.evaluate(
+        """() => {
+          const root = getComputedStyle(document.documentElement);
+          const names = ["wall", "panel", "ink", "soft", "accent", "on-accent"];
+          return Object.fromEntries(names.map((name) => [name, root.getPropertyValue(`--${name}`).trim()]));
+        }"""
+    )
+    for text, ground in (
+        ("ink", "wall"),
+        ("ink", "panel"),
+        ("soft", "wall"),
+        ("soft", "panel"),
+        ("accent", "panel"),
+        ("on-accent", "accent"),
+    ):
+        assert contrast(colors[text], colors[ground]) >= 4.5, (text, ground)
+
+
+def contrast(a, b):
+    lights = sorted(luminance(color) for color in (a, b))
+    return (lights[1] + 0.05) / (lights[0] + 0.05)
+
+
+def luminance(color):
+    digits = color.removeprefix("#")
+    digits = digits if len(digits) == 6 else "".join(2 * digit for digit in digits)
+    channels = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
