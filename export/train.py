@@ -82,8 +82,8 @@ class Trainer:
 
     Without `content` training looks at a few bundled photographs (`data.default_pictures`). `init` starts from the
     weights of an exported model; with `frozen` these stay as they are, and only the codes learn. `run_dir` receives
-    checkpoint.pt, losses.csv, curves.png and preview.png. Raises RtstyleError when a
-    picture, the weights or a checkpoint cannot be used.
+    checkpoint.pt, losses.csv, curves.png and preview.png. Raises RtstyleError when a picture, the weights or a
+    checkpoint cannot be used.
     """
 
     def __init__(
@@ -111,7 +111,6 @@ class Trainer:
         self.checkpoint = self.run_dir / "checkpoint.pt"
         if self.checkpoint.exists() and not resume:
             raise OutputError(f"{self.run_dir} holds an earlier run: add `resume=True` to go on, or another `run_dir`")
-
         self.vgg = perceptual.VGG(recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=self.dtype)
         self.compare = losses.Comparison(recipe.loss, self.vgg)
         files = [Path(pictures) / style.file for style in recipe.artworks]
@@ -122,7 +121,6 @@ class Trainer:
         if recipe.passes:
             steps = math.ceil(recipe.passes * len(self.photos) / recipe.stage[0].batch)
             self.recipe = recipe = dataclasses.replace(recipe, steps=steps)
-
         make_folder(self.run_dir)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.net = networks.build(recipe.body, len(recipe.artworks), recipe.config, self.generator)
@@ -136,9 +134,8 @@ class Trainer:
         self.net.requires_grad_(not frozen)
         self.net.codes.requires_grad_(True)
         self.average = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
-        self.optimizer = torch.optim.Adam(
-            parameter_groups(self.net, recipe.stage[0].batch), lr=recipe.learning_rate, betas=(0.9, 0.99)
-        )
+        groups = parameter_groups(self.net, recipe.stage[0].batch)
+        self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate, betas=(0.9, 0.99))
         self.step, self.seconds = 0, 0.0
         self.rows: list[list[float]] = []
         if resume:
