@@ -60,6 +60,7 @@ def evaluate_model(
     pictures: str | os.PathLike[str],
     *,
     recipe: str | os.PathLike[str] | None = None,
+    encoder: bool = False,
     vgg: str | os.PathLike[str] | None = None,
     vgg_convention: str | None = None,
     limit: int | None = None,
@@ -74,6 +75,7 @@ def evaluate_model(
 
     `model` is a path, `live` or `studio`. `pictures` is the folder of the artworks; which file belongs to which style
     is read from `recipe`; without one the model's metadata say it, for older models the packaged recipe of their body.
+    With `encoder` the styles are instead all pictures of that folder, as the encoder sees them.
     `limit` takes that many photographs, evenly from the sorted list; their short side is scaled to `size` pixels
     (default: the model's reference height), that of the artworks to `style_size` (default: that of the last training
     stage, the largest of several, else 288). Ratios compare only at equal sizes, and a training stopped early may never
@@ -86,7 +88,7 @@ def evaluate_model(
     number of iterations out of range.
     """
     check_numbers(size, style_size, limit, iterations)
-    subject = open_subject(model, pictures, recipe, size, style_size)
+    subject = open_subject(model, pictures, recipe, size, style_size, encoder=encoder)
     loss = lbfgs_reference.loss_of(subject.training) if iterations else None  # refused now, not after an hour
     artworks = subject.artworks(subject.style_size)
     film = measures.read_clip(clip, subject.size) if clip else None
@@ -149,16 +151,23 @@ def open_subject(
     recipe: str | os.PathLike[str] | None,
     size: int | None,
     style_size: int | None,
+    *,
+    encoder: bool = False,
 ) -> Subject:
     """The model with its artworks; arguments as for `evaluate_model`."""
     loaded = catalog.load(str(model))
+    if encoder:
+        files = [path for path in list_pictures(pictures) if path.parent == Path(pictures)]
+        loaded = dataclasses.replace(loaded, styles=tuple(catalog.picture_style(path, loaded) for path in files))
     session = devices.open_session(str(loaded.path), devices.choose("cpu"))
     training = read_training(session.get_modelmeta().custom_metadata_map)
     return Subject(
         loaded,
         training,
         [painter(session, style.code if loaded.takes_code else None) for style in loaded.styles],
-        styles_of(loaded, training, recipe),
+        [Style(name=style.name, file=style.source) for style in loaded.styles]
+        if encoder
+        else styles_of(loaded, training, recipe),
         Path(pictures),
         size or loaded.reference_height,
         style_size or trained_style_size(training),

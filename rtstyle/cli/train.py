@@ -156,6 +156,7 @@ def export(
 )
 @option("--pictures", type=click.Path(), required=True, help="Folder of the artworks.")
 @option("--recipe", type=click.Path(), help="Which artwork belongs to which style [default: the bundled recipe].")
+@option("--encoder", is_flag=True, help="The styles are the pictures of --pictures, as the encoder sees them.")
 @option("--limit", type=int, help="So many photographs, evenly chosen.")
 @option("--size", type=int, help="Short side of the photographs in pixels [default: as the model is meant for].")
 @option("--style-size", type=int, help="Short side of the artworks [default: as trained].")

@@ -421,3 +421,12 @@ def test_the_lbfgs_reference_needs_the_losses_of_the_training(
         evaluate.evaluate_model(
             toy_model, photos_folder, paintings_folder, recipe=toy_recipe_path, size=SIZE, iterations=[5]
         )
+
+
+def test_the_pictures_of_a_folder_are_measured_as_the_encoder_sees_them(paintings_folder):
+    subject = evaluate.open_subject("live", paintings_folder, None, None, 64, encoder=True)
+    files = sorted(path.name for path in paintings_folder.iterdir())
+    assert [entry.file for entry in subject.entries] == files
+    assert len(subject.painters) == len(subject.artworks(64)) == len(files)
+    code = catalog.resolve(str(paintings_folder / files[0])).code
+    assert np.array_equal(subject.model.styles[0].code, code)
