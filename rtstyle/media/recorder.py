@@ -57,6 +57,7 @@ class Recorder:
         self.saved: Path | None = None
         self._origin = 0.0
         self._ticks = -1
+        self._whole = 0  # bytes of the file after the last packet that found room
         self._closed = False
         self.sound = sound
         self._track: SoundTrack | None = None
@@ -160,6 +161,7 @@ class Recorder:
             if duration:
                 packet.duration = duration
             self._container.mux(packet)
+            self._whole = self._part.stat().st_size
 
     def close(self, seconds: float | None = None) -> None:
         """End the recording at `seconds` on the frames' clock (with the last frame's beginning); the file is complete
@@ -174,15 +176,30 @@ class Recorder:
         self._thread.join()
         try:
             self._container.close()
-        except (av.FFmpegError, OSError) as error:
+            kept = self.frames > 0
+        except (av.FFmpegError, OSError) as error:  # also after a packet that found no room
             self.error = self.error or OutputError(f"recording to {self.path} failed ({error.strerror or error})")
-        if self.frames:
+            kept = self._cut()
+        if kept:
             self._take_the_name()
         else:
             self._part.unlink(missing_ok=True)
             self.error = self.error or OutputError(f"nothing was recorded to {self.path}: no frame came")
         if self.error:
             raise self.error
+
+    def _cut(self) -> bool:
+        """Take a packet that did not fit off the end of the file, and say how much is left: whether anything is."""
+        seconds = 0.0
+        with contextlib.suppress(av.FFmpegError, OSError):
+            os.truncate(self._part, self._whole)
+            with av.open(local_file(self._part)) as container:
+                for packet in container.demux(video=0):
+                    if packet.pts is not None:
+                        seconds = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+        kept = f"the first {seconds:.1f} s are kept" if seconds else "nothing of it could be kept"
+        self.error = OutputError(f"{self.error}: {kept}")
+        return bool(seconds)
 
     def _take_the_name(self) -> None:
         try:

@@ -2,6 +2,8 @@
 
 import errno
 import itertools
+import re
+import sys
 import threading
 import time
 
@@ -350,3 +352,34 @@ def test_what_a_killed_process_has_recorded_can_be_played(tmp_path, kind):
     assert [float(seconds) for seconds, _ in result] == pytest.approx([i / 25 for i in range(len(result))], abs=1e-3)
     means = rgb_frames(part).mean(axis=(1, 2, 3))
     assert np.abs(means - 2 * np.arange(len(result))).max() < 5
+
+
+FULL = """
+import resource, sys
+import numpy as np
+from rtstyle.media.recorder import Recorder
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+recorder, noise = Recorder(sys.argv[1]), np.random.default_rng(0)
+for i in range(200):
+    while recorder._queue.full():  # live never waits
+        pass
+    recorder.write(i / 25, noise.integers(0, 255, (64, 96, 3), np.uint8))
+try:
+    recorder.close()
+except Exception as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_recording_is_cut_to_what_is_whole_where_the_disk_is_full(tmp_path, kind):
+    path = tmp_path / f"out{kind}"
+    said = run_python("-c", FULL, path).stdout
+    found = re.search(r"stopped \(File too large\): the first (\d\.\d) s are kept$", said.strip())
+    assert found, said
+    frames = stamps(path)
+    assert len(frames) == len(rgb_frames(path)) > 10  # every packet is whole
+    assert float(frames[-1]) + 1 / 25 == pytest.approx(float(found.group(1)), abs=0.06)
+    assert set(tree(tmp_path)) == {path.name}
