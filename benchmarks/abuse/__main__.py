@@ -4,7 +4,7 @@
                             [--seed 0] [--mutants 200] [--kills 20] [--jobs 1] [--rtstyle PATH] [--keep DIR]
 
 Runs the installed command line in processes of their own, each in an empty folder, with a time limit (those of the
-mutants are forked off one that has imported everything, unless --rtstyle names a command):
+mutants and kills are forked off one that has imported everything, unless --rtstyle names a command):
 
 - mutants: clips of twelve containers and codecs with bytes changed, cut out, doubled or zeroed, through
   `rtstyle video`;

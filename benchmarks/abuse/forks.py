@@ -1,7 +1,7 @@
 """Runs of rtstyle as children of a process that has imported its libraries: ten times as many in the same time.
 
-Reads a job a line, as JSON ({"arguments": [...], "where": folder, "limit": seconds}), and answers each with how it
-ended ({"code", "stderr", "seconds", "peak"}).
+Reads a job a line, as JSON (the arguments of `run`, by name), and answers each with how it ended ({"code", "stderr",
+"seconds", "peak"}).
 """
 
 import gc
@@ -33,14 +33,16 @@ def child(arguments: list[str], where: str, stderr: int) -> None:
         os._exit(1)
 
 
-def run(arguments: list[str], where: str, limit: float) -> dict[str, object]:
+def run(arguments: list[str], where: str, limit: float, kill_after: float | None = None) -> dict[str, object]:
     started = time.monotonic()
     with tempfile.TemporaryFile() as stderr:
         pid = os.fork()
         if not pid:
             child(arguments, where, stderr.fileno())
         ended = 0
-        while not ended and time.monotonic() - started < limit:
+        while not ended and (passed := time.monotonic() - started) < limit:
+            if kill_after is not None and passed > kill_after:
+                os.kill(pid, signal.SIGKILL)
             time.sleep(0.01)
             ended, status, usage = os.wait4(pid, os.WNOHANG)
         code: int | None = None

@@ -46,7 +46,7 @@ def kills(bench: Bench, count: int) -> Iterator[Callable[[], Result]]:
     folder = bench.room("original")
     make_clip(folder / "in.mp4", "libx264", "aac", frames=40 * RATE)
     options = without_painting(bench)
-    whole = bench.run(["video", "in.mp4", "out.mkv", *options], folder)
+    whole = bench.run_forked(["video", "in.mp4", "out.mkv", *options], folder)
     if whole.code != 0:
         raise SystemExit(f"the undisturbed run fails: {whole.stderr}")
     expected = packets(folder / "out.mkv")
@@ -56,10 +56,10 @@ def kills(bench: Bench, count: int) -> Iterator[Callable[[], Result]]:
         def one(number=number, moment=moment) -> Result:
             where = bench.room(f"kill{number}")
             shutil.copy(folder / "in.mp4", where)
-            bench.run(["video", "in.mp4", "out.mkv", *options], where, send=(signal.SIGKILL, moment))
+            bench.run_forked(["video", "in.mp4", "out.mkv", *options], where, kill_after=moment)
             finished_before = (where / "out.mkv").exists()
             command = ["video", "in.mp4", "out.mkv", *options, "--resume", *(["--force"] if finished_before else [])]
-            ended = bench.run(command, where)
+            ended = bench.run_forked(command, where)
             same = ended.code == 0 and packets(where / "out.mkv") == expected
             _, fault = judge(ended, results={"out.mkv"}, found=names_in(where, {"in.mp4"}), whole=lambda: same)
             return finished(bench, where, Result("kills", f"after {moment:.2f} s", fault, "resumed"))

@@ -33,6 +33,7 @@ from rtstyle.errors import Interrupted, RtstyleError, UsageError
 
 if TYPE_CHECKING:
     from rtstyle.media.encoding import Encoding
+    from rtstyle.media.pipe import Pipe
     from rtstyle.paint.painter import FramePainter
     from rtstyle.video.convert import Progress
 
@@ -96,8 +97,9 @@ def video(
     output.
     """
     from rtstyle.media.encoding import Encoding
+    from rtstyle.media.pipe import is_pipe
     from rtstyle.media.remuxer import TimeRange
-    from rtstyle.video.inputs import is_pipe, pair_up, spooled
+    from rtstyle.video.inputs import opened_pipe, pair_up
 
     pairs = pair_up(paths, out_dir, encoding["container"])
     pipes = {source for source, _ in pairs if is_pipe(source)}
@@ -122,13 +124,13 @@ def video(
     polishing: dict[str, Any] = {"polish": polish, "quiet": quiet or progress_kind == "json"}
     failed = 0
     with ExitStack() as stack:
-        files = {pipe: stack.enter_context(spooled(pipe)) for pipe in pipes}
+        files = {pipe: stack.enter_context(opened_pipe(pipe)) for pipe in pipes}
         stylizer = (
             _open_gatys(gatys, gatys_size, gatys_steps, painting.device) if gatys else painting.stylizer(**polishing)
         )
         for source, out in pairs:
             try:
-                paint_video(source, out, stylizer, spooled_in=files.get(source), **how, **options)
+                paint_video(source, out, stylizer, pipe=files.get(source), **how, **options)
             except RtstyleError as error:
                 if len(pairs) == 1 or error.exit_code == Interrupted.exit_code:
                     raise
@@ -165,11 +167,11 @@ def paint_video(
     *,
     quiet: bool,
     as_json: bool = False,
-    spooled_in: Path | None = None,
+    pipe: Pipe | None = None,
     encoding: Encoding | None = None,
     **options: Any,
 ) -> None:
-    """Paint one video with a progress bar and say what came of it. `spooled_in` is the file that has what a pipe gave,
+    """Paint one video with a progress bar and say what came of it. `pipe` is the one that `source` names,
     `options` are those of `stylize_video`."""
     from rtstyle.video.convert import stylize_video
     from rtstyle.video.inputs import sent_to_stdout
@@ -190,7 +192,7 @@ def paint_video(
         update = stack.enter_context(progress_bar(Path(source).name, unit="frames", quiet=quiet or as_json))
         container = (encoding and encoding.container) or "mkv"
         target = stack.enter_context(sent_to_stdout(container)) if out == "-" else out
-        result = stylize_video(spooled_in or source, target, stylizer, encoding=encoding, progress=show, **options)
+        result = stylize_video(pipe or source, target, stylizer, encoding=encoding, progress=show, **options)
     if result.damaged:
         say(f"warning: {result.damaged} frames of {source} are damaged: they were left out or patched up")
     if quiet:

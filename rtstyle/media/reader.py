@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import logging
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ from typing import cast
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
@@ -19,8 +21,12 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from rtstyle.errors import InputError
 from rtstyle.files import file_state, what_happened
 from rtstyle.media.color import is_hdr, to_8_bits
+from rtstyle.media.pipe import Pipe
 from rtstyle.media.segments import SWS_FLAGS, reason
 from rtstyle.media.stream import COLOR_TAGS, Frame, StreamFormat, local_file
+from rtstyle.threads import interruptible
+
+log = logging.getLogger("rtstyle")
 
 STATIC_HDR = SideDataType.MASTERING_DISPLAY_METADATA, SideDataType.CONTENT_LIGHT_LEVEL
 LOOK_AHEAD = 2  # frames among which time stamps may have been swapped
@@ -80,9 +86,10 @@ def with_rising_pts(frames: Iterable[av.VideoFrame], step: int) -> Iterator[tupl
 class VideoReader:
     """A Source that reads the video stream that a player would choose as RGB.
 
-    Iterating yields `Frame`; `frames` can skip and cut. `damaged` counts packets that could not be decoded or lie
-    beyond the end of a cut-off file, which are skipped, and frames that the decoder patched up; `notes` says what the
-    painting cannot keep. Raises RtstyleError if the file cannot be opened or has no video.
+    Through a `Pipe` it is read forward. Iterating yields `Frame`; `frames` can skip and cut. `damaged` counts packets
+    that could not be decoded or lie beyond the end of a cut-off file, which are skipped, and frames that the decoder
+    patched up; `notes` says what the painting cannot keep. Raises RtstyleError if the file cannot be opened or has no
+    video.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
@@ -98,9 +105,10 @@ class VideoReader:
             raise InputError(f"{path} is a folder: give a video file")
         if self.path.is_fifo():
             raise InputError(f"{path} is a pipe, and a video is read twice: write it to a file first")
+        self._pipe = path if isinstance(path, Pipe) and not path.complete else None
         self._state = file_state(path)
         try:
-            self.container = av.open(local_file(path), metadata_errors="replace")
+            self.container = self._open_pipe() or av.open(local_file(path), metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
             raise InputError(f"{path} is not a video that can be opened ({reason(error)})") from None
         try:
@@ -109,12 +117,35 @@ class VideoReader:
             self.container.close()
             raise
         self.stream.thread_type = "AUTO"
-        size = os.path.getsize(path)
-        self.damaged += sum(entry.pos + entry.size > size for entry in self.stream.index_entries)
+        if self._pipe is None:
+            size = os.path.getsize(path)
+            self.damaged += sum(entry.pos + entry.size > size for entry in self.stream.index_entries)
+
+    def _open_pipe(self) -> InputContainer | None:
+        """What comes through a pipe, to be read forward; None if there is none, or all of it is in its file."""
+        if self._pipe is None:
+            return None
+        pipe = self._pipe
+
+        def opened() -> InputContainer:
+            return av.open(pipe, "r", metadata_errors="replace")
+
+        try:  # in another thread, as Ctrl-C cannot break into what FFmpeg calls
+            return interruptible(opened, "opening")
+        except (av.FFmpegError, OSError, ValueError):
+            log.info(f"reading all of {pipe} first, as it cannot be read forward")
+            pipe.read_all()
+            self._pipe = None
+            return None
 
     def what_happened(self) -> str | None:
         """What has become of the file since it was opened, as the predicate of a sentence; None: nothing."""
-        return what_happened(self.path, self._state)
+        return None if self._pipe else what_happened(self.path, self._state)
+
+    def abandon(self) -> None:
+        """Let a pipe end here."""
+        if self._pipe:
+            self._pipe.close()
 
     def _choose_stream(self) -> tuple[av.VideoStream, Fraction]:
         still = av.stream.Disposition.attached_pic
@@ -190,9 +221,11 @@ class VideoReader:
             if number >= skip:
                 yield Frame(number, self._to_rgb(frame, self._format.hdr), pts, frame.rotation)
             number += 1
+        if self._pipe:
+            self._pipe.check()
 
     def _decoded(self, start: float | None) -> Iterator[av.VideoFrame]:
-        if start:
+        if start and self._pipe is None:
             target = int(start / self.time_base)
             try:
                 self.container.seek(max(0, target), stream=self.stream)

@@ -86,5 +86,8 @@ class PictureSequence:
                 return f"changed: {file.name} {change}"
         return None
 
+    def abandon(self) -> None:
+        """Nothing is waited for."""
+
     def close(self) -> None:
         """Nothing is open."""

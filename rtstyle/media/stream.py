@@ -95,6 +95,9 @@ class Source(Protocol):
         """The frames with `start` <= time < `end` (seconds of the source's clock), numbered from 0, without the first
         `skip` of them."""
 
+    def abandon(self) -> None:
+        """Whoever waits for a frame no longer wants it: `frames` ends soon, however long it would wait."""
+
     def what_happened(self) -> str | None:
         """What has become of the files since they were opened, as the predicate of a sentence; None: nothing."""
 

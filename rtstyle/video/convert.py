@@ -261,7 +261,12 @@ class _Conversion:
         frames = self.source.frames(skip=skip, start=self.range.start, end=self.range.end)
         decoded = self._loads.timed_items("decode", frames)
         stages = self._prepare, self._paint(), self._finish(), self._write()
-        yield from run_stages(decoded, *stages, depth=DEPTH, abandon=self.painter.stylizer.abandon)
+        yield from run_stages(decoded, *stages, depth=DEPTH, abandon=self._abandon)
+
+    def _abandon(self) -> None:
+        """Nobody wants what is being painted, and what is being waited for, any more."""
+        self.painter.stylizer.abandon()
+        self.source.abandon()
 
     def _prepare(self, frames: Iterator[Frame]) -> Iterator[_Work]:
         """Frames before the point of resumption only warm up what remembers the past. So that a resumed run

@@ -8,13 +8,13 @@ import os
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from rtstyle.errors import InputError, OutputError, UsageError
 from rtstyle.files import make_folder
+from rtstyle.media.pipe import Pipe, can_be_streamed
 from rtstyle.media.reader import VideoReader
 from rtstyle.media.sequence import PictureSequence
 from rtstyle.media.stream import Source
@@ -91,39 +91,18 @@ def prepare_folder(folder: str | os.PathLike[str], source: str | os.PathLike[str
     return folder
 
 
-CHUNK = 1 << 20  # bytes read from a pipe at once
-SAY_SECONDS = 5.0  # between two words about a pipe that takes its time
-
-
-def is_pipe(source: str) -> bool:
-    """Whether it is standard input (-), or a named pipe such as a shell's <(...)."""
-    return source == "-" or Path(source).is_fifo()
-
-
 @contextlib.contextmanager
-def spooled(pipe: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Path]:
-    """All that a pipe gives in a temporary file, as a video is read twice, for its frames and for its other streams.
-
-    Logs that this comes first, and every few seconds how far it is. Raises RtstyleError if there is no room.
-    """
-    name = "standard input" if pipe == "-" else pipe
-    log.info(f"reading all of {name} first, as a video is read twice")
-    with tempfile.TemporaryDirectory(prefix="rtstyle-") as folder, contextlib.ExitStack() as stack:
-        path, said = Path(folder) / Path(name).name.replace(" ", "-"), clock()
-        try:
-            source = sys.stdin.buffer if pipe == "-" else stack.enter_context(open(pipe, "rb"))
-            with open(path, "wb") as file:
-                while chunk := source.read(CHUNK):
-                    file.write(chunk)
-                    if clock() - said >= SAY_SECONDS:
-                        said = clock()
-                        log.info(f"{name}: {file.tell() / 1e6:.1f} MB so far")
-        except OSError as error:
-            raise OutputError(
-                f"{name} could not be kept in {folder} ({error.strerror}): set TMPDIR to a folder with room"
-            ) from None
-        log.info(f"{name}: {path.stat().st_size / 1e6:.1f} MB")
-        yield path
+def opened_pipe(source: str) -> Iterator[Pipe]:
+    """Standard input (-) or a named pipe, kept in a temporary file. It is read forward; where its container does not
+    allow that, all of it is waited for, and that is logged. Raises RtstyleError if there is no room."""
+    with (
+        tempfile.TemporaryDirectory(prefix="rtstyle-", ignore_cleanup_errors=True) as folder,
+        contextlib.closing(Pipe(source, Path(folder) / Path(source).name.replace(" ", "-"))) as pipe,
+    ):
+        if not can_be_streamed(pipe.head()):
+            log.info(f"reading all of {pipe} first, as its index comes last")
+            pipe.read_all()
+        yield pipe
 
 
 @contextlib.contextmanager

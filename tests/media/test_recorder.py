@@ -379,7 +379,7 @@ def test_a_recording_is_cut_to_what_is_whole_where_the_disk_is_full(tmp_path, ki
     said = run_python("-c", FULL, path).stdout
     found = re.search(r"stopped \(File too large\): the first (\d\.\d) s are kept$", said.strip())
     assert found, said
-    frames = stamps(path)
+    frames = timestamps(path)
     assert len(frames) == len(rgb_frames(path)) > 10  # every packet is whole
     assert float(frames[-1]) + 1 / 25 == pytest.approx(float(found.group(1)), abs=0.06)
     assert set(tree(tmp_path)) == {path.name}

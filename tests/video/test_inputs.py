@@ -1,24 +1,16 @@
-"""Folders of pictures and of videos, pipes, wrong usage."""
+"""Folders of pictures and of videos, wrong usage."""
 
-import itertools
 import json
-import logging
-import os
 import shutil
-import subprocess
-import sys
-import threading
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from PIL import Image
-from support.media_files import packets, psnr, read_frames, rgb_frames, timestamps
+from support.media_files import psnr, read_frames, rgb_frames, timestamps
 
 from rtstyle import RtstyleError, stylize_video
 from rtstyle.media.encoding import Encoding
-from rtstyle.media.reader import VideoReader
-from rtstyle.video.inputs import spooled
 
 pytest_plugins = ["support.runtime_fixtures"]
 
@@ -46,46 +38,6 @@ def test_pictures_are_ordered_by_number(tmp_path, stylizer):
         Image.new("RGB", (32, 32), (number * 20, 0, 0)).save(tmp_path / f"shot{number}.png")
     stylize_video(tmp_path, tmp_path / "out.mkv", stylizer, strength=0, encoding=Encoding("ffv1"))
     assert [round(frame[..., 0].mean() / 20) for frame in rgb_frames(tmp_path / "out.mkv")] == [1, 9, 10]
-
-
-def test_through_pipes(tmp_path, clip):
-    command = [sys.executable, "-m", "rtstyle", "video", "-", "-", "--device", "cpu", "--container", "mkv"]
-    done = subprocess.run(command, input=clip.read_bytes(), capture_output=True, timeout=120)
-    assert done.returncode == 0, done.stderr.decode()
-    first, second, *_ = done.stderr.decode().splitlines()
-    assert first == "reading all of standard input first, as a video is read twice"
-    assert second == f"standard input: {clip.stat().st_size / 1e6:.1f} MB"
-    (tmp_path / "out.mkv").write_bytes(done.stdout)
-    assert len(read_frames(tmp_path / "out.mkv")) == 12
-    assert [c for _, c in packets(tmp_path / "out.mkv")] == [c for _, c in packets(clip)]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="named pipes")
-def test_a_named_pipe_is_read_like_standard_input(tmp_path, call, clip):
-    pipe, out = tmp_path / "pipe", tmp_path / "out.mkv"
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=lambda: pipe.write_bytes(clip.read_bytes()))
-    writer.start()
-    code, _, err = call("video", pipe, out, "--device", "cpu")
-    writer.join()
-    assert code == 0, err
-    assert err.startswith(f"reading all of {pipe} first, as a video is read twice\n{pipe}: ")
-    assert [c for _, c in packets(out)] == [c for _, c in packets(clip)]
-    with pytest.raises(RtstyleError, match="is a pipe, and a video is read twice: write it to a file first"):
-        VideoReader(pipe)
-    code, _, err = call("video", pipe, out, "--resume")
-    assert code == 2 and "a job through a pipe cannot be resumed: leave --resume out" in err
-
-
-def test_a_slow_pipe_is_heard_of(tmp_path, caplog):
-    """On a clock that goes on by two seconds with every look at it."""
-    caplog.set_level(logging.INFO, "rtstyle")
-    pipe, now = tmp_path / "file", itertools.count(0, 2)
-    pipe.write_bytes(bytes(5 << 20))
-    with spooled(str(pipe), lambda: next(now)) as path:
-        assert path.read_bytes() == bytes(5 << 20)
-    assert [line.partition(": ")[2] for line in caplog.messages[1:]] == ["3.1 MB so far", "5.2 MB"]
-    assert not path.exists()
 
 
 def test_many_files_into_a_folder(tmp_path, call, clip):
