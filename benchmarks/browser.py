@@ -2,8 +2,7 @@
 
 Chromium with its fake camera (1280x720, 30 frames a second) opens the page anew, with one thread of wasm and with two
 in turns. Prints what each opening gave and the medians: seconds to the first painting, and after ten seconds of camera
-the frames a second and the height at which the net ran. WebGL is Chromium's software renderer here, which takes part of
-the processor that a GPU would leave to the net.
+the frames a second and the height at which the net ran. Without a GPU the page draws on a plain canvas.
 """
 
 from __future__ import annotations

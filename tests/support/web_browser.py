@@ -19,11 +19,13 @@ from rtstyle.web.server import PageServer
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--no-sandbox")
 SOFTWARE_GL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 SOFTWARE_GPU = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan")
-# A canvas of WebGL can be read only while it is drawn, unless it was told to keep what it shows.
+# A canvas of WebGL can be read only while it is drawn, unless it was told to keep what it shows. The page wants it on a
+# GPU only, tests have none.
 KEEP_DRAWN = """{
   const get = HTMLCanvasElement.prototype.getContext;
   HTMLCanvasElement.prototype.getContext = function (kind, options) {
-    return get.call(this, kind, kind === "webgl2" ? { ...options, preserveDrawingBuffer: true } : options);
+    const kept = { ...options, preserveDrawingBuffer: true, failIfMajorPerformanceCaveat: false };
+    return get.call(this, kind, kind === "webgl2" ? kept : options);
   };
 }"""
 SHOWN = """(width) => {

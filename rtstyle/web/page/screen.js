@@ -83,8 +83,9 @@ const SHORT_SIDE = 640; // pixels: smaller pictures are enlarged, smoother than 
 export class Screen {
   constructor(canvas) {
     this.canvas = canvas;
-    this.gl = canvas.getContext("webgl2", { alpha: false, antialias: false, desynchronized: false });
-    if (!this.gl) throw new Error("no WebGL 2");
+    // In software WebGL takes the processor from the net: a plain canvas is faster then
+    this.gl = canvas.getContext("webgl2", { alpha: false, antialias: false, failIfMajorPerformanceCaveat: true });
+    if (!this.gl) throw new Error("no WebGL 2 on a GPU");
     canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
     canvas.addEventListener("webglcontextrestored", () => this.setUp());
     this.setUp();
