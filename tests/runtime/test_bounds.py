@@ -141,6 +141,7 @@ def test_codes_that_fit_are_taken(tmp_path):
     assert stylizer_of(tmp_path, plain).code.tolist() == CODES[0].tolist()
 
 
+@pytest.mark.real_time
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
 @pytest.mark.parametrize("command", ["video in.mp4 out.mp4", "cam --source in.mp4 --headless --record out.mp4"])
 def test_one_ctrl_c_ends_what_never_would(tmp_path, command):

@@ -145,6 +145,7 @@ def test_what_is_no_video_is_a_sentence(tmp_path, call, fifo):
 
 
 @needs_fifo
+@pytest.mark.real_time
 @pytest.mark.parametrize("given", [b"", "half"])
 def test_ctrl_c_ends_the_wait_for_a_pipe(tmp_path, fifo, given):
     source = make_clip(tmp_path / "in.mkv", frames=48).read_bytes()
