@@ -34,7 +34,8 @@ class OscReceiver:
             from pythonosc import osc_bundle, osc_message, osc_packet
         except ImportError:
             raise DeviceError(f"OSC needs python-osc: {install('osc')}") from None
-        for module in (osc_bundle, osc_message):
+        modules: tuple[Any, ...] = (osc_bundle, osc_message)
+        for module in modules:
             module.logging = logging.getLogger(f"{__name__}.garbage")  # it warns of every datagram, by the root logger
             module.logging.disabled = True
         self._packet = osc_packet.OscPacket
