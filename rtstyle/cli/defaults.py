@@ -94,7 +94,8 @@ def read_last() -> dict[str, Any]:
 def remember(controls: Controls) -> None:
     """Keep the style and strength of now for the next time, if that is possible."""
     first, second, share = controls.styles.position
-    names = [style.name for style in controls.styles.styles]
+    files = {name: str(path.resolve()) for name, path in (controls.pictures.files if controls.pictures else {}).items()}
+    names = [files.get(style.name, style.name) for style in controls.styles.styles]
     style = controls.styles.label
     if first >= 0:
         style = f"{names[first]}:{1 - share:g},{names[second]}:{share:g}" if share else names[first]

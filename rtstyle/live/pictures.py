@@ -164,7 +164,7 @@ class CodeSource(Protocol):
 
 class Pictures:
     """Brings pictures among the styles that can be chosen: those of a watched `folder`, and better codes for the one
-    that is painted, from `polisher`. `known` are the files of styles that were pictures from the start, by name."""
+    that is painted, from `polisher`. `files` are the pictures of styles by name, at first those that are `known`."""
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ class Pictures:
         known: Mapping[str, Path] | None = None,
     ):
         self._styles, self._folder, self._polisher = styles, folder, polisher
-        self._files = dict(known or {})
+        self.files = dict(known or {})
         self._painted_since: tuple[str, float] = ("", 0.0)
         self._told = ""
 
@@ -192,18 +192,18 @@ class Pictures:
         return next((words for words in reversed(said) if words), None)
 
     def _take(self, change: Change, now: float) -> str:
-        name = next((name for name, path in self._files.items() if path == change.path), None)
+        name = next((name for name, path in self.files.items() if path == change.path), None)
         if change.problem:
             return change.problem
         if change.style is None:
             if name:
-                del self._files[name]
+                del self.files[name]
                 self._styles.remove(name)
             return f"{change.path.name} is gone" if name else ""
         style = change.style
         if name is None and any(known.name == style.name for known in self._styles.styles):
             style = dataclasses.replace(style, name=change.path.name.lower())  # two files of one name
-        self._files[style.name] = change.path
+        self.files[style.name] = change.path
         self._styles.add(style, now)
         return f"new style: {style.name}" if name is None else f"{style.name} has changed"
 
@@ -214,10 +214,10 @@ class Pictures:
             self._painted_since = name, now
             polisher.follow(None)
         elif now - self._painted_since[1] >= POLISHED_AFTER:
-            polisher.follow(self._files.get(name))
+            polisher.follow(self.files.get(name))
         if news := polisher.news():
             path, code = news
-            if self._files.get(name) == path:
+            if self.files.get(name) == path:
                 better = dataclasses.replace(self._styles.styles[index], code=code)
                 self._styles.add(better, now, POLISH_FADE_SECONDS)
         if polisher.problem and polisher.problem != self._told:

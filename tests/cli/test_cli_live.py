@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from support.helpers import tree
+from support.live_session import Net, wait_until
 from support.media_files import psnr, rgb_frames, timestamps
+
+from rtstyle.cli import defaults
+from rtstyle.live.styles import StyleChooser
+from rtstyle.media.contact_sheet import bundled_photograph
 
 pytest_plugins = ["support.runtime_fixtures"]
 
@@ -22,14 +28,14 @@ pytest_plugins = ["support.runtime_fixtures"]
 def handed_over(monkeypatch):
     """What the command hands to the live loop, which then ends at once."""
     from rtstyle.live.statistics import Summary
-    from rtstyle.live.styles import StyleChooser
 
     seen = {}
 
     class NoLoop:
         def __init__(self, capture, painter, **options):
             seen.update(options, capture=capture, painter=painter)
-            self.controls = SimpleNamespace(painter=painter, styles=StyleChooser(painter.stylizer))
+            styles = options.get("styles") or StyleChooser(painter.stylizer)
+            self.controls = SimpleNamespace(painter=painter, styles=styles, pictures=options.get("pictures"))
 
         def run(self, **limits):
             seen.update(limits)
@@ -451,13 +457,28 @@ def test_last_brings_back_style_and_strength(call, config_file, handed_over, ope
 
 
 def test_a_mix_by_keys_is_remembered_as_it_can_be_asked_for(config_file):
-    from support.live_session import Net
-
-    from rtstyle.cli import defaults
-    from rtstyle.live.styles import StyleChooser
-
     styles, painter = StyleChooser(Net()), SimpleNamespace(strength=0.5)
     for move, expected in [(lambda: None, "reed"), (lambda: styles.mix(0, 2, 0.25, 1.0), "reed:0.75,slate:0.25")]:
         move()
-        defaults.remember(SimpleNamespace(styles=styles, painter=painter))
+        defaults.remember(SimpleNamespace(styles=styles, painter=painter, pictures=None))
         assert defaults.read_last() == {"style": expected, "strength": "0.5"}
+
+
+def test_a_picture_is_remembered_by_its_file(call, config_file, handed_over, opened, screen, tmp_path):
+    picture = shutil.copy(bundled_photograph("coffee"), tmp_path / "coffee.jpg")
+    assert call("cam", "--style", str(picture), "--no-polish")[0] == 0
+    assert call("cam", "--last", "--no-polish")[0] == 0
+    stylizer = handed_over["painter"].stylizer
+    assert stylizer.style == "coffee"
+    assert stylizer.gallery()[-1].name == "coffee"
+
+
+def test_the_pictures_of_a_folder_are_styles(call, handed_over, opened, screen, tmp_path):
+    (tmp_path / "styles").mkdir()
+    shutil.copy(bundled_photograph("coffee"), tmp_path / "styles" / "coffee.jpg")
+    assert call("cam", "--styles", str(tmp_path / "styles"))[0] == 0
+    styles, pictures = handed_over["styles"], handed_over["pictures"]
+    wait_until(lambda: pictures.follow(0.0) or "coffee" in [style.name for style in styles.styles])
+    pictures.close()
+    code, _, err = call("cam", "--styles", str(tmp_path / "nowhere"))
+    assert code == 1 and "the folder of pictures" in err
