@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 import torch.nn.functional as F
@@ -27,6 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from rtstyle.errors import ModelError
+from rtstyle.export.onnx_graph import Graph
 from rtstyle.files import written_beside
 
 OPSET = 18  # the first whose Resize can smooth what it shrinks
@@ -120,25 +120,6 @@ def moments(x: torch.Tensor) -> torch.Tensor:
     return torch.cat([mean[:, :, 0, 0], deviation], 1)
 
 
-class Graph:
-    """Collects the nodes and constants of an ONNX graph; values are names."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
-
-    def constant(self, name: str, values: npt.ArrayLike) -> str:
-        array = np.asarray(values)
-        array = array.astype(np.int64) if array.dtype.kind in "iu" else array.astype(np.float32)
-        self.constants[name] = numpy_helper.from_array(array, name)
-        return name
-
-    def node(self, op: str, *inputs: str, **attributes: Any) -> str:
-        out = f"{op.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [out], out, **attributes))
-        return out
-
-
 def to_model(encoder: Encoder) -> onnx.ModelProto:
     """The ONNX graph of an encoder. No metadata yet."""
     graph = Graph()
@@ -193,7 +174,7 @@ def to_model(encoder: Encoder) -> onnx.ModelProto:
             "rtstyle-encoder",
             [helper.make_tensor_value_info("picture", TensorProto.UINT8, [1, "H", "W", 3])],
             [helper.make_tensor_value_info("code", TensorProto.FLOAT, [encoder.config["code_length"]])],
-            list(graph.constants.values()),
+            list(graph.initializers.values()),
         ),
         producer_name="rtstyle",
         ir_version=9,
@@ -202,7 +183,7 @@ def to_model(encoder: Encoder) -> onnx.ModelProto:
 
 
 def write_encoder(
-    encoder: Encoder, body_sha256: str, training: dict[str, Any], out: str | os.PathLike[str], *, force: bool = True
+    encoder: Encoder, body_sha256: str, training: dict[str, Any], out: str | os.PathLike[str], *, force: bool = False
 ) -> None:
     """Check the encoder of a body and write it to `out`. Nothing is written unless the file passes `onnx.checker` and
     agrees with torch in ONNX Runtime; without `force` no file is replaced. Raises RtstyleError otherwise."""

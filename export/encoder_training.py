@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,16 +19,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from rtstyle.errors import InputError, Interrupted, OutputError, RtstyleError
+from rtstyle.errors import InputError, OutputError, RtstyleError
 from rtstyle.export import encoder as encoders
 from rtstyle.export import losses, operations, style_pictures
 from rtstyle.export.checkpoint import load_checkpoint, save_checkpoint
 from rtstyle.export.data import Photos, list_pictures, read_picture
+from rtstyle.export.loop import COLUMNS, Progress, run_steps
 from rtstyle.export.plots import draw_curves
 from rtstyle.export.recipe import Loss
-from rtstyle.export.run import BALANCE
+from rtstyle.export.run import BALANCE, check_model_output, train_to_file
 from rtstyle.export.to_onnx import from_onnx, properties, read_training
-from rtstyle.export.train import COLUMNS, Progress
 from rtstyle.gallery import catalog
 from rtstyle.media.contact_sheet import draw_grid
 from rtstyle.perceptual import vgg as perceptual
@@ -236,29 +235,8 @@ class EncoderTrainer:
         save_seconds: float = 60.0,
         show_seconds: float = 300.0,
     ) -> None:
-        """Train to the last step. A checkpoint is written every `save_seconds`, curves and a preview every
-        `show_seconds`, all at the end, and a checkpoint on the way out of an interruption."""
-        started = time.monotonic() - self.seconds
-        saved = shown = time.monotonic()
-        try:
-            while self.step < self.recipe.steps:
-                means = self.train_step()
-                self.seconds = time.monotonic() - started
-                self.rows.append([self.step, *(means[k] for k in COLUMNS[1:-1]), round(self.seconds, 3)])
-                if callback:
-                    callback(Progress(self.step, self.recipe.steps, means, self.seconds))
-                if time.monotonic() - saved > save_seconds:
-                    self.save()
-                    saved = time.monotonic()
-                if time.monotonic() - shown > show_seconds:
-                    self.show()
-                    shown = time.monotonic()
-        except KeyboardInterrupt:
-            if self.step:
-                self.save()
-            raise
-        self.save()
-        self.show()
+        """Train to the last step; see `run_steps`."""
+        run_steps(self, self.recipe.steps, callback, save_seconds, show_seconds)
 
     def save(self) -> None:
         state = {
@@ -336,22 +314,17 @@ def train_encoder(
     """Train an encoder by a recipe and write it, checked, to `out`. `options` go to `EncoderTrainer`. Ctrl-C keeps a
     checkpoint and writes the encoder as far as it got; then Interrupted is raised. Raises RtstyleError for anything the
     user can put right."""
-    from rtstyle.export.run import check_model_output
-
-    out, folder = check_model_output(out, run_dir, force=force or resume)
+    replace = force or resume
+    out, folder = check_model_output(out, run_dir, force=replace)
     plan = EncoderRecipe.read(recipe)
     if steps:
         plan = dataclasses.replace(plan, steps=steps)
     trainer = EncoderTrainer(plan, content, pictures, folder, resume=resume, preparing=preparing, **options)
     sha256 = trainer.body.body_sha256()
-    try:
-        trainer.run(callback)
-    except KeyboardInterrupt:
-        if not trainer.step:
-            raise Interrupted("stopped before the first step: nothing was written") from None
-        encoders.write_encoder(trainer.averaged_encoder(), sha256, trainer.describe(), out)
-        raise Interrupted(
-            f"stopped at step {trainer.step} of {plan.steps}: {out} is as far as it got; add `resume=True` to go on"
-        ) from None
-    encoders.write_encoder(trainer.averaged_encoder(), sha256, trainer.describe(), out)
-    return out
+    return train_to_file(
+        lambda: trainer.run(callback),
+        lambda: encoders.write_encoder(trainer.averaged_encoder(), sha256, trainer.describe(), out, force=replace),
+        trainer,
+        plan.steps,
+        out,
+    )

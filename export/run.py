@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from rtstyle.errors import InputError, Interrupted, OutputError, UsageError
+from rtstyle.export.loop import Progress, Training
 from rtstyle.export.recipe import Loss, Recipe, Stage, Style
 from rtstyle.export.to_onnx import from_onnx, properties, read_training, write_onnx
-from rtstyle.export.train import Progress, Trainer
+from rtstyle.export.train import Trainer
 from rtstyle.files import check_output
 from rtstyle.gallery import catalog, model_file
 
@@ -147,14 +148,27 @@ def _run(
         f"{styles} style{'s' * (styles > 1)}{weight}, {len(trainer.photos)} photographs, {plan.steps} steps on "
         f"{trainer.device} in {trainer.precision}; curves and previews in {trainer.run_dir}"
     )
+    return train_to_file(
+        lambda: trainer.run(callback, **timing),
+        lambda: write_onnx(trainer.averaged_net(), trainer.describe(), out, force=force),
+        trainer,
+        plan.steps,
+        out,
+    )
+
+
+def train_to_file(
+    run: Callable[[], None], write: Callable[[], None], training: Training, steps: int, out: Path
+) -> Path:
+    """Run a training and write what came of it to `out`, also after Ctrl-C, as far as it got. Raises Interrupted."""
     try:
-        trainer.run(callback, **timing)
+        run()
     except KeyboardInterrupt:
-        if not trainer.step:
+        if not training.step:
             raise Interrupted("stopped before the first step: nothing was written") from None
-        write_onnx(trainer.averaged_net(), trainer.describe(), out, force=force)
+        write()
         raise Interrupted(
-            f"stopped at step {trainer.step} of {plan.steps}: {out} is as far as it got; add `resume=True` to go on"
+            f"stopped at step {training.step} of {steps}: {out} is as far as it got; add `resume=True` to go on"
         ) from None
-    write_onnx(trainer.averaged_net(), trainer.describe(), out, force=force)
+    write()
     return out

@@ -17,7 +17,6 @@ import os
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -26,6 +25,7 @@ from torch import nn
 
 from rtstyle.errors import ModelError
 from rtstyle.export import networks, operations
+from rtstyle.export.onnx_graph import Graph
 from rtstyle.files import written_beside
 from rtstyle.media.contact_sheet import bundled_photograph
 
@@ -38,27 +38,15 @@ HALF_LEVELS = 2  # grey levels that rounding the weights to float16 may cost
 CHECKED_SHAPES = ((1, 64, 96), (1, 37, 53), (2, 61, 47), (3, 16, 16), (1, 16, 530))
 
 
-class OnnxOps:
+class OnnxOps(Graph):
     """The operations of `Body.paint`, written down as ONNX nodes; values are names."""
 
     def __init__(self, body: networks.Body, code: np.ndarray | None):
+        super().__init__()
         self.names = {module: name for name, module in body.named_modules()}
         self.stride, self.min_size = body.stride, body.min_size
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: dict[str, onnx.TensorProto] = {}
         self.code = code
         self.code_index = 0  # in the code
-
-    def constant(self, name: str, values: npt.ArrayLike) -> str:
-        array = np.asarray(values)
-        array = array.astype(np.int64) if array.dtype.kind in "iu" else array.astype(np.float32)
-        self.initializers[name] = numpy_helper.from_array(array, name)
-        return name
-
-    def node(self, op: str, *inputs: str, **attributes: Any) -> str:
-        out = f"{op.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [out], out, **attributes))
-        return out
 
     def weight(self, module: nn.Module, which: str) -> str:
         name = f"{self.names[module]}.{which}"

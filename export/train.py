@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,23 +28,12 @@ from rtstyle.export.checkpoint import (
     save_losses,
 )
 from rtstyle.export.data import Photos, draw_motion, warp
+from rtstyle.export.loop import COLUMNS, Progress, run_steps
 from rtstyle.export.plots import draw_curves, draw_preview
 from rtstyle.export.recipe import Loss, Recipe
 from rtstyle.export.start import seed_weights, start_from
 from rtstyle.files import make_folder
 from rtstyle.perceptual import vgg as perceptual
-
-COLUMNS = ("step", "total", *(term.name for term in losses.TERMS), "learning_rate", "seconds")
-
-
-@dataclasses.dataclass
-class Progress:
-    """What the callback of `Trainer.run` gets after each step."""
-
-    step: int
-    steps: int
-    losses: dict[str, float]
-    seconds: float
 
 
 def bfloat16_pays(device: torch.device) -> bool:
@@ -242,36 +230,8 @@ class Trainer:
         save_seconds: float = 60.0,
         show_seconds: float = 180.0,
     ) -> None:
-        """Train to the last step. A checkpoint is written every `save_seconds`, curves and a preview every
-        `show_seconds`, all at the end, and a checkpoint on the way out of an interruption (KeyboardInterrupt goes on to
-        the caller)."""
-        started, saved, shown = time.monotonic() - self.seconds, time.monotonic(), time.monotonic()
-        try:
-            while self.step < self.recipe.steps:
-                before = self.generator.get_state()
-                try:
-                    means = self.train_step()
-                except BaseException:
-                    self.generator.set_state(before)  # the step is taken again, with the same crops, on resume
-                    raise
-                self.seconds = time.monotonic() - started
-                self.rows.append([self.step, *(means[k] for k in COLUMNS[1:-1]), round(self.seconds, 3)])
-                if callback:
-                    callback(Progress(self.step, self.recipe.steps, means, self.seconds))
-                if time.monotonic() - saved > save_seconds:
-                    self.save()
-                    saved = time.monotonic()
-                if time.monotonic() - shown > show_seconds:
-                    self.show()
-                    shown = time.monotonic()
-        except RtstyleError:  # no state worth keeping, or no disk to keep it on: the last checkpoint stays
-            raise
-        except BaseException:
-            if self.step:
-                self.save()
-            raise
-        self.save()
-        self.show()
+        """Train to the last step; see `run_steps`."""
+        run_steps(self, self.recipe.steps, callback, save_seconds, show_seconds)
 
     def save(self) -> None:
         """Write the checkpoint and the losses; the previous ones stay whole if that fails."""

@@ -25,7 +25,7 @@ from rtstyle.cli.progress import progress_bar
 from rtstyle.errors import UsageError
 
 if TYPE_CHECKING:
-    from rtstyle.export.train import Progress
+    from rtstyle.export.loop import Progress
 
 
 @click.command(cls=Command)

@@ -11,8 +11,8 @@ import torch.nn.functional as F  # noqa: E402
 
 from rtstyle.export import data, losses  # noqa: E402
 from rtstyle.export.data import read_picture, warp  # noqa: E402
+from rtstyle.export.loop import COLUMNS  # noqa: E402
 from rtstyle.export.recipe import Loss  # noqa: E402
-from rtstyle.export.train import COLUMNS  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
 pytest_plugins = ["support.training_fixtures"]

@@ -21,8 +21,9 @@ from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import artworks, operations  # noqa: E402
 from rtstyle.export.data import read_picture  # noqa: E402
 from rtstyle.export.forms import export_model  # noqa: E402
+from rtstyle.export.loop import COLUMNS  # noqa: E402
 from rtstyle.export.to_onnx import from_onnx  # noqa: E402
-from rtstyle.export.train import COLUMNS, Trainer, draw_styles  # noqa: E402
+from rtstyle.export.train import Trainer, draw_styles  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
 pytest_plugins = ["support.training_fixtures"]
