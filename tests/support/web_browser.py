@@ -141,8 +141,8 @@ class Tab:
     def _until_picture(self, is_it, what):
         end, last = time.monotonic() + PATIENCE, None
         while time.monotonic() < end:
-            picture = self.picture()
-            if is_it(picture) and last is not None and distance(picture, last) == 0:
+            busy, picture = self.page.get_attribute("#picture", "aria-busy") == "true", self.picture()
+            if not busy and is_it(picture) and last is not None and distance(picture, last) == 0:
                 return picture
             last = picture
         raise AssertionError(f"the picture {what}; the page says: {self.message!r}, {self.complaints}")

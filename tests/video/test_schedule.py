@@ -11,6 +11,7 @@ from rtstyle import UsageError, stylize_video
 from rtstyle.media.encoding import Encoding
 from rtstyle.paint.scene_cuts import CutDetector
 from rtstyle.paint.stylizer import Stylizer
+from rtstyle.runtime.devices import Device
 from rtstyle.video.convert import batch_size, batches
 
 pytest_plugins = ["support.runtime_fixtures"]
@@ -65,7 +66,7 @@ def test_changes_of_style_need_styles(tmp_path, clip, stylizer):
 class Batching(Stylizer):
     """A stylizer that takes batches as on a GPU; `ran` are the sizes of those that it was given."""
 
-    device = SimpleNamespace(kind="cuda", name="a GPU")
+    device = Device("cuda", [], "as if there were a GPU")
 
     def __init__(self):
         super().__init__("starry-night", device="cpu", threads=1)
@@ -97,5 +98,5 @@ def test_batches_hold_neighbours_of_one_style():
 
 @pytest.mark.parametrize(("size", "most"), [((640, 360), 8), ((1920, 1080), 8), ((3840, 2160), 2), ((8192, 8192), 1)])
 def test_batches_for_a_gpu_fit_its_memory(size, most):
-    gpu = SimpleNamespace(device=SimpleNamespace(kind="cuda"))
+    gpu = SimpleNamespace(device=Device("cuda", [], "as if there were a GPU"))
     assert batch_size(gpu, size) == most

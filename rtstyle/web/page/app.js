@@ -290,6 +290,7 @@ export class App {
     $("picture").setAttribute("aria-label", `Painted in the style of ${styles.label}`);
     $("other").value = styles.other;
     $("mix").value = styles.mix;
+    $("picture").setAttribute("aria-busy", loop.busy);
     $("strength").value = state.strength;
     const checked = { color: state.keepColor, steady: state.steady, cycle: styles.cycle, "show-display": this.display };
     for (const [id, value] of Object.entries(checked)) $(id).checked = value;
@@ -314,7 +315,8 @@ export class App {
 
   /** What changes with every frame. */
   tick() {
-    const { facts } = this.loop;
+    const { facts, busy } = this.loop;
+    $("picture").setAttribute("aria-busy", busy);
     $("display").textContent = facts;
     $("facts").textContent = facts;
     const { seconds: recorded } = this.recorder;

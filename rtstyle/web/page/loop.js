@@ -13,6 +13,7 @@ export class Loop {
     Object.assign(this, { painter, screen, styles, state, referenceHeight, say });
     this.source = null;
     this.wake = () => {};
+    this.dirty = this.faded = false;
     this.painted = 0;
     this.dropped = 0;
     this.shown = []; // when the frames of the last second were shown
@@ -39,6 +40,11 @@ export class Loop {
   change() {
     this.dirty = true;
     this.wake();
+  }
+
+  /** Whether the painting is not yet what was asked for: another is on its way, or the style is changing. */
+  get busy() {
+    return this.dirty || this.faded || this.styles.fading(seconds());
   }
 
   /** Show the painting in its changed look. */
