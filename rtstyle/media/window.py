@@ -91,7 +91,8 @@ class Window:
         self._title = title
         self._shown = False
         self._fitted: tuple[int, int] | None = None  # shape of the picture that the window was fitted to ...
-        self._size = (0, 0)  # ... and the window's width and height since then
+        self._size = (0, 0)  # ... and the width and height that it was given since then
+        self._resized = False  # whether it has had that size
         self.closed = self.full_screen = False
         self.mouse: collections.deque[Mouse] = collections.deque(maxlen=MOUSE_EVENTS)
         # the ratio is kept by whoever fills the window: OpenCV would leave white bars beside the picture
@@ -112,8 +113,11 @@ class Window:
         """The window takes a picture's size (height, width), enlarged where nothing could be read in it, until the user
         gives it another; (height, width) of what it shows, for `show`."""
         now = cv2.getWindowImageRect(self._title)[2:]
+        has_it = max(abs(a - b) for a, b in zip(now, self._size, strict=True)) <= 2  # rounding
+        self._resized = self._resized or has_it
         if (height, width) != self._fitted and not self.full_screen:
-            if self._fitted is None or max(abs(a - b) for a, b in zip(now, self._size, strict=True)) <= 2:  # rounding
+            if has_it or not self._resized:  # a window manager takes its time: another size is not yet the user's
+                self._resized = False
                 scale = min(max(1, -(-MIN_SIZE // min(height, width))), MAX_SIZE[0] / width, MAX_SIZE[1] / height)
                 now = self._size = round(scale * width), round(scale * height)
                 cv2.resizeWindow(self._title, *self._size)
