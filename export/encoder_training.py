@@ -29,6 +29,7 @@ from rtstyle.export.plots import draw_curves
 from rtstyle.export.recipe import Loss
 from rtstyle.export.run import BALANCE, check_model_output, train_to_file
 from rtstyle.export.to_onnx import from_onnx, properties, read_training
+from rtstyle.files import make_folder
 from rtstyle.gallery import catalog
 from rtstyle.media.contact_sheet import draw_grid
 from rtstyle.perceptual import vgg as perceptual
@@ -129,10 +130,7 @@ class EncoderTrainer:
         self.compare = losses.Comparison(self.loss, self.vgg)
         self.photos = Photos(content, max(256, recipe.crop + recipe.crop // 8), self.device)
         self.styles = self.prepare(Path(pictures), preparing)
-        try:
-            self.run_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"the run folder {self.run_dir} cannot be made: {error.strerror}") from None
+        make_folder(self.run_dir)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.encoder = encoders.Encoder(body.code_length, generator=self.generator)
         self.encoder.start_from(body.codes.detach())

@@ -22,19 +22,16 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 
-from rtstyle.errors import ModelError, UsageError
+from rtstyle.errors import UsageError
 from rtstyle.export import networks
 from rtstyle.export.to_onnx import (
-    HALF_LEVELS,
     OPSET,
     OnnxOps,
     chosen,
-    halve,
-    metadata,
     picture_like,
     to_model,
+    write_checked,
 )
-from rtstyle.files import written_beside
 from rtstyle.runtime.web_form import web_form
 
 WEB_SIZE = (640, 360)  # unless another is asked for
@@ -82,7 +79,7 @@ def write_web(
     portable = to_model(body, codes[0] if style is not None else None)
     model = onnx.load_from_string(web_form(portable.SerializeToString()))
     model = fixed(model, size or WEB_SIZE, body.stride)
-    _write(model, body, codes, described, out, half=half, force=force)
+    write_checked(model, body, codes, described, out, compare, half=half, force=force)
 
 
 def write_ffmpeg(
@@ -116,7 +113,7 @@ def write_ffmpeg(
     )
     if size is not None:
         model = fixed(model, size, body.stride)
-    _write(model, body, codes, described, out, half=half, force=force)
+    write_checked(model, body, codes, described, out, compare, half=half, force=force)
 
 
 def fixed(model: onnx.ModelProto, size: tuple[int, int], stride: int) -> onnx.ModelProto:
@@ -159,28 +156,6 @@ def _without_crop(model: onnx.ModelProto) -> onnx.ModelProto:
     model.graph.ClearField("node")
     model.graph.node.extend(nodes)
     return model
-
-
-def _write(
-    model: onnx.ModelProto,
-    body: networks.Body,
-    codes: np.ndarray,
-    description: dict[str, Any],
-    out: str | os.PathLike[str],
-    *,
-    half: bool,
-    force: bool,
-) -> None:
-    """As `write_onnx` ends: nothing is written that does not pass the checks."""
-    helper.set_model_props(model, metadata(body, codes, description))
-    if half:
-        halve(model)
-    onnx.checker.check_model(model, full_check=True)
-    worst = compare(model, body, codes)
-    if worst > (HALF_LEVELS if half else 1):
-        raise ModelError(f"the exported model differs from torch by {worst} grey levels: {out} was not written")
-    with written_beside(out, force=force) as part:
-        onnx.save(model, str(part))
 
 
 def compare(model: onnx.ModelProto, body: networks.Body, codes: np.ndarray) -> int:

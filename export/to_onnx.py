@@ -14,6 +14,7 @@ import base64
 import io
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -287,11 +288,27 @@ def write_onnx(
     body = body.cpu().eval()
     codes, description = chosen(body, description, style)
     model = to_model(body, codes[0] if style is not None else None)
+    write_checked(model, body, codes, description, out, compare, half=half, force=force)
+
+
+def write_checked(
+    model: onnx.ModelProto,
+    body: networks.Body,
+    codes: np.ndarray,
+    description: dict[str, Any],
+    out: str | os.PathLike[str],
+    difference: Callable[[onnx.ModelProto, networks.Body, np.ndarray], int],
+    *,
+    half: bool,
+    force: bool,
+) -> None:
+    """Give a graph its metadata and write it, if it passes `onnx.checker` and its `difference` from torch, in grey
+    levels, is small enough; other arguments and errors as for `write_onnx`."""
     helper.set_model_props(model, metadata(body, codes, description))
     if half:
         halve(model)
     onnx.checker.check_model(model, full_check=True)
-    worst = compare(model, body, codes)
+    worst = difference(model, body, codes)
     if worst > (HALF_LEVELS if half else 1):
         raise ModelError(f"the exported model differs from torch by {worst} grey levels: {out} was not written")
     with written_beside(out, force=force) as part:
