@@ -42,7 +42,7 @@ from rtstyle.export.data import list_pictures, read_picture
 from rtstyle.export.evaluate import lbfgs_reference, measures
 from rtstyle.export.evaluate.judge import STYLE_LAYERS, Judge, Progress
 from rtstyle.export.evaluate.report import Evaluation, Score
-from rtstyle.export.recipe import Recipe, Style
+from rtstyle.export.recipe import Loss, Recipe, Style
 from rtstyle.export.to_onnx import read_training
 from rtstyle.gallery import catalog, model_file
 from rtstyle.perceptual import vgg as perceptual
@@ -97,13 +97,9 @@ def evaluate_model(
     measured, rows = measure_photographs(subject.painters, frames, judge, progress)
     scores = with_motion(summarize(subject.model.styles, measured), subject, frames, film, progress)
     if loss:
-        weights = style_weights(subject.entries, subject.training, loss.style_weight)
         where = perceptual.pick_device(device)
         net = reference_network(loss.vgg, vgg, vgg_convention, where)
-        references = lbfgs_reference.measure(
-            net, where, loss, weights, artworks, frames, subject.painters, iterations, progress
-        )
-        scores = [dataclasses.replace(score, lbfgs=own) for score, own in zip(scores, references, strict=True)]
+        scores = with_references(scores, subject, artworks, frames, loss, net, where, iterations, progress)
     return Evaluation(
         **subject.about(),
         photographs=len(frames),
@@ -223,6 +219,25 @@ def with_motion(
         if progress:
             progress("motion and artefacts", s + 1, len(artworks))
     return measured
+
+
+def with_references(
+    scores: list[Score],
+    subject: Subject,
+    artworks: Sequence[np.ndarray],
+    frames: list[np.ndarray],
+    loss: Loss,
+    vgg: perceptual.VGG,
+    device: torch.device,
+    iterations: Sequence[int],
+    progress: Progress | None,
+) -> list[Score]:
+    """The scores, with the L-BFGS reference of each style. `vgg` is on `device`."""
+    weights = style_weights(subject.entries, subject.training, loss.style_weight)
+    references = lbfgs_reference.measure(
+        vgg, device, loss, weights, artworks, frames, subject.painters, iterations, progress
+    )
+    return [dataclasses.replace(score, lbfgs=own) for score, own in zip(scores, references, strict=True)]
 
 
 def reference_network(

@@ -239,8 +239,9 @@ def with_options(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-def gathered(name: str, make: Callable[..., Any], fields: Iterable[str]) -> Callable[[F], F]:
-    """The command receives some of its options together: as `name`, make(**fields)."""
+def gathered(name: str, make: Callable[..., Any], fields: Iterable[str] = ()) -> Callable[[F], F]:
+    """The command receives some of its options together: as `name`, make(**fields), by default those of a dataclass."""
+    fields = tuple(fields) or tuple(field.name for field in dataclasses.fields(make))  # type: ignore[arg-type]
 
     def decorate(command: F) -> F:
         @functools.wraps(command)
@@ -276,7 +277,7 @@ painting_options = with_options(
         help="For --work-height auto: small, medium, large, or a factor.",
     ),
     device_option,
-    gathered("painting", Painting, [field.name for field in dataclasses.fields(Painting)]),
+    gathered("painting", Painting),
 )
 
 polish_option = option(

@@ -6,13 +6,9 @@ queued. The window shows the newest painted frame and never waits for the net.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-
-import cv2
-import numpy as np
 
 from rtstyle.errors import InputError, Interrupted
 from rtstyle.live import booth, display, osc
@@ -23,25 +19,21 @@ from rtstyle.live.gatys_still import Stills
 from rtstyle.live.osc import OscReceiver
 from rtstyle.live.outputs import LiveRecording, LiveSink, Outputs, second_in_name
 from rtstyle.live.overlay import Messages
+from rtstyle.live.painting_thread import PaintingThread
 from rtstyle.live.pictures import Pictures
 from rtstyle.live.statistics import Painted, Statistics, Summary
 from rtstyle.live.strip import Strip, look_sliders
 from rtstyle.live.styles import StyleChooser
 from rtstyle.live.thumbnails import Thumbnails
-from rtstyle.media.capture import Capture, Captured
+from rtstyle.media.capture import Capture
 from rtstyle.media.recorder import Recorder
 from rtstyle.media.streaming import LiveStream
 from rtstyle.media.window import Window
 from rtstyle.paint.painter import Painter
-from rtstyle.runtime.bounds import Abandoned
-from rtstyle.runtime.session import Code
 
 TICK = 0.008  # seconds between looks at the keyboard
 REDRAW = 0.25  # seconds after which the texts are drawn again though no picture came ...
 MOUSE_REDRAW = 1 / 60  # ... while the mouse does something
-PATIENCE = 0.5  # seconds for the painting of the last frame to end by itself
-DISPLAY_FPS = 30.0  # at which changes of the look are painted where no rate is asked for
-SLOWEST_CHANGE = 0.15  # seconds between two steps of a change
 
 
 class Live:
@@ -113,90 +105,8 @@ class Live:
             pictures=pictures,
             bindings=bindings or {},
         )
-        self._remote = remote
-        self._on_show, self._on_paint, self._clock = on_show, on_paint, clock
-        self._changed = capture.changed  # one condition for everything that threads wait for
-        self._dirty = self._stop = self._painting = False
-        self._limit: int | None = None
-        self._last_code: Code | None = None  # that was painted last
-        self._began_at = float("-inf")  # when the last painting began
-        self._error: BaseException | None = None
-
-    # -- painting, in a thread of its own
-
-    def _paint_frames(self) -> None:
-        held: Captured | None = None
-        try:
-            while (item := self._next_frame(held)) is not None:
-                if held is not None and item.number > held.number:
-                    dropped = item.number - max(held.number, self.controls.thawed_at) - 1
-                    self.statistics.note_dropped(max(0, dropped), self._clock())
-                held = item
-                self._paint(item)
-        except Abandoned:
-            pass  # as `_finish` asked
-        except BaseException as error:
-            self._error = error
-        finally:
-            with self._changed:
-                self._painting = False
-                self._changed.notify_all()
-
-    def _paint(self, item: Captured) -> None:
-        controls, started = self.controls, self._clock()
-        self._began_at = started
-        code = controls.styles.fade.at(started)
-        frame = np.asarray(cv2.flip(item.rgb, 1), np.uint8) if controls.settings.mirror else item.rgb
-        controls.height.begin(*frame.shape[:2])
-        prepared = self.painter.prepare(frame)
-        began = self._clock()
-        raw = self.painter.run([prepared], code)[0]
-        net = self._clock() - began
-        picture = self.painter.finish(prepared, raw, history_weight=1.0 if code is self._last_code else 0.0)
-        self._last_code = code
-        painted = Painted(item.number, item.time, frame, picture)
-        self._publish(painted)
-        now = self._clock()
-        controls.height.note(now - started, net, now, self.capture.rate)
-        if self._on_paint:
-            self._on_paint(painted, now - started)
-
-    def _next_frame(self, held: Captured | None) -> Captured | None:
-        """The frame to paint next: a new one, or the same again when something about the look has changed."""
-        controls = self.controls
-        with self._changed:
-            while not self._stop and self.statistics.painted != self._limit:
-                frozen, newest = controls.settings.frozen and held is not None, self.capture.newest
-                if newest is not None and (held is None or newest.number > held.number) and not frozen:
-                    self._dirty = False
-                    return newest
-                pause = None
-                if held is not None and (self._dirty or controls.styles.fade.at(self._clock()) is not self._last_code):
-                    pause = self._began_at + self._interval(frozen) - self._clock()
-                    if pause <= 0:
-                        self._dirty = False
-                        return held if frozen else newest
-                elif self.capture.ended and not frozen:
-                    return None
-                self._changed.wait(pause)
-            return None
-
-    def _interval(self, frozen: bool) -> float:
-        """Seconds from one painting of a frame to the next of the same: that of a display, and longer where new frames
-        come often enough to carry a change of the look by themselves."""
-        interval, rate = 1 / (self.controls.height.target_fps or DISPLAY_FPS), self.capture.rate
-        return max(interval, 2 / rate) if rate and 2 / rate < SLOWEST_CHANGE and not frozen else interval
-
-    def _publish(self, painted: Painted) -> None:
-        now, latest = self._clock(), self.controls.latest
-        again = latest is not None and latest.number == painted.number
-        with self._changed:
-            self.controls.latest = painted
-            self.statistics.note_painted(now)
-            self._changed.notify_all()
-        self.controls.outputs.write(now if again else painted.time, lambda: painted.view(self.controls.settings.split))
-
-    # -- the window and the keys, in the main thread
+        self._painting = PaintingThread(self.controls, self.statistics, on_paint, clock)
+        self._remote, self._on_show, self._clock = remote, on_show, clock
 
     def run(self, *, seconds: float | None = None, frames: int | None = None) -> Summary:
         """Paint until the user quits, the source ends, or after so many seconds or painted frames.
@@ -204,10 +114,8 @@ class Live:
         Recordings are complete and everything is closed when this returns. Raises RtstyleError when painting,
         the source or an output failed, and Interrupted after Ctrl-C.
         """
-        self._painting, self._limit = True, frames
-        painting = threading.Thread(target=self._paint_frames, name="painting", daemon=True)
         started = self._clock()
-        painting.start()
+        self._painting.start(frames)
         interrupted = quit = False
         try:
             self._show_frames(started, seconds)
@@ -215,8 +123,8 @@ class Live:
         except KeyboardInterrupt:
             interrupted = True
         finally:
-            summary = self._finish(painting, started)
-        for error in (self._error, self.controls.outputs.failure, self.capture.error):
+            summary = self._finish(started)
+        for error in (self._painting.error, self.controls.outputs.failure, self.capture.error):
             if error:
                 raise error
         if not (self.capture.count or interrupted or quit):
@@ -230,7 +138,7 @@ class Live:
     def _show_frames(self, started: float, seconds: float | None) -> None:
         seen, drawn_at, touched = 0, 0.0, False
         while True:
-            painted, count, painting = self._wait_for_more(seen)
+            painted, count, painting = self._painting.wait_for_more(seen, TICK)
             now = self._clock()
             if self.window:
                 touched = touched or bool(self.window.mouse)
@@ -251,19 +159,12 @@ class Live:
                 | self.controls.follow_pictures(now)
                 | osc.obey(self.controls, remote)
             ):
-                self._wake()
+                self._painting.repaint()
             self.controls.take_sheet(now)
             self.controls.outputs.check(now)
             over = seconds is not None and now - started >= seconds
-            if not painting or over or self._stop or (self.window and self.window.closed):
+            if not painting or over or self.controls.quit or (self.window and self.window.closed):
                 return
-
-    def _wait_for_more(self, seen: int) -> tuple[Painted | None, int, bool]:
-        """(the frame painted last, how many were painted, whether more will be), as soon as there are more than `seen`,
-        but without keeping the keys waiting."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.statistics.painted > seen or not self._painting, TICK)
-            return self.controls.latest, self.statistics.painted, self._painting
 
     def _note_shown(self, painted: Painted) -> None:
         now = self._clock()
@@ -271,10 +172,8 @@ class Live:
         if self._on_show:
             self._on_show(painted, now)
 
-    def _finish(self, painting: threading.Thread, started: float) -> Summary:
-        with self._changed:
-            self._stop = True
-            self._changed.notify_all()
+    def _finish(self, started: float) -> Summary:
+        self._painting.stop()
         if self.window:
             self.window.close()  # at once: what is being painted or saved may take a while
         self._thumbnails.stop()
@@ -282,10 +181,7 @@ class Live:
             self._remote.close()
         if self.controls.pictures:
             self.controls.pictures.close()
-        painting.join(PATIENCE)
-        while painting.is_alive():
-            self.painter.stylizer.abandon()
-            painting.join(PATIENCE)
+        self._painting.join()
         self._thumbnails.join()
         self.controls.outputs.finish(self._clock())
         self.capture.close()
@@ -299,11 +195,6 @@ class Live:
     def press(self, key: str) -> None:
         """Do what a key stands for, from any thread; unknown keys do nothing."""
         self.controls.press(key)
-        self._stop = self._stop or self.controls.quit
-        self._wake()
-
-    def _wake(self) -> None:
-        """Have the picture painted again: something about its look has changed."""
-        with self._changed:
-            self._dirty = True
-            self._changed.notify_all()
+        if self.controls.quit:
+            self._painting.stop()
+        self._painting.repaint()
