@@ -120,6 +120,7 @@ class EncoderTrainer:
         self.checkpoint = self.run_dir / "checkpoint.pt"
         if self.checkpoint.exists() and not resume:
             raise OutputError(f"{self.run_dir} holds an earlier run: add `resume=True` to go on, or another `run_dir`")
+        earlier = self.load() if resume else None
         self.device = perceptual.pick_device(device)
         model = catalog.load(recipe.encoder)
         body, _ = from_onnx(model.path)
@@ -141,8 +142,8 @@ class EncoderTrainer:
         self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99))
         self.step, self.seconds = 0, 0.0
         self.rows: list[list[float]] = []
-        if resume:
-            self.load()
+        if earlier:
+            self.go_on_from(earlier)
 
     @torch.no_grad()
     def prepare(
@@ -250,12 +251,16 @@ class EncoderTrainer:
         }
         save_checkpoint(self.checkpoint, state)
 
-    def load(self) -> None:
+    def load(self) -> dict[str, Any]:
+        """The state of the run so far. Raises InputError if there is none, or one of another recipe."""
         if not self.checkpoint.exists():
             raise InputError(f"there is nothing to resume in {self.run_dir}: leave `resume` out")
         state = load_checkpoint(self.checkpoint)
         if state["recipe"] != self.recipe.digest() or "rows" not in state:
             raise InputError(f"{self.checkpoint} was made by another recipe: resume with that one, or start afresh")
+        return state
+
+    def go_on_from(self, state: dict[str, Any]) -> None:
         self.encoder.load_state_dict(state["net"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])

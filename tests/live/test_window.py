@@ -66,13 +66,13 @@ def still(kept_still):
 
 SHORT_TURNS = """
 from rtstyle import cli
-from rtstyle.live import loop, styles
+from rtstyle.live import styles
 
 class ShortTurns(styles.StyleChooser):
     def __init__(self, stylizer):
-        super().__init__(stylizer, turn_seconds=0.7, turn_fade=0.2)
+        super().__init__(stylizer, turn_seconds=1.0, turn_fade=0.2)
 
-loop.StyleChooser = ShortTurns
+styles.StyleChooser = ShortTurns
 cli.main()
 """
 
@@ -420,7 +420,7 @@ def test_a_lets_styles_take_turns(moving, names):
     moving.wait_without_words("taking turns")
     moving.press("1")
     moving.wait_for_words(f"{names[0]}, strength 100%")
-    time.sleep(1)  # longer than a turn: nothing must happen
+    time.sleep(1.3)  # longer than a turn: nothing must happen
     assert moving.reads(f"{names[0]}, strength 100%")
 
 

@@ -27,7 +27,7 @@ def app(start, photograph, names, home):
 
 
 def layout(app):
-    height, width = app.look().shape[:2]
+    width, height = app.place[2:]
     return Layout.on(height, width, WIDTH / HEIGHT, 2)
 
 
@@ -38,30 +38,38 @@ def cell(app, place, across=0.5):
 
 def painted(app, place):
     """Whether the strip has a picture at a place: something other than grey."""
+    return thumbnail(app, place).std() > 8
+
+
+def thumbnail(app, place):
+    """The middle of the picture at a place of the strip."""
     x, y = cell(app, place)
-    return app.look()[y - 8 : y + 8, x - 15 : x + 15].std() > 8
+    return app.look((x - 15, y - 8, 30, 16))
 
 
 def framed(app, place):
     x, _ = cell(app, place)
-    return tuple(app.look()[layout(app).cells.top, x]) == ORANGE
+    return tuple(app.look((x, layout(app).cells.top, 1, 1))[0, 0]) == ORANGE
 
 
 def wait_in_strip(app, condition, what):
-    """Wait for a condition while the mouse moves, so that the strip stays."""
-    places = itertools.cycle([(5, 5), (6, 5)])
+    """Wait for a condition while the mouse moves now and then, so that the strip stays."""
+    places, moved_at = itertools.cycle([(5, 5), (6, 5)]), float("-inf")
 
-    def moved():
-        app.point(*next(places))
+    def holds():
+        nonlocal moved_at
+        if time.monotonic() - moved_at > 0.5:
+            app.point(*next(places))
+            moved_at = time.monotonic()
         return condition()
 
-    wait_until(moved, what)
+    wait_until(holds, what)
 
 
 def open_strip(app):
     app.point(5, 5)
     app.press("Tab")
-    wait_in_strip(app, lambda: painted(app, 0) and painted(app, 3), "the styles are painted")
+    wait_in_strip(app, lambda: framed(app, 0) and painted(app, 0) and painted(app, 3), "the styles are painted")
 
 
 def wait_for_painting(app, expected, tolerance=6):
@@ -75,7 +83,7 @@ def test_tab_shows_me_in_every_style_and_hides_after_three_seconds(app, home, na
     letters = layout(app).letters
     assert framed(app, 0) and not framed(app, 1)
     assert app.reads(f"1 {names[0]}", letters) and app.reads("strength 100%", letters)
-    pictures = [app.look()[cell(app, i)[1] - 8 :][:16, cell(app, i)[0] - 15 :][:, :30] for i in range(4)]
+    pictures = [thumbnail(app, i) for i in range(4)]
     assert all(difference(a, b) > 40 for i, a in enumerate(pictures) for b in pictures[:i]), "all styles look alike"
     began = time.monotonic()
     app.point(6, 6)  # a move: three seconds more
@@ -155,22 +163,25 @@ def test_everything_can_be_read_on_small_and_large_screens(tmp_path, photograph,
         else:
             app.resize(*size)
         app.wait_for_size(*size)
-        app.wait_for_words(f"{names[0]}, strength 100%")
+        width, height = size
+        upper, lower = (0, 0, width // 2, height // 2), (0, height - height // 3, width // 3, height // 3)
+
+        def read(part, words, letters):
+            return reads(app.look(part), words, letters)
+
+        words = f"{names[0]}, strength 100%"
+        wait_until(lambda: read(upper, words, overlay.letters_on(height, width)), words)
         open_strip(app)
         letters = layout(app).letters
-        assert letters == overlay.letters_on(size[1], size[0], 0.7) >= 11
+        assert letters == overlay.letters_on(height, width, 0.7) >= 11
         for words in (f"1 {names[0]}", "strength 100%"):
-            wait_in_strip(
-                app, lambda words=words: reads(app.look()[-size[1] // 3 :, : size[0] // 3], words, letters), words
-            )
+            wait_in_strip(app, lambda words=words: read(lower, words, letters), words)
         app.press("Escape")
         # of two keys pressed while a large picture is being shown, OpenCV's window reports the second only
-        app.wait_without_words(f"1 {names[0]}", letters)
+        wait_until(lambda: not read(lower, f"1 {names[0]}", letters), "the strip is closed")
         app.press("h")
-        wait_until(
-            lambda: reads(app.look()[:, : size[0] // 2], "full screen", 9 if size[0] < 400 else 66),
-            "the help can be read",
-        )
+        left_half = (0, 0, width // 2, height)
+        wait_until(lambda: read(left_half, "full screen", 9 if width < 400 else 66), "the help can be read")
     finally:
         app.close()
         screen.close()

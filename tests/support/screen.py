@@ -12,8 +12,9 @@ import tempfile
 import time
 
 import cv2
+import mss
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageGrab
+from PIL import Image, ImageDraw, ImageFont
 
 from rtstyle.live.overlay import letters_on
 
@@ -55,6 +56,7 @@ class Screen:
             ["openbox", "--config-file", config], env=self.environment, stderr=subprocess.DEVNULL
         )
         wait_until(lambda: self._ask("get_num_desktops").returncode == 0, "the window manager has started")
+        self._eyes = mss.MSS(display=self.display)
 
     def _ask(self, *arguments):
         command = ["xdotool", *map(str, arguments)]
@@ -71,11 +73,13 @@ class Screen:
         result = self._ask("search", "--all", "--onlyvisible", "--pid", process, "--name", "^rtstyle$").stdout.split()
         return result[0] if result else None
 
-    def look(self):
-        """What is on the screen, uint8 RGB."""
-        return np.array(ImageGrab.grab(xdisplay=self.display).convert("RGB"))
+    def look(self, left, top, width, height):
+        """What is on this part of the screen, uint8 RGB."""
+        area = {"left": left, "top": top, "width": width, "height": height}
+        return np.ascontiguousarray(np.array(self._eyes.grab(area))[..., 2::-1])
 
     def close(self):
+        self._eyes.close()
         for process in (self._manager, self._server):
             process.terminate()
             process.wait(timeout=DEADLINE)
@@ -153,10 +157,12 @@ class App:
         wait_until(lambda: self.area()[2:] == (width, height), lambda: f"{width}x{height}, it is {self.area()}")
         self.place = self.area()
 
-    def look(self):
-        """What is in the window, uint8 RGB."""
-        left, top, width, height = self.place
-        return self.screen.look()[top : top + height, left : left + width]
+    def look(self, part=None):
+        """What is in the window, or in this part of it (left, top, width, height), uint8 RGB."""
+        left, top, *size = self.place
+        if part:
+            left, top, *size = left + part[0], top + part[1], *part[2:]
+        return self.screen.look(left, top, *size)
 
     def wait_for_picture(self, expected, tolerance=6, rows=slice(None)):
         """Wait until the window shows this picture in these rows: no pixel is off by more grey levels."""

@@ -47,6 +47,13 @@ def pressed(button, state="true"):
     return f"document.getElementById('{button}').getAttribute('aria-pressed') === '{state}'"
 
 
+def paint_small(tab):
+    """Have the picture painted at 144 pixels instead of 320, which takes a fifth of the time."""
+    for _ in range(8):
+        tab.page.keyboard.press("-")
+    tab.until(shows("^144 . 144"))
+
+
 @pytest.fixture(scope="module")
 def browser():
     with chromium(*SOFTWARE_GL) as browser:
@@ -113,6 +120,7 @@ def test_it_opens_and_paints_the_camera(open_tab, address):
 def test_keys_change_the_picture(open_tab):
     tab = open_tab()
     tab.until_painted()
+    paint_small(tab)
     key = tab.page.keyboard.press
     start = tab.until_still()
     key("c")
@@ -152,7 +160,7 @@ def test_keys_change_the_picture(open_tab):
     tab.until_same(second)
     assert tab.page.text_content("#title") == catalog.load("live").styles[1].title
     key("-")
-    tab.until(shows("^288 . 288"))
+    tab.until(shows("^128 . 128"))
     key("w")
     tab.until(shows("^320 . 320"))
     key("i")
@@ -180,6 +188,7 @@ def test_keys_change_the_picture(open_tab):
 def test_controls_change_the_picture(open_tab):
     tab = open_tab()
     tab.until_painted()
+    paint_small(tab)
     page = tab.page
     start = tab.until_still()
     page.fill("#strength", "0")
@@ -266,6 +275,7 @@ def test_a_dropped_picture_becomes_a_style(open_tab):
     with serving(files) as url:
         tab = open_tab(url=url)
         tab.until_painted()
+        paint_small(tab)
         assert tab.page.is_visible("#style-button")
         start = tab.until_still()
         tab.page.keyboard.press("2")
@@ -415,6 +425,7 @@ def test_a_browser_that_cannot_paint_shows_the_camera(open_tab):
 def test_without_webgl(open_tab):
     tab = open_tab(script=WITHOUT_WEBGL)
     tab.until_painted()
+    paint_small(tab)
     start = tab.until_still()
     for key in "cmv":
         tab.page.keyboard.press(key)

@@ -258,9 +258,9 @@ def test_evenly_spreads_over_the_whole_list():
 
 def test_evaluation_of_a_model(run, toy_model, tmp_path):
     reports = []
-    result = run(limit=3, progress=lambda *args: reports.append(args))
+    result = run(limit=3, style_size=80, progress=lambda *args: reports.append(args))
     assert [score.name for score in result.scores] == ["waves", "bricks"]
-    assert (result.photographs, result.size, result.style_size, result.steps) == (3, SIZE, 64, 7)
+    assert (result.photographs, result.size, result.style_size, result.steps) == (3, SIZE, 80, 7)
     assert reports[-1] == ("motion and artefacts", 2, 2)
     assert ("painted photographs", 3, 3) in reports and ("photographs", 1, 3) in reports
     for score in result.scores:
@@ -272,7 +272,8 @@ def test_evaluation_of_a_model(run, toy_model, tmp_path):
         assert score.warp_clip is None and score.lbfgs is None
         assert score.artefacts.keys() == {"checkerboard", "checkerboard_levels", "seam", "calm", "grain"}
         assert score.recognized in (0, pytest.approx(1 / 3), pytest.approx(2 / 3), 1)
-    assert run(limit=3).to_json()["styles"][0]["ratio"] == result.to_json()["styles"][0]["ratio"]  # repeatable
+    again = run(limit=3, style_size=80)
+    assert again.to_json()["styles"][0]["ratio"] == result.to_json()["styles"][0]["ratio"]  # repeatable
 
     result.save_json(tmp_path / "out.json")
     assert json.loads((tmp_path / "out.json").read_text("utf-8")) == result.to_json()
@@ -282,11 +283,11 @@ def test_evaluation_of_a_model(run, toy_model, tmp_path):
     assert "warp" in text and "flicker" in text and "…" not in text
 
 
-def test_photographs_are_measured_at_the_height_that_the_model_is_meant_for(run, make_body, tmp_path):
-    model = write_model(make_body, tmp_path / "toy.onnx", ["waves", "bricks"], height=80)
-    result = run(model, limit=1, size=None)
-    assert result.size == 80 and min(result.rows[0][0].shape[:2]) == 80
-    assert run(model, limit=1, size=96).size == 96
+@pytest.mark.parametrize(("asked", "size"), [(None, 80), (96, 96)])
+def test_photographs_are_measured_at_the_height_that_the_model_is_meant_for(run, make_body, tmp_path, asked, size):
+    model = write_model(make_body, tmp_path / "toy.onnx", ["waves"], height=80)
+    result = run(model, limit=1, size=asked)
+    assert result.size == size and min(result.rows[0][0].shape[:2]) == size
 
 
 def test_evaluation_with_a_clip_and_the_lbfgs_reference(run, make_body, toy_recipe_path, tmp_path):
@@ -365,10 +366,15 @@ def test_a_one_style_model_takes_no_code(run, make_body, tmp_path):
         ({}, 288),
     ],
 )
-def test_size_of_the_artworks_comes_from_the_training(run, make_body, tmp_path, training, expected):
+def test_size_of_the_artworks_comes_from_the_training(
+    make_body, paintings_folder, toy_recipe_path, tmp_path, training, expected
+):
     model = write_model(make_body, tmp_path / "toy.onnx", ["waves", "bricks"], training=training)
-    assert run(model, limit=1).style_size == expected
-    assert run(model, limit=1, style_size=64).style_size == 64
+
+    def style_size(asked=None):
+        return evaluate.open_subject(model, paintings_folder, toy_recipe_path, SIZE, asked).style_size
+
+    assert style_size() == expected and style_size(64) == 64
 
 
 # What is refused (none of it gets as far as VGG)
