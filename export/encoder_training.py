@@ -71,9 +71,9 @@ class EncoderRecipe:
             raise InputError(f"the recipe {path} is not understood: {error}") from None
         numbers = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(cls) if f.type in ("int", "float")}
         for key, value in numbers.items():
-            least = 64 if key in ("crop", "style_size", "window") else 0
-            if not isinstance(value, int | float) or value < least:
-                raise InputError(f"the recipe {path} must give {key} a number from {least}, not {value!r}")
+            minimum = 64 if key in ("crop", "style_size", "window") else 0
+            if not isinstance(value, int | float) or value < minimum:
+                raise InputError(f"the recipe {path} must give {key} a number from {minimum}, not {value!r}")
         if not recipe.paintings + recipe.photographs + recipe.made:
             raise InputError(f"the recipe {path} asks for no pictures to learn from")
         return recipe

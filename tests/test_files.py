@@ -78,7 +78,7 @@ def test_a_part_that_cannot_be_moved_is_an_oserror(tmp_path):
         take_name(tmp_path / "nothing", tmp_path / "out", force=False)
 
 
-def test_what_becomes_of_a_file_is_told(tmp_path):
+def test_a_change_of_a_file_has_words(tmp_path):
     path = tmp_path / "in.txt"
     path.write_bytes(b"one")
     before = file_state(path)

@@ -115,7 +115,7 @@ def test_the_version_is_that_of_the_installation():
     assert rtstyle.__version__ == version("rtstyle")
 
 
-def test_errors_can_be_told_from_bugs_and_from_one_another():
+def test_every_kind_of_error_has_a_class_and_an_exit_code():
     kinds = {
         rtstyle.InputError: 1,
         rtstyle.OutputError: 1,

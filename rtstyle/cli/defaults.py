@@ -30,8 +30,8 @@ NOT_THERE = {
 
 def config_path() -> Path:
     """The config file, which need not exist: RTSTYLE_CONFIG, or rtstyle.toml in the user's config folder."""
-    told = os.environ.get("RTSTYLE_CONFIG")
-    return Path(told) if told else platformdirs.user_config_path("rtstyle", appauthor=False) / "rtstyle.toml"
+    given = os.environ.get("RTSTYLE_CONFIG")
+    return Path(given) if given else platformdirs.user_config_path("rtstyle", appauthor=False) / "rtstyle.toml"
 
 
 def last_path() -> Path:
@@ -47,22 +47,22 @@ def read_config(command: click.Command) -> dict[str, dict[str, Any]]:
     none. Raises RtstyleError, with line and column or with the name that is wrong."""
     path = config_path()
     try:
-        told = tomllib.loads(path.read_text("utf-8"))
+        config = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        told = {}
+        config = {}
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"the config file {path} cannot be read ({error}): --no-config does without it") from None
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"the config file {path} is broken: {error}; --no-config does without it") from None
-    for name, table in told.items():
+    for name, table in config.items():
         if name not in TABLES or not isinstance(table, dict):
             raise InputError(f"the config file {path} has tables [cam] and [keys], not {name}")
     names = {parameter.name for parameter in command.params if parameter.name} - NOT_THERE
-    cam = {name.replace("-", "_"): value for name, value in told.get("cam", {}).items()}
+    cam = {name.replace("-", "_"): value for name, value in config.get("cam", {}).items()}
     for name in cam:
         if name not in names:
             raise InputError(f"the config file {path} sets {name.replace('_', '-')}, which is no option of rtstyle cam")
-    return {"cam": {name: _as_words(value) for name, value in cam.items()}, "keys": _keys(told.get("keys", {}), path)}
+    return {"cam": {name: _as_words(value) for name, value in cam.items()}, "keys": _keys(config.get("keys", {}), path)}
 
 
 def _as_words(value: Any) -> Any:

@@ -40,7 +40,7 @@ class Change:
 
 class PictureFolder:
     """Watches a folder, in a thread of its own: `changes` since the last call. A file that is still being written is
-    waited for, one that cannot be read is told once. Raises InputError if there is no such folder."""
+    waited for, one that cannot be read is reported once. Raises InputError if there is no such folder."""
 
     def __init__(self, folder: Path, style_of: Callable[[Path], Style], *, seconds: float = SCAN_SECONDS):
         if not folder.is_dir():
@@ -142,9 +142,9 @@ class Polisher:
     def _listen(self, process: subprocess.Popen[str], picture: Path) -> None:
         for line in process.stdout or ():
             with contextlib.suppress(ValueError, KeyError):
-                told = json.loads(line)
-                code = np.frombuffer(base64.b64decode(told["code"]), "<f4").astype(np.float32)
-                self._news = picture, int(told["step"]), code
+                message = json.loads(line)
+                code = np.frombuffer(base64.b64decode(message["code"]), "<f4").astype(np.float32)
+                self._news = picture, int(message["step"]), code
         said = (process.stderr.read() if process.stderr else "").strip().splitlines()
         if process.wait() > 0:  # below 0 it was killed
             reasons = [line.removeprefix(REASON) for line in said if line.startswith(REASON)]
@@ -177,7 +177,7 @@ class Pictures:
         self._styles, self._folder, self._polisher = styles, folder, polisher
         self.files = dict(known or {})
         self._painted_since: tuple[str, float] = ("", 0.0)
-        self._told = ""
+        self._reported = ""
 
     @property
     def status(self) -> str:
@@ -220,8 +220,8 @@ class Pictures:
             if self.files.get(name) == path:
                 better = dataclasses.replace(self._styles.styles[index], code=code)
                 self._styles.add(better, now, POLISH_FADE_SECONDS)
-        if polisher.problem and polisher.problem != self._told:
-            self._told = polisher.problem
+        if polisher.problem and polisher.problem != self._reported:
+            self._reported = polisher.problem
             return polisher.problem
         return ""
 

@@ -42,9 +42,9 @@ class Microphone:
     def __init__(self, name: str | None = None):
         self._sounddevice = _sounddevice()
         self._device = self._find(name)
-        told = self._sounddevice.query_devices(self._device, "input")
-        self.name: str = told["name"]
-        self.rate, self.channels = round(told["default_samplerate"]), min(2, told["max_input_channels"])
+        info = self._sounddevice.query_devices(self._device, "input")
+        self.name: str = info["name"]
+        self.rate, self.channels = round(info["default_samplerate"]), min(2, info["max_input_channels"])
         self._error: RtstyleError | None = None
         self._stream: Any = None
         self._heard_at = 0.0

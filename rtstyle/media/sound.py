@@ -46,19 +46,19 @@ class SoundSource(Protocol):
 
 
 class SampleClock:
-    """The times of pieces of sound that follow one another: told times waver by milliseconds, the samples do not. A
+    """The times of pieces of sound that follow one another: the times given jitter by milliseconds, samples do not. A
     delay-locked loop (Adriaensen 2005, "Using a DLL to filter time") finds how fast the sound card's clock runs."""
 
     def __init__(self, rate: int):
-        self._second = 1 / rate  # seconds a sample, as the told times show it
+        self._second = 1 / rate  # seconds a sample, as the times given show it
         self._nominal = 1 / rate
         self._expected: float | None = None
 
-    def time(self, told: float, samples: int) -> float:
-        """The smoothed time of the first of so many samples, which came with a told time in seconds."""
-        if self._expected is None or abs(told - self._expected) > GAP:
-            self._expected, self._second = told, self._nominal
-        error, begin = told - self._expected, self._expected
+    def time(self, given: float, samples: int) -> float:
+        """The smoothed time of the first of so many samples, which came with the time `given` in seconds."""
+        if self._expected is None or abs(given - self._expected) > GAP:
+            self._expected, self._second = given, self._nominal
+        error, begin = given - self._expected, self._expected
         self._second += DRIFT * error / max(1, samples)
         self._expected = begin + SMOOTH * error + samples * self._second
         return begin

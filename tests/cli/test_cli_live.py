@@ -111,7 +111,7 @@ def test_cam_quietly(call, clip):
 
 
 @pytest.mark.parametrize(("limit", "loop"), [("--duration=0.8", True), ("--max-frames=3", False)])
-def test_cam_ends_when_it_was_told_to(call, clip, limit, loop):
+def test_cam_ends_after_a_duration_or_a_number_of_frames(call, clip, limit, loop):
     code, out, _ = call("cam", "--source", clip, "--headless", "-q", "--json", limit, *["--loop"] * loop)
     result = json.loads(out)
     assert code == 0
@@ -175,7 +175,7 @@ def test_cam_options_reach_the_loop(tmp_path, call, handed_over, opened, screen)
 
 
 @pytest.mark.parametrize("steady", [True, False])
-def test_cam_is_as_steady_as_it_was_told_to_be(call, handed_over, opened, steady):
+def test_steady_and_no_steady_reach_the_painter(call, handed_over, opened, steady):
     assert call("cam", "--headless", "-q", "--steady" if steady else "--no-steady") == (0, "", "")
     assert handed_over["painter"].steady == steady
 
@@ -268,7 +268,7 @@ def test_the_picture_is_streamed_to_an_address(call, handed_over, opened):
     assert code == 2 and "http://example.org is no address for --stream: begin it with rtmp" in err
 
 
-def test_osc_listens_where_it_is_told_to(call, handed_over, opened):
+def test_osc_listens_at_the_given_port(call, handed_over, opened):
     assert call("cam", "--headless", "-q", "--osc", "0")[0] == 0
     remote = handed_over["remote"]
     try:
@@ -424,7 +424,7 @@ def test_config_prints_its_path_and_what_is_in_force(call, config_file):
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "told"),
+    ("text", "code", "message"),
     [
         ("[cam]\nsize = \n", 1, "is broken: Invalid value (at line 2, column 8); --no-config does without it"),
         ("[cam]\ncolour = 3\n", 1, "sets colour, which is no option of rtstyle cam"),
@@ -434,10 +434,10 @@ def test_config_prints_its_path_and_what_is_in_force(call, config_file):
         ('[keys]\nk = "y"\n', 1, "gives the key 'k' to 'y'"),
     ],
 )
-def test_a_broken_config_file_is_an_error_that_says_where(call, config_file, opened, handed_over, text, code, told):
+def test_a_broken_config_file_is_an_error_that_says_where(call, config_file, opened, handed_over, text, code, message):
     config_file.write_text(text)
     found, _, err = call("cam", "--headless")
-    assert found == code and told in err and config_file.name in err
+    assert found == code and message in err and config_file.name in err
     assert call("cam", "--headless", "-q", "--no-config")[0] == 0
     assert call("cam", "--help")[0] == 0
     assert call("styles")[0] == 0, "other commands need no config"

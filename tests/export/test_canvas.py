@@ -56,7 +56,7 @@ def test_the_tile_repeats_over_the_features_from_their_corner(canvas):
     assert torch.equal(painted_on(canvas, x, code, corner), painted_on(canvas, x, code))
 
 
-def test_offsets_shift_it_sample_by_sample(canvas):
+def test_offsets_shift_the_canvas_sample_by_sample(canvas):
     x, code = torch.zeros(3, WIDTH, 20, 30), code_like(3)
     offsets = torch.tensor([[0, 0], [5, 120], [127, 64]])
     scale, shift = layer_of(code)
@@ -65,7 +65,7 @@ def test_offsets_shift_it_sample_by_sample(canvas):
     torch.testing.assert_close(painted_on(canvas, x, code, offsets), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_gate_closes_over_what_the_photograph_shows(canvas):
+def test_the_gate_hides_the_canvas_where_the_photograph_has_content(canvas):
     x, code = torch.zeros(1, WIDTH, 8, 9), code_like()
     x[:, 1, :, 4:] = 1.0  # a feature that the gate closes for
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_the_gate_closes_over_what_the_photograph_shows(canvas):
     assert result[..., 4:].abs().max() < 1e-6
 
 
-def test_a_code_of_zeros_paints_nothing_on_it(canvas):
+def test_a_code_of_zeros_hides_the_canvas(canvas):
     x = torch.randn(1, WIDTH, 8, 9)
     assert torch.equal(painted_on(canvas, x, torch.zeros(1, 2 * WIDTH)), x)
 
@@ -103,7 +103,7 @@ def test_smooth_noise_has_structure_of_several_scales_and_follows_its_generator(
     assert torch.equal(noise, again) and not torch.equal(noise, other)
 
 
-def test_a_fresh_body_begins_with_a_hint_of_it():
+def test_a_new_body_begins_with_a_faint_canvas():
     body = networks.build("live", 2, generator=torch.Generator().manual_seed(0))
     scales = body.codes.detach().split([c for c in body.norm_channels() for _ in range(2)], 1)[::2]
     means = [float(scale.mean()) for scale in scales]

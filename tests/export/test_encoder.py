@@ -45,7 +45,7 @@ def new_encoder():
     return encoder
 
 
-def test_it_begins_with_the_mean_code_and_the_colors_of_the_picture():
+def test_a_new_encoder_gives_the_mean_code_and_the_colors_of_the_picture():
     codes = torch.randn(5, 40, generator=torch.Generator().manual_seed(4))
     encoder = new_encoder()
     with torch.no_grad():
@@ -56,7 +56,7 @@ def test_it_begins_with_the_mean_code_and_the_colors_of_the_picture():
     assert (code[-6:-3] < 0.01).all()  # deviation
 
 
-def test_the_first_directions_reach_the_codes_of_the_body():
+def test_the_first_directions_span_most_of_what_the_codes_of_the_body_differ_by():
     codes = torch.randn(5, 40, generator=torch.Generator().manual_seed(4))
     off = (codes - codes.mean(0))[:, :-6]
     span = new_encoder().directions[:4, :-6].detach()
@@ -64,7 +64,7 @@ def test_the_first_directions_reach_the_codes_of_the_body():
     assert rest.norm() < 0.7 * off.norm()  # the span of four directions of 40 holds what differs, less its colours
 
 
-def test_the_file_agrees_with_torch_and_comes_back(tmp_path):
+def test_the_onnx_file_agrees_with_torch_and_can_be_read_back(tmp_path):
     encoder = new_encoder()
     encoders.write_encoder(encoder, "body", {"steps": 1}, tmp_path / "encoder.onnx")
     model = onnx.load(tmp_path / "encoder.onnx")
@@ -77,7 +77,7 @@ def test_the_file_agrees_with_torch_and_comes_back(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", None])
-def test_what_is_no_encoder_is_refused(tmp_path, content):
+def test_a_file_that_is_no_encoder_is_refused(tmp_path, content):
     path = tmp_path / "encoder.onnx"
     if content is not None:
         path.write_bytes(content)
@@ -174,6 +174,6 @@ def test_a_wrong_recipe_is_explained(tmp_path, text, reason):
         EncoderRecipe.read(tmp_path / "recipe.toml")
 
 
-def test_a_held_out_picture_must_be_there(encoder_in):
+def test_a_held_out_picture_must_exist(encoder_in):
     with pytest.raises(RtstyleError, match=r"lacks nowhere\.jpg"):
         encoder_in("run", dataclasses.replace(TOY, held_out=["nowhere.jpg"]))

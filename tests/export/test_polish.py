@@ -25,7 +25,9 @@ def small_crops(monkeypatch):
     monkeypatch.setattr(polishing, "STAGE", Stage(crop=48, batch=2, style_size=48))
 
 
-def test_the_code_moves_and_the_body_stays(toy_model, paintings_folder, photos_folder, fake_vgg, small_crops):
+def test_polishing_changes_the_code_and_leaves_the_body(
+    toy_model, paintings_folder, photos_folder, fake_vgg, small_crops
+):
     picture = paintings_folder / "bricks.png"
     options = {"content": photos_folder, "vgg": fake_vgg, "device": "cpu"}
     steps = codes(picture, toy_model, **options)
@@ -33,12 +35,12 @@ def test_the_code_moves_and_the_body_stays(toy_model, paintings_folder, photos_f
     later = [next(steps) for _ in range(5)][-1]
     assert first.dtype == np.float32 and first.shape == catalog.load(str(toy_model)).styles[0].code.shape
     assert np.abs(later - first).max() > 1e-3
-    told = []
-    short = polish(picture, toy_model, 0.5, progress=lambda done, total: told.append((done, total)), **options)
-    assert np.isfinite(short).all() and told[-1] == (0.5, 0.5), "it ends when its time is over"
+    calls = []
+    short = polish(picture, toy_model, 0.5, progress=lambda done, total: calls.append((done, total)), **options)
+    assert np.isfinite(short).all() and calls[-1] == (0.5, 0.5), "it ends when its time is over"
 
 
-def test_the_rate_falls_towards_the_end():
+def test_the_learning_rate_falls_towards_the_end():
     assert rate(0, 0.0, 60.0) == pytest.approx(polishing.LEARNING_RATE)
     assert rate(9, 60.0, 60.0) < 0.1 * rate(0, 0.0, 60.0)
     assert rate(400, 1e9, float("inf")) == pytest.approx(polishing.LEARNING_RATE / np.sqrt(5))
@@ -67,7 +69,7 @@ polish.main(sys.argv[1:])
 """
 
 
-def test_the_program_writes_codes(toy_model, paintings_folder, fake_vgg):
+def test_the_program_writes_codes_as_json_lines(toy_model, paintings_folder, fake_vgg):
     weights = {"RTSTYLE_VGG16": str(fake_vgg)}
     with run_program(paintings_folder / "bricks.png", toy_model, start=("-c", QUICK), **weights) as process:
         lines = [json.loads(process.stdout.readline()) for _ in range(2)]

@@ -70,7 +70,7 @@ def test_a_code_learns_and_the_body_stays(teach, toy_model, tmp_path, own_styles
 
 
 def test_what_was_learned_is_exported_alone(teach, call, tmp_path):
-    """Its one style is called after the file; who gives another name is told so."""
+    """Its one style is called after the file; another name is an error that says so."""
     mine, one = teach()[0], tmp_path / "one.onnx"
     code, _, err = call("export", mine, one, "--style", "starry-night")
     assert code == 1 and "no style 'starry-night': give its only one, mine, or none" in err

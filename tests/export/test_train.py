@@ -129,7 +129,7 @@ def test_style_factor_multiplies_style_and_repeat_in_the_total_only(trainer_in, 
 
 
 def test_stages_bring_their_style_factor_and_their_learning_rate(trainer_in, recipe):
-    """In the losses that are told and in the optimizer that learns."""
+    """In the losses that are reported and in the optimizer that learns."""
     loss = {"content_weight": 0.0, "tv_weight": 0.0, "range_weight": 0.0, "repeat_shifts": ()}
     stages = [
         dataclasses.replace(recipe.stage[0], batch=1),

@@ -27,7 +27,7 @@ def own_folder(tmp_path, monkeypatch):
 
 
 def test_both_bundled_models_have_the_whole_gallery():
-    """The same paintings under the same names, told in the same words, whichever body paints them."""
+    """The same paintings under the same names, described in the same words, whichever body paints them."""
     live, studio = (catalog.load(name).styles for name in ("live", "studio"))
     assert len(live) >= 16
 

@@ -112,7 +112,7 @@ def turned():
         (None, "cannot be read"),
     ],
 )
-def test_what_is_no_picture_is_explained(tmp_path, content, reason):
+def test_a_file_that_is_no_picture_is_explained(tmp_path, content, reason):
     path = tmp_path / "picture.jpg"
     if content is not None:
         path.write_bytes(content)
@@ -154,7 +154,7 @@ def test_a_picture_is_kept_by_name(picture, own_pictures_folder):
         catalog.add(catalog.load("live").path, name="x")
 
 
-def test_it_needs_no_torch(picture):
+def test_pictures_as_styles_need_no_torch(picture):
     """In an environment where torch cannot be imported."""
     script = "import sys; sys.modules['torch'] = None; import rtstyle; print(rtstyle.Stylizer(sys.argv[1]).style)"
     done = subprocess.run([sys.executable, "-c", script, picture], capture_output=True, text=True, timeout=60)

@@ -412,7 +412,7 @@ def test_ctrl_c_from_outside(fake_vgg, photo, painting, tmp_path):
     assert read(tmp_path / "out.partial.png").shape == (40, 48, 3)
 
 
-def test_losses_that_are_no_numbers_are_told_with_advice(small, photo, painting, tmp_path):
+def test_a_loss_of_nan_is_reported_with_advice(small, photo, painting, tmp_path):
     settings = small(optimizer="adam", learning_rate=1e30, clamp="none", steps=9, start="content")
     with pytest.raises(
         RtstyleError, match=r"loss became NaN or infinite after 1 iterations: lower the `learning_rate`"

@@ -168,7 +168,7 @@ def test_the_scale_of_the_weights_does_not_matter(weight, small, content, style)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop"])
-def test_losses_that_are_no_numbers_end_it_with_the_last_good_picture(optimizer, small, content, style):
+def test_a_loss_of_nan_ends_the_descent_with_the_last_good_picture(optimizer, small, content, style):
     settings = small(optimizer=optimizer, learning_rate=1e30, clamp="none", steps=20, start="content")
     result = optimize.render(content, [style], settings)
     assert result.ended == "not a number" and result.steps < 20

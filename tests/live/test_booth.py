@@ -15,7 +15,7 @@ from rtstyle.paint.painter import Painter
 pytest_plugins = ["support.live_fixtures"]
 
 
-def test_it_counts_three_two_one_and_is_due_once():
+def test_the_countdown_counts_three_two_one_and_is_due_once():
     booth = Booth()
     assert booth.count(10.0) == "" and not booth.due(10.0)
     booth.toggle(10.0)

@@ -166,7 +166,7 @@ def test_every_key_that_the_help_names_does_something():
     assert [line.split("\t") for line in help_lines()] == [[key.label, key.help] for key in KEYS]
 
 
-def test_the_table_in_the_docs_is_made_from_it():
+def test_the_table_in_the_docs_is_the_one_in_the_code():
     docs = Path(__file__).resolve().parents[2] / "docs" / "live.md"
     assert key_table() in docs.read_text(encoding="utf-8"), (
         "put the output of this there: python -c 'from rtstyle.live.controls import key_table; print(key_table())'"

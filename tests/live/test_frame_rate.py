@@ -78,7 +78,7 @@ def test_the_way_up_is_one_step_at_a_time_with_seconds_between():
 
 @pytest.mark.parametrize("noise", [0.02, 0.08, 0.15])
 @pytest.mark.parametrize("at_360", [0.012, 0.017, 0.022, 0.027, 0.035, 0.06])
-def test_it_settles_and_does_not_hunt(at_360, noise):
+def test_the_height_becomes_steady_and_does_not_oscillate(at_360, noise):
     machine, pace = Machine(at_360=at_360, noise=noise), HeightController(START, LIMIT)
     machine.run(pace, 60)
     later = machine.run(pace, 300)
@@ -111,13 +111,13 @@ def test_what_the_height_cannot_help_does_not_lower_it(base, noise):
         assert np.median(later) >= 320, "it gave up strokes for nothing"
 
 
-def test_it_stays_above_the_least_height_however_slow_the_machine():
+def test_it_stays_above_the_minimum_height_however_slow_the_machine():
     machine, pace = Machine(at_360=1.0), HeightController(START, LIMIT)
     assert machine.run(pace, 60)[-1] == min(machine.heights) == 240
 
 
 @pytest.mark.parametrize(("height", "limit", "least"), [(160, 200, 160), (360, 120, 120)])
-def test_a_small_source_or_painter_is_its_own_least(height, limit, least):
+def test_a_small_source_or_painter_is_its_own_minimum(height, limit, least):
     machine, pace = Machine(at_360=5.0), HeightController(height, limit)
     machine.run(pace, 30)
     assert set(machine.heights) == {least}

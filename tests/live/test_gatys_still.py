@@ -78,7 +78,7 @@ def test_a_frame_becomes_a_painting(toy, tmp_path):
     assert not each.busy and each.news() is None and not (tmp_path / "other.png").exists()
 
 
-def test_progress_is_told_and_a_cancelled_still_is_kept(quick, tmp_path):
+def test_progress_is_shown_and_a_cancelled_still_is_kept(quick, tmp_path):
     each, out = quick(), tmp_path / "still.png"
     each.begin(photograph(1, 40, 48), [("s1", 1.0)], out)
     wait_until(lambda: re.fullmatch(r"Gatys: \d+%, \d+:\d\d left", each.status), 90)

@@ -48,7 +48,7 @@ def test_snapshots_are_what_is_seen_and_never_overwrite(session, tmp_path):
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_a_snapshot_that_cannot_be_written_is_told_and_leaves_nothing(session, tmp_path, texts, monkeypatch):
+def test_a_snapshot_that_cannot_be_written_is_reported_and_leaves_nothing(session, tmp_path, texts, monkeypatch):
     def fail(path, picture, *, force):
         raise RtstyleError(f"could not write {path}: No space left on device")
 
@@ -62,7 +62,7 @@ def test_a_snapshot_that_cannot_be_written_is_told_and_leaves_nothing(session, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_snapshot_into_a_folder_that_is_gone_is_told(session, tmp_path, texts):
+def test_a_snapshot_into_a_missing_folder_is_reported(session, tmp_path, texts):
     s = session(Ticking(), folder=tmp_path / "gone").start()
     s.wait_for_frames(1)
     s.press("s")
@@ -129,7 +129,7 @@ def test_the_recording_of_a_frozen_picture_goes_on_in_time(session, tmp_path):
     )
 
 
-def test_a_recording_that_cannot_begin_is_told(session, tmp_path, texts):
+def test_a_recording_that_cannot_begin_is_reported(session, tmp_path, texts):
     s = session(Ticking(), folder=tmp_path / "gone").start()
     s.wait_for_frames(1)
     s.press("r")
@@ -148,7 +148,7 @@ class Torn(Sink):
         raise RtstyleError("the disk is full")
 
 
-def test_a_recording_that_fails_on_the_way_is_told_and_the_loop_goes_on(session, texts):
+def test_a_recording_that_fails_on_the_way_is_reported_and_the_loop_goes_on(session, texts):
     torn = Torn()
     s = session(Ticking(), record=torn).start()
     s.wait_for_frames(2)
@@ -180,7 +180,7 @@ def test_a_recording_that_failed_on_the_way_is_an_error_in_the_end(session):
 # -- the virtual camera
 
 
-def test_a_virtual_camera_that_fails_is_told_and_the_loop_goes_on(session, texts):
+def test_a_virtual_camera_that_fails_is_reported_and_the_loop_goes_on(session, texts):
     sink = Sink()
     s = session(Ticking(), virtual_camera=sink).start()
     s.wait_for_frames(2)
@@ -207,7 +207,7 @@ def test_a_stream_is_sent_what_is_painted_and_the_display_says_so(session, texts
     assert (stream.frames[0] == s.painted[0].picture).all() and stream.times[0] == s.painted[0].time
 
 
-def test_a_stream_that_cannot_be_sent_is_told_and_raised_in_the_end(session, texts):
+def test_a_stream_that_cannot_be_sent_is_reported_and_raised_in_the_end(session, texts):
     stream = Network()
     s = session(Ticking(), stream=stream).start()
     s.wait_for_frames(2)

@@ -288,7 +288,7 @@ def test_the_line_between_before_and_after_moves_over_a_picture_that_stays(sessi
     s.end()
 
 
-def test_a_lost_source_is_told_over_the_last_picture(session, texts):
+def test_a_lost_source_is_reported_over_the_last_picture(session, texts):
     s = session(Ticking(0.005, count=3, returns=True)).start()
     s.wait(lambda: any("the source was lost" in line for line in texts))
     s.end()

@@ -82,18 +82,18 @@ def test_a_client_changes_style_mix_strength_and_steadiness(session, receiver, c
     ],
     ids=str,
 )
-def test_what_does_not_fit_changes_nothing(still, message):
+def test_invalid_messages_change_nothing(still, message):
     assert not obey(still.controls, [message])
     assert (still.styles.label, still.painter.strength, still.painter.steadiness) == (NAMES[0], 1.0, 0.0)
     assert still.outputs.recorder is None and still.outputs.files == []
 
 
-def test_values_beyond_the_ends_are_the_ends(still):
+def test_values_out_of_range_are_clamped(still):
     assert obey(still.controls, [("/rtstyle/strength", [-3]), ("/rtstyle/steadiness", [7])])
     assert (still.painter.strength, still.painter.steadiness) == (0.0, 1.0)
 
 
-def test_garbage_is_passed_over_and_what_follows_is_heard(receiver, client, caplog):
+def test_malformed_packets_are_skipped_and_later_ones_obeyed(receiver, client, caplog):
     raw = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     random = np.random.default_rng(0)
     for size in (0, 1, 3, 4, 16, 200, 1400):
@@ -107,7 +107,7 @@ def test_garbage_is_passed_over_and_what_follows_is_heard(receiver, client, capl
     raw.close()
 
 
-def test_a_flood_costs_little_and_the_newest_of_it_counts(receiver):
+def test_many_messages_at_once_cost_little_and_the_newest_count(receiver):
     from pythonosc.osc_message_builder import OscMessageBuilder
 
     def datagram(value):
@@ -143,7 +143,7 @@ def test_ten_thousand_messages_a_second_do_not_stop_the_window(session, receiver
     raw.close()
 
 
-def test_it_listens_on_this_machine_only_and_a_taken_port_is_said(receiver):
+def test_osc_listens_on_this_machine_only_and_reports_a_port_in_use(receiver):
     assert receiver._socket.getsockname()[0] == "127.0.0.1"
     with pytest.raises(
         RtstyleError, match=rf"OSC cannot listen at 127\.0\.0\.1:{receiver.port} \(.*\): choose another port"
@@ -153,6 +153,6 @@ def test_it_listens_on_this_machine_only_and_a_taken_port_is_said(receiver):
         OscReceiver(0, "192.0.2.1")
 
 
-def test_the_table_in_the_docs_is_made_from_it():
+def test_the_table_in_the_docs_is_the_one_in_the_code():
     docs = (Path(__file__).resolve().parents[2] / "docs" / "live.md").read_text(encoding="utf-8")
     assert address_table() in docs and len(ADDRESSES) == 6

@@ -75,10 +75,10 @@ def test_pictures_of_the_folder_come_go_and_change(watched):
     (folder / "broken.jpg").write_bytes(b"not at all")
     assert [c.problem for c in changes_of(source)] == ["broken.jpg is no picture"]
     time.sleep(0.1)
-    assert source.changes() == [], "what is wrong is told once"
+    assert source.changes() == [], "what is wrong is reported once"
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(InputError, match=r"the folder of pictures .* does not exist"):
         PictureFolder(tmp_path / "nowhere", style_of)
 
@@ -172,7 +172,7 @@ def script(tmp_path, text):
     return [sys.executable, str(path)]
 
 
-def test_the_process_is_listened_to_and_ended(tmp_path):
+def test_codes_of_the_polishing_process_are_taken_and_the_process_is_ended(tmp_path):
     line = json.dumps({"step": 7, "code": base64.b64encode(BETTER.tobytes()).decode()})
     command = script(tmp_path, f"import time\nprint('nonsense')\nprint({line!r}, flush=True)\ntime.sleep(60)\n")
     polisher = Polisher(Path("live.onnx"), command)
@@ -185,7 +185,7 @@ def test_the_process_is_listened_to_and_ended(tmp_path):
     assert process.poll() is not None and polisher.problem == ""
 
 
-def test_where_it_cannot_work_it_is_said_once_and_not_tried_again(tmp_path):
+def test_polishing_that_fails_is_reported_once_and_not_tried_again(tmp_path):
     polisher = Polisher(Path("live.onnx"), script(tmp_path, "import sys\nsys.exit('rtstyle: no weights here')\n"))
     polisher.follow(Path("reed.jpg"))
     wait_until(lambda: polisher.problem)

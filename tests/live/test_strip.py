@@ -75,7 +75,7 @@ def opened(desk):
 # -- what is seen
 
 
-def test_it_shows_the_frame_in_every_style_and_frames_the_present_one(opened):
+def test_the_strip_shows_the_frame_in_every_style_and_marks_the_present_one(opened):
     canvas, layout = opened.look(), opened.layout
     for place in range(3):
         x, y = (round(value) for value in opened.cell(place))
@@ -97,13 +97,13 @@ def test_names_and_sliders_can_be_read_at_any_size(opened, size):
     assert letters >= 11 and all(reads(left, words, letters) for words in ("1 reed", "strength 100%"))
 
 
-def test_messages_stand_above_it(opened):
+def test_messages_are_above_the_strip(opened):
     opened.s.controls.messages.say("saved a.png", 9)
     canvas = opened.look()
     assert reads(canvas[: opened.layout.strip.top], "saved a.png", overlay.letters_on(opened.layout.strip.top, 800))
 
 
-def test_it_hides_after_three_seconds_and_a_move_brings_it_back(opened):
+def test_the_strip_hides_after_three_seconds_and_a_move_brings_it_back(opened):
     opened.now += VISIBLE_SECONDS - 0.01
     assert opened.strip.visible(opened.now)
     opened.now += 0.02
@@ -116,7 +116,7 @@ def test_it_hides_after_three_seconds_and_a_move_brings_it_back(opened):
     assert not opened.strip.visible(opened.now), "it was closed for good"
 
 
-def test_hidden_it_takes_no_keys_and_no_clicks(opened):
+def test_a_hidden_strip_takes_no_keys_and_no_clicks(opened):
     opened.now += VISIBLE_SECONDS + 1
     opened.press("m")
     assert opened.s.settings.mirror, "m mirrors again"
@@ -176,7 +176,7 @@ def test_typing_narrows_and_numbers_and_enter_choose_among_those_that_are_left(s
     assert s.controls.quit
 
 
-def test_every_bundled_style_is_two_strokes_away():
+def test_every_bundled_style_takes_two_keys_at_most():
     from rtstyle import styles
 
     names = [style.name for style in styles()]
@@ -192,7 +192,7 @@ def test_other_keys_keep_their_meaning(opened):
     assert opened.strip.visible(opened.now)
 
 
-def test_enter_paints_the_pictures_anew_from_the_frame_of_now(opened):
+def test_enter_paints_the_thumbnails_again_from_the_current_frame(opened):
     opened.s.controls.latest = Painted(2, opened.now, grey(200, *SHAPE), grey(20, *SHAPE))
     version = opened.strip.thumbnails.version
     opened.press("\t", "\t")
@@ -202,7 +202,7 @@ def test_enter_paints_the_pictures_anew_from_the_frame_of_now(opened):
     assert all((picture == 55).all() for picture in opened.strip.thumbnails.pictures.values())
 
 
-def test_escape_closes_what_has_just_hidden_instead_of_quitting(opened):
+def test_escape_closes_a_strip_that_has_just_hidden_instead_of_quitting(opened):
     opened.now += VISIBLE_SECONDS + 0.1
     opened.press("\x1b")
     assert not opened.s.controls.quit and not opened.strip.open
@@ -299,7 +299,7 @@ def test_wheels_scroll_what_does_not_fit(session):
     assert reads(look(), "1 style-00", letters), "a style that is chosen comes into view"
 
 
-def test_above_the_strip_the_mouse_moves_the_line(opened):
+def test_above_the_strip_the_mouse_moves_the_line_of_the_split_view(opened):
     opened.press("\t", "v")
     opened.press("\t")
     opened.look()
@@ -312,7 +312,7 @@ def test_above_the_strip_the_mouse_moves_the_line(opened):
 # -- the pictures
 
 
-def test_pictures_take_a_tenth_of_the_time_and_end_when_they_are_told_to():
+def test_thumbnails_take_a_tenth_of_the_time_and_end_when_stopped():
     net = Net(pause=0.02)
     thumbnails = Thumbnails(net, net.gallery())
     thumbnails.paint(grey(10, 96, 160))
@@ -329,7 +329,7 @@ def test_pictures_take_a_tenth_of_the_time_and_end_when_they_are_told_to():
     assert len(net.times) == count, "closed is closed"
 
 
-def test_nobody_waits_longer_than_five_seconds_for_them():
+def test_thumbnails_of_thirty_styles_are_complete_within_five_seconds():
     net = names_of_a_gallery(*(f"style-{i:02}" for i in range(30)))
     net.pause = 0.05
     rests = []
@@ -340,7 +340,7 @@ def test_nobody_waits_longer_than_five_seconds_for_them():
     assert sum(rests) + 30 * net.pause < 5.0
 
 
-def test_a_net_that_fails_ends_them_quietly():
+def test_a_net_that_fails_ends_the_thumbnails_without_an_error():
     net = Net(fails_at=1)
     thumbnails = Thumbnails(net, net.gallery())
     thumbnails.paint(grey(10))

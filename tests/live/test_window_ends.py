@@ -138,7 +138,7 @@ def test_without_a_display_there_is_one_sentence(photograph, display):
 # -- a source that is lost
 
 
-def test_a_source_that_stalls_or_vanishes_is_told_and_waited_for(start):
+def test_a_source_that_stalls_or_vanishes_is_reported_and_waited_for(start):
     letters = round(1.4 * 360 / 26)
     with Server(fps=20, width=320, height=180) as server:
         app = start("--source", server.url, "--strength", 0.2, *PLAIN)

@@ -78,7 +78,7 @@ def wait_for_painting(app, expected, tolerance=6):
     wait_in_strip(app, lambda: difference(app.look()[rows], expected[rows]) <= tolerance, "the painting")
 
 
-def test_tab_shows_me_in_every_style_and_hides_after_three_seconds(app, home, names):
+def test_tab_shows_the_frame_in_every_style_and_the_strip_hides_after_three_seconds(app, home, names):
     open_strip(app)
     letters = layout(app).letters
     assert framed(app, 0) and not framed(app, 1)
@@ -98,7 +98,7 @@ def test_tab_shows_me_in_every_style_and_hides_after_three_seconds(app, home, na
     app.wait_for_picture(home)
 
 
-def test_names_are_typed_and_the_first_letters_are_enough(app, paint, names):
+def test_typing_the_first_letters_of_a_name_chooses_it(app, paint, names):
     open_strip(app)
     app.press("g")
     wait_in_strip(app, lambda: framed(app, 0) and app.reads("1 great-wave", layout(app).letters), "only that is left")

@@ -454,7 +454,7 @@ def test_environment_variable_finds_the_weights(fake_vgg, tmp_path, monkeypatch)
     assert perceptual.VGG("vgg16", other).path == other
 
 
-def test_without_weights_and_torchvision_the_remedy_is_told(monkeypatch):
+def test_without_weights_and_torchvision_the_error_names_the_remedy(monkeypatch):
     monkeypatch.delenv("RTSTYLE_VGG16", raising=False)
     monkeypatch.setitem(sys.modules, "torchvision.models", None)  # as if it were not installed
     with pytest.raises(RtstyleError, match="`vgg` or RTSTYLE_VGG16"):

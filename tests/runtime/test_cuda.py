@@ -484,7 +484,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_engines_are_found_again_by_all_they_depend_on(choice, cache, monkeypatch, tmp_path):
+def test_engines_are_cached_by_everything_they_depend_on(choice, cache, monkeypatch, tmp_path):
     device = devices.Device("tensorrt:0", devices._providers("tensorrt", 0), "asked for")
     shape, best = (1, 360, 640, 3), {"half": True, "graph": True}
     first = tensorrt.options(choice.model.path, device, shape, **best)

@@ -234,7 +234,7 @@ def test_the_environment_names_what_auto_takes(monkeypatch):
 # -- what is remembered
 
 
-def test_an_answer_is_found_out_again_where_nothing_can_be_kept(tmp_path, monkeypatch):
+def test_an_answer_is_computed_again_where_nothing_can_be_cached(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path / "file"))
     answers = iter([{"a": 1}, {"a": 2}])

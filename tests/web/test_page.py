@@ -321,7 +321,7 @@ def test_wasm_paints_what_onnx_runtime_paints(open_tab, address):
     assert slow == 216 and slowest == 176 and fast == 540 and steps == [320, 320, 360, 720]
 
 
-def test_still_strokes_hold_still(open_tab, address):
+def test_the_stabilizer_averages_noise_and_shows_a_change_at_once(open_tab, address):
     """Noise on a standing picture is averaged before the net, a change shows at once."""
     tab = open_tab(url=address + "licences.txt")
     noise, change = tab.page.evaluate(
@@ -398,7 +398,7 @@ def test_offline_after_the_first_visit(open_tab, browser, tmp_path):
     assert tab.page.evaluate("crossOriginIsolated")
 
 
-def test_a_camera_that_is_refused(open_tab):
+def test_a_refused_camera_is_explained_and_the_page_goes_on(open_tab):
     tab = open_tab()
     tab.until_painted()
     tab.page.click("#start")
@@ -422,7 +422,7 @@ def test_a_browser_that_cannot_paint_shows_the_camera(open_tab):
     assert tab.picture().std() > 10
 
 
-def test_without_webgl(open_tab):
+def test_without_webgl_keys_change_the_picture_too(open_tab):
     tab = open_tab(script=WITHOUT_WEBGL)
     tab.until_painted()
     paint_small(tab)

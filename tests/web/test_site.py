@@ -93,7 +93,7 @@ def write_encoder(path, sha256):
     path.write_bytes(net.SerializeToString())
 
 
-def test_an_encoder_is_taken_if_it_was_made_for_the_body(tmp_path):
+def test_an_encoder_is_served_if_it_was_made_for_the_body(tmp_path):
     model = dataclasses.replace(catalog.load("live"), path=tmp_path / "live.onnx")
     assert site.encoder_of(model) is None
     write_encoder(tmp_path / "encoder.onnx", "of another body")
@@ -105,13 +105,13 @@ def test_an_encoder_is_taken_if_it_was_made_for_the_body(tmp_path):
 def test_keys_are_those_of_cam():
     written = (site.PAGE / "keys.js").read_text("utf-8")
     found = dict(re.findall(r'label: "([^"]*)", help: "([^"]*)"', written))
-    wanted = {key.label: key.help for key in KEYS} | {"r": "record, stop", "q": "stop the camera"}
+    expected = {key.label: key.help for key in KEYS} | {"r": "record, stop", "q": "stop the camera"}
     for missing in ("g", "b", "tab", "q Esc"):  # the styles are always there, Escape closes what is open
-        del wanted[missing]
-    assert len(found) >= 16 and found.items() <= wanted.items()  # no key means something else here
+        del expected[missing]
+    assert len(found) >= 16 and found.items() <= expected.items()  # no key means something else here
 
 
-def test_server_has_nothing_but_its_files(get):
+def test_the_server_serves_only_the_files_of_the_page(get):
     status, headers, body = get("/")
     assert (status, body) == (200, b"<p>page") and headers["Content-Type"] == "text/html; charset=utf-8"
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
@@ -128,7 +128,7 @@ def test_server_has_nothing_but_its_files(get):
         assert "Content-Security-Policy" in headers
 
 
-def test_a_port_that_is_taken(built, call):
+def test_a_port_in_use_is_one_sentence(built, call):
     with PageServer({}, 0) as server:
         port = server.server_address[1]
         assert server.server_address[0] == "127.0.0.1"

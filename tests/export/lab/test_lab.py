@@ -183,7 +183,7 @@ def test_compare(lab_options, gatys_painted, lab_photo, lab_painting, fake_vgg, 
     check_page(tmp_path / "out")
 
 
-def test_two_pictures_of_one_style_keep_their_pictures_apart(lab_options, lab_painting, tmp_path):
+def test_two_pictures_for_one_style_get_results_of_their_own(lab_options, lab_painting, tmp_path):
     other = save_picture(photograph(6, 60, 70), tmp_path / "other.png")
     pictures = (str(lab_painting), str(other))
     experiments.run(
