@@ -32,12 +32,12 @@ SHOWN = """(width) => {
   const canvas = document.getElementById("picture");
   const small = document.createElement("canvas");
   Object.assign(small, { width, height: Math.round((width * canvas.height) / canvas.width) });
-  const context = small.getContext("2d");
+  const context = small.getContext("2d", { willReadFrequently: true });
   context.drawImage(canvas, 0, 0, small.width, small.height);
   const pixels = context.getImageData(0, 0, small.width, small.height).data;
   let bytes = "";
   for (let i = 0; i < pixels.length; i += 4096) bytes += String.fromCharCode(...pixels.subarray(i, i + 4096));
-  return [small.height, btoa(bytes)];
+  return [small.height, btoa(bytes), canvas.getAttribute("aria-busy") === "true"];
 }"""
 WIDTH = 160  # of the pictures that are compared
 PATIENCE = 120.0  # seconds: machines of tests are slow, and busy
@@ -117,8 +117,12 @@ class Tab:
 
     def picture(self):
         """What the canvas shows, shrunk, RGB [H, W, 3] from 0 to 255."""
-        height, pixels = self.page.evaluate(SHOWN, WIDTH)
-        return np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(height, WIDTH, 4)[..., :3].astype(int)
+        return self._look()[0]
+
+    def _look(self):
+        """The picture, and whether the page says that another one is being painted."""
+        height, pixels, busy = self.page.evaluate(SHOWN, WIDTH)
+        return np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(height, WIDTH, 4)[..., :3].astype(int), busy
 
     def until_changed(self, before, least=2.0):
         """Wait until the picture is another one, by so many grey levels on average; returns it when it stands still."""
@@ -141,7 +145,7 @@ class Tab:
     def _until_picture(self, is_it, what):
         end, last = time.monotonic() + PATIENCE, None
         while time.monotonic() < end:
-            busy, picture = self.page.get_attribute("#picture", "aria-busy") == "true", self.picture()
+            picture, busy = self._look()
             if not busy and is_it(picture) and last is not None and distance(picture, last) == 0:
                 return picture
             last = picture

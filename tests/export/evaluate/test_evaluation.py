@@ -49,7 +49,8 @@ def vgg(vgg16_path):
 
 @pytest.fixture(scope="module")
 def photos(photos_folder):
-    return [evaluate.as_frame(read_picture(p, SIZE)) for p in sorted(photos_folder.iterdir())]
+    """Landscape, portrait and square."""
+    return [evaluate.as_frame(read_picture(p, SIZE)) for p in sorted(photos_folder.iterdir())[:3]]
 
 
 @pytest.fixture(scope="module")
@@ -258,11 +259,11 @@ def test_evenly_spreads_over_the_whole_list():
 
 def test_evaluation_of_a_model(run, toy_model, tmp_path):
     reports = []
-    result = run(limit=3, style_size=80, progress=lambda *args: reports.append(args))
+    result = run(limit=2, style_size=80, progress=lambda *args: reports.append(args))
     assert [score.name for score in result.scores] == ["waves", "bricks"]
-    assert (result.photographs, result.size, result.style_size, result.steps) == (3, SIZE, 80, 7)
+    assert (result.photographs, result.size, result.style_size, result.steps) == (2, SIZE, 80, 7)
     assert reports[-1] == ("motion and artefacts", 2, 2)
-    assert ("painted photographs", 3, 3) in reports and ("photographs", 1, 3) in reports
+    assert ("painted photographs", 2, 2) in reports and ("photographs", 1, 2) in reports
     for score in result.scores:
         assert score.ratio == pytest.approx(score.style_distance / score.photo_distance)
         assert score.milliseconds > 0 and -1 <= score.ssim <= 1
@@ -271,8 +272,8 @@ def test_evaluation_of_a_model(run, toy_model, tmp_path):
         assert score.warp > 0 and score.warp_clean > 0 and score.flicker > 0
         assert score.warp_clip is None and score.lbfgs is None
         assert score.artefacts.keys() == {"checkerboard", "checkerboard_levels", "seam", "calm", "grain"}
-        assert score.recognized in (0, pytest.approx(1 / 3), pytest.approx(2 / 3), 1)
-    again = run(limit=3, style_size=80)
+        assert score.recognized in (0, 0.5, 1)
+    again = run(limit=2, style_size=80)
     assert again.to_json()["styles"][0]["ratio"] == result.to_json()["styles"][0]["ratio"]  # repeatable
 
     result.save_json(tmp_path / "out.json")
@@ -328,8 +329,8 @@ def test_style_weights_are_those_of_the_last_stage(toy_model, toy_recipe_path):
     assert evaluate.style_weights(entries, training, 3.0) == [10.0, 20.0]
 
 
-def test_json_goes_to_standard_output(run, capsys):
-    result = run(limit=2)
+def test_json_goes_to_standard_output(capsys):
+    result = an_evaluation([a_score("one"), a_score("two")])
     result.save_json()
     assert json.loads(capsys.readouterr().out) == result.to_json()
 
