@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rtstyle.export.networks import Body
-from rtstyle.files import written_beside
+from rtstyle.media.chart import chart
 from rtstyle.media.contact_sheet import draw_grid
 
 
@@ -24,26 +24,15 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
 
 def draw_curves(rows: list[list[float]], columns: tuple[str, ...], out: str | os.PathLike[str]) -> None:
     """Losses over steps, smoothed, on a logarithmic axis, as a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     if not rows:
         return
     table = np.asarray(rows, dtype=float)
-    figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for name in columns[1:-2]:
-        values = table[:, columns.index(name)]
-        if not values.any():
-            continue  # a part that this recipe does not use
-        axis.plot(table[:, 0], smooth(values, max(1, len(values) // 100)), label=name)
-    axis.set(xlabel="step", ylabel="loss", yscale="log")
-    axis.grid(alpha=0.3)
-    axis.legend()
-    with written_beside(out, force=True) as part:
-        figure.savefig(part, dpi=110, format="png")
-    plt.close(figure)
+    with chart(out, "step", "loss", force=True) as axes:
+        for name in columns[1:-2]:
+            values = table[:, columns.index(name)]
+            if not values.any():
+                continue  # a part that this recipe does not use
+            axes.plot(table[:, 0], smooth(values, max(1, len(values) // 100)), label=name)
 
 
 def draw_preview(net: Body, photos: Sequence[torch.Tensor], titles: Sequence[str], out: str | os.PathLike[str]) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from rtstyle.files import make_folder, written_beside
+from rtstyle.media.chart import chart
 from rtstyle.media.contact_sheet import draw_gallery
 
 SAVE_SECONDS = 10.0  # between reports while the experiment goes on
@@ -159,27 +160,13 @@ def write_csv(table: Table, path: Path) -> None:
 
 def draw_plot(curves: list[Curve], x: str, y: str, log_x: bool, out: Path) -> None:
     """Curves on logarithmic y, as a PNG; those with labels are points."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for curve in curves:
-        style = {"marker": "o", "linewidth": 0.8} if curve.labels else {"linewidth": 1.3}
-        axis.plot(curve.x, curve.y, label=curve.label, **style)
-        for word, place, value in zip(curve.labels, curve.x, curve.y, strict=False):
-            axis.annotate(word, (place, value), textcoords="offset points", xytext=(5, 5), fontsize=8)
-    values = [value for curve in curves for value in curve.y]
-    axis.set(xlabel=x, ylabel=y, yscale="log" if any(value > 0 for value in values) else "linear")
-    if log_x:
-        axis.set_xscale("log")
-    axis.grid(alpha=0.3)
-    if len(curves) > 1:
-        axis.legend(fontsize=8)
-    with written_beside(out, force=True) as part:
-        figure.savefig(part, dpi=110, format="png")
-    plt.close(figure)
+    log_y = any(value > 0 for curve in curves for value in curve.y)
+    with chart(out, x, y, log_x=log_x, log_y=log_y, force=True) as axes:
+        for curve in curves:
+            style = {"marker": "o", "linewidth": 0.8} if curve.labels else {"linewidth": 1.3}
+            axes.plot(curve.x, curve.y, label=curve.label, **style)
+            for word, place, value in zip(curve.labels, curve.x, curve.y, strict=False):
+                axes.annotate(word, (place, value), textcoords="offset points", xytext=(5, 5), fontsize=8)
 
 
 def placard(shape: tuple[int, int], text: str) -> np.ndarray:

@@ -19,6 +19,7 @@ from rtstyle.files import check_output, partial_name, written_beside
 from rtstyle.gatys.objective import cut
 from rtstyle.gatys.optimize import Iteration, Progress, Result, Settings, expected, render
 from rtstyle.gatys.pictures import StylePicture, check_pictures, resize
+from rtstyle.media.chart import chart
 from rtstyle.media.contact_sheet import draw_grid
 from rtstyle.media.images import Picture, check_suffix, fit, read_image, write_image
 from rtstyle.media.stream import local_file
@@ -248,28 +249,18 @@ def _write_log(path: Path, log: Sequence[Iteration]) -> None:
 
 def draw_losses(log: Sequence[Iteration], out: str | os.PathLike[str], *, force: bool = False) -> None:
     """Weighted losses over iterations, logarithmic, as a PNG; dotted lines where the size changes."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    steps = [row.step for row in log]
-    for name in ("total", "content", "style", "tv"):
-        values = [getattr(row, name) for row in log]
-        if any(value > 0 for value in values):
-            label = {"tv": "total variation"}.get(name, name)
-            axis.plot(steps, values, label=label, linewidth=2 if name == "total" else 1.2)
-    for before, row in itertools.pairwise(log):
-        if (before.width, before.height) != (row.width, row.height):
-            axis.axvline(row.step, color="grey", linestyle=":", linewidth=1)
-            axis.text(row.step, 0.99, f" {row.width} px", transform=axis.get_xaxis_transform(), va="top", fontsize=8)
-    axis.set(xlabel="iteration", ylabel="loss, weighted", yscale="log")
-    axis.grid(alpha=0.3)
-    axis.legend()
-    with written_beside(out, force=force) as part:
-        figure.savefig(part, dpi=110, format="png")
-    plt.close(figure)
+    with chart(out, "iteration", "loss, weighted", force=force) as axes:
+        steps = [row.step for row in log]
+        for name in ("total", "content", "style", "tv"):
+            values = [getattr(row, name) for row in log]
+            if any(value > 0 for value in values):
+                label = {"tv": "total variation"}.get(name, name)
+                axes.plot(steps, values, label=label, linewidth=2 if name == "total" else 1.2)
+        for before, row in itertools.pairwise(log):
+            if (before.width, before.height) != (row.width, row.height):
+                axes.axvline(row.step, color="grey", linestyle=":", linewidth=1)
+                words = f" {row.width} px"
+                axes.text(row.step, 0.99, words, transform=axes.get_xaxis_transform(), va="top", fontsize=8)
 
 
 @contextlib.contextmanager
