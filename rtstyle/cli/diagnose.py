@@ -92,15 +92,17 @@ def bench(
 
 
 @click.command(cls=Command)
+@option("--ray", metavar="ADDRESS", help="Instead: versions and devices of all machines of a Ray cluster.")
 @json_option
-def doctor(as_json: bool) -> None:
+def doctor(ray: str | None, as_json: bool) -> None:
     """Say what this machine can do and what is wrong with it."""
+    from rtstyle.diagnose import cluster
     from rtstyle.diagnose.doctor import examine, print_report
 
-    report = examine()
+    report = cluster.examine(ray) if ray else examine()
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
-        print_report(report)
+        (cluster.print_report if ray else print_report)(report)
     if report["problems"]:
         sys.exit(1)

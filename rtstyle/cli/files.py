@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from rtstyle.media.encoding import Encoding
     from rtstyle.media.pipe import Pipe
     from rtstyle.paint.painter import FramePainter
-    from rtstyle.video.convert import Progress
+    from rtstyle.video.convert import Progress, Result
 
 
 @click.command(cls=Command)
@@ -65,6 +66,19 @@ if TYPE_CHECKING:
 @option("--audio-codec", default="copy", show_default=True, help="copy, or aac, opus, flac, ...")
 @option("--fps", type=click.FloatRange(0.1, 1000), help="Frame rate of a folder of pictures [default: 25].")
 @option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@option(
+    "--ray",
+    is_flag=False,
+    flag_value="local",
+    metavar="[ADDRESS]",
+    help="Paint on all machines of the Ray cluster at ADDRESS, or in worker processes on this one. Write it last.",
+)
+@option(
+    "--gpus-per-segment",
+    type=click.FloatRange(0, min_open=True),
+    metavar="N",
+    help="With --ray: of a GPU, for each of the segments that are painted at once [default: 1 where GPUs paint].",
+)
 @option("--gatys", metavar="PICTURE", help="Optimise every frame in the style of PICTURE: minutes each on CPUs.")
 @option("--gatys-size", type=click.IntRange(32), metavar="PX", help="Long side of such frames [default: 512].")
 @option("--gatys-steps", type=click.IntRange(1), metavar="N", help="For the first of a scene [default: 200].")
@@ -84,6 +98,8 @@ def video(
     encoding: dict[str, Any],
     fps: float | None,
     resume: bool,
+    ray: str | None,
+    gpus_per_segment: float | None,
     gatys: str | None,
     gatys_size: int | None,
     gatys_steps: int | None,
@@ -103,14 +119,17 @@ def video(
 
     pairs = pair_up(paths, out_dir, encoding["container"])
     pipes = {source for source, _ in pairs if is_pipe(source)}
-    if resume and (pipes or any(out == "-" for _, out in pairs)):
-        raise UsageError("a job through a pipe cannot be resumed: leave `resume` out")
+    if (resume or ray) and (pipes or any(out == "-" for _, out in pairs)):
+        what = "painted by Ray: leave --ray" if ray else "resumed: leave `resume`"
+        raise UsageError(f"a job through a pipe cannot be {what} out")
     if gatys:
         _check_gatys(len(pairs))
     elif polish and resume:
         raise UsageError("a polished style is a little different every time: keep it by rtstyle train, then resume")
     elif gatys_size or gatys_steps:
         raise UsageError("--gatys-size and --gatys-steps are for --gatys PICTURE")
+    if gpus_per_segment and not ray:
+        raise UsageError("--gpus-per-segment is for --ray")
     options: dict[str, Any] = {
         **painting.look,
         "steady": steady and not gatys,
@@ -118,26 +137,99 @@ def video(
         "encoding": Encoding(**encoding),
         "time_range": TimeRange(start, None if duration is None else (start or 0.0) + duration),
         "fps": fps,
-        "resume": resume,
     }
-    how: dict[str, Any] = {"force": force, "quiet": quiet, "as_json": progress_kind == "json"}
-    polishing: dict[str, Any] = {"polish": polish, "quiet": quiet or progress_kind == "json"}
-    failed = 0
+    how: dict[str, Any] = {
+        "resume": resume,
+        "force": force,
+        "quiet": quiet,
+        "as_json": progress_kind == "json",
+    }
     with ExitStack() as stack:
         files = {pipe: stack.enter_context(opened_pipe(pipe)) for pipe in pipes}
         stylizer = (
-            _open_gatys(gatys, gatys_size, gatys_steps, painting.device) if gatys else painting.stylizer(**polishing)
+            _open_gatys(gatys, gatys_size, gatys_steps, painting.device)
+            if gatys
+            else painting.stylizer(polish=polish, quiet=quiet or progress_kind == "json")
         )
-        for source, out in pairs:
-            try:
-                paint_video(source, out, stylizer, pipe=files.get(source), **how, **options)
-            except RtstyleError as error:
-                if len(pairs) == 1 or error.exit_code == Interrupted.exit_code:
-                    raise
-                failed += 1
-                say(f"{source}: {error}")
+        if ray:
+            failed = _paint_by_ray(pairs, stylizer, ray, gpus_per_segment, options, **how)
+        else:
+            failed = _paint_here(pairs, stylizer, files, options, **how)
     if failed:
         raise RtstyleError(f"{failed} of {len(pairs)} videos could not be painted")
+
+
+def _paint_here(
+    pairs: Sequence[tuple[str, str]],
+    stylizer: FramePainter,
+    files: Mapping[str, Pipe],
+    options: Mapping[str, Any],
+    **how: Any,
+) -> int:
+    """One video after another; how many failed. Raises the error of one that is alone."""
+    failed = 0
+    for source, out in pairs:
+        try:
+            paint_video(source, out, stylizer, pipe=files.get(source), **how, **options)
+        except RtstyleError as error:
+            if len(pairs) == 1 or error.exit_code == Interrupted.exit_code:
+                raise
+            failed += 1
+            say(f"{source}: {error}")
+    return failed
+
+
+def _paint_by_ray(
+    pairs: Sequence[tuple[str, str]],
+    stylizer: FramePainter,
+    address: str,
+    gpus_per_segment: float | None,
+    options: Mapping[str, Any],
+    *,
+    resume: bool,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """All videos at once; as `_paint_here`."""
+    from rtstyle.paint.stylizer import Stylizer
+    from rtstyle.video.convert import Options
+    from rtstyle.video.farm import stylize_videos
+
+    if not isinstance(stylizer, Stylizer):
+        raise UsageError("--gatys paints every frame after the one before it, which Ray cannot: leave --ray out")
+    errors: list[RtstyleError] = []
+
+    def finished(source: str, out: str, result: Result | RtstyleError) -> None:
+        if isinstance(result, RtstyleError):
+            errors.append(result)
+            if len(pairs) > 1:
+                say(f"{source}: {result}")
+        else:
+            _say_result(source, out, result, quiet)
+
+    def show(p: Progress) -> None:
+        if as_json:
+            say(json.dumps(dataclasses.asdict(p)))
+        else:
+            update(p.done, p.total, _note(p), p.machines)
+
+    name = Path(pairs[0][0]).name if len(pairs) == 1 else f"{len(pairs)} videos"
+    with progress_bar(name, unit="frames", quiet=quiet or as_json) as update:
+        stylize_videos(
+            pairs,
+            stylizer,
+            Options(**options),
+            address=address,
+            gpus_per_segment=gpus_per_segment,
+            resume=resume,
+            force=force,
+            progress=show,
+            finished=finished,
+        )
+    if errors and len(pairs) == 1:
+        raise errors[0]
+    return len(errors)
 
 
 def _check_gatys(videos: int) -> None:
@@ -193,6 +285,10 @@ def paint_video(
         container = (encoding and encoding.container) or "mkv"
         target = stack.enter_context(sent_to_stdout(container)) if out == "-" else out
         result = stylize_video(pipe or source, target, stylizer, encoding=encoding, progress=show, **options)
+    _say_result(source, out, result, quiet)
+
+
+def _say_result(source: str | os.PathLike[str], out: str | os.PathLike[str], result: Result, quiet: bool) -> None:
     if result.damaged:
         say(f"warning: {result.damaged} frames of {source} are damaged: they were left out or patched up")
     if quiet:

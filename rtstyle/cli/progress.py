@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Protocol
 
 import click
 
 from rtstyle.cli.flags import in_flags
 
+NONE: Mapping[str, int] = MappingProxyType({})
 LINE_SECONDS = 30.0  # between lines of progress where there is no terminal
 
 
@@ -20,9 +22,12 @@ def say(text: str) -> None:
 
 
 class Update(Protocol):
-    """Reports progress: so many done, of how many if that is known, and what else there is to say."""
+    """Reports progress: so many done, of how many if that is known, what else there is to say, and how many of them
+    each machine has done, where there are several."""
 
-    def __call__(self, done: int, total: int | None = None, note: str = "") -> None: ...
+    def __call__(
+        self, done: int, total: int | None = None, note: str = "", machines: Mapping[str, int] = NONE
+    ) -> None: ...
 
 
 def progress_lines(what: str, unit: str, clock: Callable[[], float] = time.monotonic) -> Update:
@@ -30,7 +35,7 @@ def progress_lines(what: str, unit: str, clock: Callable[[], float] = time.monot
     started = clock()
     last, complete = started, -1  # when a line was said, and what count was the last one's
 
-    def update(done: int, total: int | None = None, note: str = "") -> None:
+    def update(done: int, total: int | None = None, note: str = "", machines: Mapping[str, int] = NONE) -> None:
         nonlocal last, complete
         now = clock()
         if (now - last < LINE_SECONDS and done != total) or done == complete:
@@ -39,6 +44,8 @@ def progress_lines(what: str, unit: str, clock: Callable[[], float] = time.monot
         of = f"/{total}" if total and done <= total else ""
         left = f", {(now - started) * (total - done) / done:.0f} s left" if total and 0 < done < total else ""
         say(f"{what}: {done}{of} {unit}{f', {note}' if note else ''}{left}")
+        for machine, count in machines.items():
+            say(f"  {machine}: {count} {unit}, {count / max(1, sum(machines.values())):.0%}")
 
     return update
 
@@ -47,10 +54,10 @@ def progress_lines(what: str, unit: str, clock: Callable[[], float] = time.monot
 def progress_bar(what: str, *, unit: str, quiet: bool = False) -> Iterator[Update]:
     """A progress bar on standard error, or lines in a log."""
     if quiet:
-        yield lambda done, total=None, note="": None
+        yield lambda done, total=None, note="", machines=NONE: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (
         TextColumn("{task.description}"),
@@ -68,9 +75,16 @@ def progress_bar(what: str, *, unit: str, quiet: bool = False) -> Iterator[Updat
     bar = Progress(*columns, console=console)
     task = bar.add_task(what, total=None, note="")
 
-    def update(done: int, total: int | None = None, note: str = "") -> None:
+    lines: dict[str, TaskID] = {}
+
+    def update(done: int, total: int | None = None, note: str = "", machines: Mapping[str, int] = NONE) -> None:
         bar.start()  # only now: an error before the first step should stand alone
         bar.update(task, completed=done, note=note, total=None if total is None else max(done, total))
+        of = sum(machines.values())
+        for machine, count in machines.items():
+            if machine not in lines:
+                lines[machine] = bar.add_task(f"  {machine}", note="")
+            bar.update(lines[machine], completed=count, total=of, note=f"{count / max(1, of):.0%}")
 
     try:
         yield update

@@ -40,7 +40,8 @@ from rtstyle.paint.painter import Painter
 from rtstyle.paint.stylizer import MIN_SIDE, Stylizer
 from rtstyle.runtime.opening import open_model
 from rtstyle.runtime.session import Frames, cores
-from rtstyle.video.convert import MAX_BATCH_PIXELS, stylize_video
+from rtstyle.video.convert import stylize_video
+from rtstyle.video.stages import MAX_BATCH_PIXELS
 
 FORMAT = "rtstyle-bench-1"
 SIZES = "360p,540p,720p,1080p,2160p"

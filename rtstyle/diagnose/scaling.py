@@ -17,7 +17,7 @@ from rtstyle.errors import OutputError, RtstyleError
 from rtstyle.files import written_beside
 from rtstyle.paint.stylizer import Stylizer
 from rtstyle.runtime.session import Frames
-from rtstyle.video.convert import MAX_BATCH_PIXELS
+from rtstyle.video.stages import MAX_BATCH_PIXELS
 
 GALLERIES = (1, 4, 16, 64)
 BATCHES = (1, 2, 4, 8)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
+import itertools
 import logging
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, TypeAlias, cast
 
 import av
 import numpy as np
@@ -21,6 +23,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from rtstyle.errors import InputError
 from rtstyle.files import file_state, what_happened
 from rtstyle.media.color import is_hdr, to_8_bits
+from rtstyle.media.frame_index import BEFORE, FrameIndex
 from rtstyle.media.pipe import Pipe
 from rtstyle.media.segments import SWS_FLAGS, reason
 from rtstyle.media.stream import COLOR_TAGS, Frame, StreamFormat, local_file
@@ -30,6 +33,9 @@ log = logging.getLogger("rtstyle")
 
 STATIC_HDR = SideDataType.MASTERING_DISPLAY_METADATA, SideDataType.CONTENT_LIGHT_LEVEL
 LOOK_AHEAD = 2  # frames among which time stamps may have been swapped
+ONE_PICTURE = "gif", "apng"  # codecs whose frames all build on the first, whatever their packets say
+
+_Packet: TypeAlias = "av.Packet[av.VideoStream]"
 
 # AVColorSpace of a frame to swscale's matrices; anything else is decided by the size, as players do.
 MATRICES = {
@@ -86,14 +92,14 @@ def with_rising_pts(frames: Iterable[av.VideoFrame], step: int) -> Iterator[tupl
 class VideoReader:
     """A Source that reads the video stream that a player would choose as RGB.
 
-    Through a `Pipe` it is read forward. Iterating yields `Frame`; `frames` can skip and cut. `damaged` counts packets
-    that could not be decoded or lie beyond the end of a cut-off file, which are skipped, and frames that the decoder
-    patched up; `notes` says what the painting cannot keep. Raises RtstyleError if the file cannot be opened or has no
-    video.
+    Through a `Pipe` it is read forward; `file` is the file at `path`, opened, if somebody wants to see what is read.
+    Iterating yields `Frame`; `frames` can skip and cut. `damaged` counts packets that could not be decoded or lie
+    beyond the end of a cut-off file, which are skipped, and frames that the decoder patched up; `notes` says what the
+    painting cannot keep. Raises RtstyleError if the file cannot be opened or has no video.
     """
 
-    def __init__(self, path: str | os.PathLike[str]):
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], *, file: BinaryIO | None = None):
+        self.path, self._file, self._name = Path(path), file, str(path)
         self.damaged = 0
         self.notes: list[str] = []
         self._format: StreamFormat | None = None
@@ -107,19 +113,24 @@ class VideoReader:
             raise InputError(f"{path} is a pipe, and a video is read twice: write it to a file first")
         self._pipe = path if isinstance(path, Pipe) and not path.complete else None
         self._state = file_state(path)
+        self._open()
+        if self._pipe is None:
+            size = os.path.getsize(path)
+            self.damaged += sum(entry.pos + entry.size > size for entry in self.stream.index_entries)
+
+    def _open(self) -> None:
         try:
-            self.container = self._open_pipe() or av.open(local_file(path), metadata_errors="replace")
+            opened = self._file or local_file(self.path)
+            self.container = self._open_pipe() or av.open(opened, "r", metadata_errors="replace")
         except (av.FFmpegError, OSError, ValueError) as error:
-            raise InputError(f"{path} is not a video that can be opened ({reason(error)})") from None
+            raise InputError(f"{self._name} is not a video that can be opened ({reason(error)})") from None
         try:
             self.stream, self.time_base = self._choose_stream()
         except BaseException:
             self.container.close()
             raise
         self.stream.thread_type = "AUTO"
-        if self._pipe is None:
-            size = os.path.getsize(path)
-            self.damaged += sum(entry.pos + entry.size > size for entry in self.stream.index_entries)
+        self._at_start = True
 
     def _open_pipe(self) -> InputContainer | None:
         """What comes through a pipe, to be read forward; None if there is none, or all of it is in its file."""
@@ -162,10 +173,14 @@ class VideoReader:
 
     @property
     def format(self) -> StreamFormat:
-        """What is known of the stream from its first frame on."""
+        """What is known of the stream from its first frame on. May be set, by who reads from its middle."""
         if self._format is None:
             raise ValueError(f"no frame of {self.path} has been read yet")
         return self._format
+
+    @format.setter
+    def format(self, format: StreamFormat) -> None:
+        self._format = format
 
     @property
     def stream_index(self) -> int:
@@ -208,59 +223,143 @@ class VideoReader:
     def frames(self, *, skip: int = 0, start: float | None = None, end: float | None = None) -> Iterator[Frame]:
         """The frames with `start` <= time < `end` (seconds of the file's clock), numbered from 0, without the first
         `skip` of them, which are decoded but not converted."""
+        if start and self._pipe is None:
+            self._at_start = False
+            try:
+                self.container.seek(max(0, int(start / self.time_base)), stream=self.stream)
+            except (av.FFmpegError, OSError):
+                self.container.seek(0)
         number = 0
-        for frame, pts in with_rising_pts(self._decoded(start), self._step()):
+        for frame, pts in self._shown(self._packets()):
             seconds = float(pts * self.time_base)
             if end is not None and seconds >= end:
                 return
             if start is not None and seconds < start:
                 continue
-            self.damaged += frame.is_corrupt
-            if self._format is None:
-                self._format = self._format_of(frame)
             if number >= skip:
-                yield Frame(number, self._to_rgb(frame, self._format.hdr), pts, frame.rotation)
+                yield self._frame(number, frame, pts)
+            else:
+                self._note_format(frame)
             number += 1
         if self._pipe:
             self._pipe.check()
 
-    def _decoded(self, start: float | None) -> Iterator[av.VideoFrame]:
-        if start and self._pipe is None:
-            target = int(start / self.time_base)
-            try:
-                self.container.seek(max(0, target), stream=self.stream)
-            except (av.FFmpegError, OSError):
-                self.container.seek(0)
-        for packet in self._packets():
+    def index(self, start: float | None = None, end: float | None = None) -> FrameIndex | None:
+        """Where the frames with `start` <= time < `end` lie, by all packets of the stream, which takes as long as it
+        takes to read the file. None if that cannot be said, or if it comes through a pipe."""
+        if self._pipe:
+            return None
+        with av.open(local_file(self.path), metadata_errors="replace") as container:
+            index = FrameIndex.of(self._stamps(container.streams.video[self._place_among_videos()]))
+        if index is None or len(index.pts) == 0:
+            return None
+        return index.between(start, end, self.time_base)
+
+    def _place_among_videos(self) -> int:
+        return [stream.index for stream in self.container.streams.video].index(self.stream.index)
+
+    def _stamps(self, stream: av.VideoStream) -> Iterator[tuple[int | None, bool]]:
+        """(time stamp, whether decoding can begin there) of every packet that gives a frame."""
+        one_picture = stream.codec_context.name in ONE_PICTURE
+        with contextlib.suppress(av.FFmpegError, OSError):  # reading the frames ends there, too
+            for number, packet in enumerate(_demuxed(stream)):
+                if not packet.is_discard:
+                    yield packet.pts, packet.is_keyframe and not (one_picture and number)
+
+    def frames_of(self, index: FrameIndex, first: int, last: int) -> Iterator[Frame]:
+        """The frames numbered `first` to `last` - 1 in the index; those that cannot be decoded are missing. Decoding
+        begins at the nearest key frame before them."""
+        begin, end = int(index.pts[first]), int(index.pts[last - 1])
+        self._deinterlacer = None
+        for frame, pts in self._shown(self._packets_of(index, first, last)):
+            if pts > end:
+                return
+            if pts >= begin or begin == index.keys[0]:
+                yield self._frame(max(0, index.number(pts)), frame, pts)
+
+    def read_part(self, index: FrameIndex, first: int, last: int) -> None:
+        """Read what `frames_of` would read, and decode nothing."""
+        for _ in self._packets_of(index, first, last):
+            pass
+
+    def _packets_of(self, index: FrameIndex, first: int, last: int) -> Iterator[_Packet | None]:
+        """The packets of these frames, and of some before and behind them; None last of all."""
+        begin = int(index.pts[max(0, first - BEFORE)])
+        end = int(index.pts[min(last + BEFORE, len(index.pts)) - 1])
+        entry = index.entry(begin)
+        missing = set(index.pts[np.searchsorted(index.pts, entry) : index.number(end) + 1].tolist())
+        for packet in self._packets_from(None if entry == index.keys[0] else entry):
+            yield packet
+            missing.discard(packet.pts)
+            if not missing:
+                break
+        yield None
+
+    def _packets_from(self, entry: int | None) -> Iterator[_Packet]:
+        """Packets from which the frame with the time stamp `entry`, a key frame's, and all behind it can be decoded;
+        None: from the beginning."""
+        if entry is not None:
+            self._at_start = False
+            earlier = round(10 / self.time_base)
+            for target in (entry, entry - earlier):  # some containers are entered by time stamps of decoding
+                try:
+                    self.container.seek(target, stream=self.stream)
+                except (av.FFmpegError, OSError):
+                    continue
+                packets = self._demuxed()
+                first = next((packet for packet in packets if packet.is_keyframe and packet.pts is not None), None)
+                if first is not None and first.pts is not None and first.pts <= entry:
+                    return itertools.chain([first], packets)
+        if not self._at_start:
+            self.container.close()
+            self._open()
+        return self._demuxed()
+
+    def _shown(self, packets: Iterable[_Packet | None]) -> Iterator[tuple[av.VideoFrame, int]]:
+        """(decoded frame, time stamp), deinterlaced if that is needed; None last of all empties the decoder."""
+        return with_rising_pts(self._decoded(packets), self._step())
+
+    def _decoded(self, packets: Iterable[_Packet | None]) -> Iterator[av.VideoFrame]:
+        for packet in packets:
+            self._at_start = False
             for frame in self._decode(packet):
                 if frame.interlaced_frame and self._deinterlacer is None:
                     self._deinterlacer = Deinterlacer(self.stream, self.time_base)
-                    self.notes.append("the source is interlaced: it was deinterlaced")
+                    self._note("the source is interlaced: it was deinterlaced")
                 yield from self._deinterlacer.feed(frame) if self._deinterlacer else [frame]
         if self._deinterlacer:
             yield from self._deinterlacer.feed(None)
 
-    def _decode(self, packet: av.Packet[av.VideoStream] | None) -> list[av.VideoFrame]:
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def _note_format(self, frame: av.VideoFrame) -> None:
+        self.damaged += frame.is_corrupt
+        if self._format is None:
+            self._format = self._format_of(frame)
+
+    def _frame(self, number: int, frame: av.VideoFrame, pts: int) -> Frame:
+        self._note_format(frame)
+        return Frame(number, self._to_rgb(frame, self.format.hdr), pts, frame.rotation)
+
+    def _decode(self, packet: _Packet | None) -> list[av.VideoFrame]:
         try:
             return self.stream.decode(packet)
         except (av.FFmpegError, EOFError):
             self.damaged += 1
             return []
 
-    def _packets(self) -> Iterator[av.Packet[av.VideoStream] | None]:
+    def _packets(self) -> Iterator[_Packet | None]:
         """Packets in file order; None last of all, to empty the decoder."""
-        packets = self.container.demux(self.stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                break
-            except (av.FFmpegError, OSError):
-                self.damaged += 1
-                break
-            if packet.dts is not None or packet.size:  # the rest are PyAV's own flushing packets
-                yield packet
+        yield from self._demuxed()
         yield None
+
+    def _demuxed(self) -> Iterator[_Packet]:
+        try:
+            yield from _demuxed(self.stream)
+        except (av.FFmpegError, OSError):
+            self.damaged += 1
 
     def _step(self) -> int:
         return max(1, round(1 / (self.rate * self.time_base)))
@@ -310,6 +409,12 @@ class VideoReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _demuxed(stream: av.VideoStream) -> Iterator[_Packet]:
+    for packet in cast(InputContainer, stream.container).demux(stream):
+        if packet.dts is not None or packet.size:  # the rest are PyAV's own flushing packets
+            yield packet
 
 
 class Deinterlacer:

@@ -50,12 +50,39 @@ class Segment:
         except (OSError, ValueError, KeyError):
             return None
 
+    def complete(self) -> None:
+        """From now on it counts as such, also for a later run."""
+        part = self.path.with_suffix(".json.part")
+        part.write_text(json.dumps({"stamps": self.pts, "delay": self.delay}))
+        os.replace(part, self.path.with_suffix(".json"))
+
     def packets(self) -> Iterator[tuple[int, av.Packet[av.VideoStream]]]:
         """(number of the frame in the segment, packet) in the encoder's order."""
         with av.open(local_file(self.path)) as container:
             for packet in container.demux(container.streams.video[0]):
                 if packet.size and packet.pts is not None:
                     yield round(packet.pts * packet.time_base * 1000) - FIRST_NUMBER, packet
+
+
+@dataclasses.dataclass(frozen=True)
+class PaintedSegment:
+    """A complete segment as it travels between machines: the bytes of its Matroska file, and the facts of `Segment`."""
+
+    data: bytes
+    pts: list[int]
+    delay: int
+
+    @classmethod
+    def of(cls, segment: Segment) -> PaintedSegment:
+        """Read from its file."""
+        return cls(segment.path.read_bytes(), segment.pts, segment.delay)
+
+    def write(self, path: Path) -> Segment:
+        """As a file that counts as complete."""
+        path.write_bytes(self.data)
+        segment = Segment(path, self.pts, self.delay)
+        segment.complete()
+        return segment
 
 
 class SegmentWriter:
@@ -129,11 +156,10 @@ class SegmentWriter:
         self._container.close()
         if self._order != len(self._pts):
             raise OutputError(f"{self._plan.encoder} gave {self._order} packets for {len(self._pts)} frames")
+        segment = Segment(self.path, self._pts, self._delay)
         if complete:
-            part = self.path.with_suffix(".json.part")
-            part.write_text(json.dumps({"stamps": self._pts, "delay": self._delay}))
-            os.replace(part, self.path.with_suffix(".json"))
-        return Segment(self.path, self._pts, self._delay)
+            segment.complete()
+        return segment
 
     def abandon(self) -> None:
         """Close without caring for what is in the file."""

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from rtstyle.errors import InputError
 from rtstyle.files import file_state, what_happened
+from rtstyle.media.frame_index import FrameIndex
 from rtstyle.media.images import SUFFIXES, read_image
 from rtstyle.media.stream import COLOR_TAGS, Frame, StreamFormat
 
@@ -31,11 +34,11 @@ class PictureSequence:
         self.path, self.rate = Path(folder), rate
         self.damaged = 0
         self.notes: list[str] = []
-        self._files = sorted((p for p in self.path.iterdir() if p.suffix.lower() in SUFFIXES), key=_by_number)
-        if not self._files:
+        self.files = sorted((p for p in self.path.iterdir() if p.suffix.lower() in SUFFIXES), key=_by_number)
+        if not self.files:
             raise InputError(f"the folder {folder} holds no pictures ({', '.join(SUFFIXES)})")
-        self._states = [file_state(file) for file in self._files]
-        height, width = read_image(self._files[0]).rgb.shape[:2]
+        self._states = [file_state(file) for file in self.files]
+        height, width = read_image(self.files[0]).rgb.shape[:2]
         tag = 1 if height >= 720 else 6
         self.format = StreamFormat(
             width=width,
@@ -57,31 +60,37 @@ class PictureSequence:
     @property
     def frame_count(self) -> int:
         """How many pictures there are."""
-        return len(self._files)
+        return len(self.files)
 
     @property
     def seconds(self) -> float:
         """How long they last."""
-        return float(len(self._files) / self.rate)
+        return float(len(self.files) / self.rate)
 
     def frames(self, *, skip: int = 0, start: float | None = None, end: float | None = None) -> Iterator[Frame]:
         """As VideoReader.frames."""
-        number = 0
-        for pts, file in enumerate(self._files):
-            seconds = float(pts / self.rate)
-            if (start is not None and seconds < start) or (end is not None and seconds >= end):
-                continue
-            if number >= skip:
-                rgb = read_image(file).rgb
-                if rgb.shape[1::-1] != self.size:
-                    actual, expected = ("x".join(map(str, size)) for size in (rgb.shape[1::-1], self.size))
-                    raise InputError(f"{file} is {actual}, the first picture {expected}: all must have one size")
-                yield Frame(number, rgb, pts)
-            number += 1
+        index = self.index(start, end)
+        if skip < len(index.pts):
+            yield from self.frames_of(index, skip, len(index.pts))
+
+    def index(self, start: float | None = None, end: float | None = None) -> FrameIndex:
+        """Every picture is entered by itself."""
+        every = np.arange(len(self.files))
+        return FrameIndex(every, every).between(start, end, 1 / self.rate)
+
+    def frames_of(self, index: FrameIndex, first: int, last: int) -> Iterator[Frame]:
+        """As VideoReader.frames_of."""
+        for number in range(first, last):
+            file = self.files[index.pts[number]]
+            rgb = read_image(file).rgb
+            if rgb.shape[1::-1] != self.size:
+                actual, expected = ("x".join(map(str, size)) for size in (rgb.shape[1::-1], self.size))
+                raise InputError(f"{file} is {actual}, the first picture {expected}: all must have one size")
+            yield Frame(number, rgb, int(index.pts[number]))
 
     def what_happened(self) -> str | None:
         """What has become of the pictures since they were listed, as the predicate of a sentence; None: nothing."""
-        for file, state in zip(self._files, self._states, strict=True):
+        for file, state in zip(self.files, self._states, strict=True):
             if change := what_happened(file, state):
                 return f"changed: {file.name} {change}"
         return None

@@ -11,6 +11,8 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from rtstyle.media.frame_index import FrameIndex
+
 COLOR_TAGS = ("colorspace", "color_primaries", "color_trc")
 
 
@@ -94,6 +96,12 @@ class Source(Protocol):
     def frames(self, *, skip: int = 0, start: float | None = None, end: float | None = None) -> Iterator[Frame]:
         """The frames with `start` <= time < `end` (seconds of the source's clock), numbered from 0, without the first
         `skip` of them."""
+
+    def index(self, start: float | None = None, end: float | None = None) -> FrameIndex | None:
+        """Where the frames with `start` <= time < `end` lie; None where that cannot be known without decoding."""
+
+    def frames_of(self, index: FrameIndex, first: int, last: int) -> Iterator[Frame]:
+        """The frames numbered `first` to `last` - 1 in the index; those that cannot be decoded are missing."""
 
     def abandon(self) -> None:
         """Whoever waits for a frame no longer wants it: `frames` ends soon, however long it would wait."""

@@ -8,16 +8,22 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import av
+import cv2
 import filelock
+import onnxruntime as ort
 
 from rtstyle.errors import OutputError
 from rtstyle.files import MAX_NAME
 from rtstyle.media.segments import Segment
 
 SEGMENT_FRAMES = 300  # in a segment: what is lost at most when a run is killed
+
+PIECE = 1 << 20  # bytes of a file's beginning, middle and end that tell it from others
 
 Identity: TypeAlias = list[str | int]
 
@@ -106,16 +112,17 @@ class Job:
                     removed.append(path)
         return removed
 
-    def finished(self) -> list[Segment]:
-        """The complete segments, from the first without a gap; all that lies beyond is removed."""
-        done: list[Segment] = []
-        while (segment := Segment.read(self.segment_path(len(done)))) is not None:
-            done.append(segment)
-        kept = {file for segment in done for file in (segment.path, segment.path.with_suffix(".json"))}
+    def finished(self) -> dict[int, Segment]:
+        """The complete segments by their numbers; whatever else was begun is removed."""
+        done = {}
+        for file in self.folder.glob("segment-*.mkv"):
+            if segment := Segment.read(file):
+                done[int(file.stem.removeprefix("segment-"))] = segment
+        kept = {file for segment in done.values() for file in (segment.path, segment.path.with_suffix(".json"))}
         for file in self.folder.glob("segment-*"):
             if file not in kept:
                 file.unlink()
-        return done
+        return dict(sorted(done.items()))
 
     def segment_path(self, number: int) -> Path:
         return self.folder / f"segment-{number:05d}.mkv"
@@ -141,6 +148,37 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 
 def file_identity(path: str | os.PathLike[str]) -> Identity:
-    """What tells a file from another: its full name, size and time of change."""
+    """What tells a file on this machine from another: its full name, size and time of change."""
     status = os.stat(path)
     return [str(Path(path).resolve()), status.st_size, status.st_mtime_ns]
+
+
+def content_identity(path: str | os.PathLike[str]) -> Identity:
+    """What tells a file, or a folder of files, from another wherever it lies: its size, and a hash of its beginning,
+    middle and end; of a folder the names and sizes, and the hash of its first, middle and last file."""
+    path = Path(path)
+    if not path.is_dir():
+        return [path.stat().st_size, hashlib.sha256(b"".join(_ends(path))).hexdigest()]
+    files = sorted(file for file in path.iterdir() if file.is_file())
+    facts = json.dumps([[file.name, file.stat().st_size] for file in files]).encode()
+    ends = [piece for file in (files[0], files[len(files) // 2], files[-1]) for piece in _ends(file)]
+    return [len(files), hashlib.sha256(b"".join([facts, *ends])).hexdigest()]
+
+
+def _ends(path: Path) -> list[bytes]:
+    size, pieces = path.stat().st_size, []
+    with open(path, "rb") as file:
+        for place in (0, size // 2 - PIECE // 2, size - PIECE):
+            file.seek(max(0, place))
+            pieces.append(file.read(PIECE))
+    return pieces
+
+
+def software() -> dict[str, str]:
+    """The versions that a painting's packets depend on."""
+    return {
+        "rtstyle": metadata.version("rtstyle"),
+        "ONNX Runtime": ort.__version__,
+        "PyAV": av.__version__,
+        "OpenCV": cv2.__version__,
+    }

@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
-
-import numpy as np
 
 from rtstyle.errors import InputError, RtstyleError
 from rtstyle.files import partial_name, take_name
 from rtstyle.media.encoding import Encoding, Plan, plan
 from rtstyle.media.images import Picture, write_image
 from rtstyle.media.remuxer import Remuxer, TimeRange
-from rtstyle.media.segments import SegmentWriter
-from rtstyle.media.stream import Sink, Source
+from rtstyle.media.segments import PaintedSegment, Segment, SegmentWriter
+from rtstyle.media.stream import Frame, Source
 from rtstyle.video.resume import Job
 
 
-class VideoSink(Sink[int], Protocol):
-    """A sink of a conversion. `frames` counts what is in it, `resumed` of them from an interrupted run; the next frame
-    written is number `frames`. `notes` says what could not be kept, once it is closed."""
+class VideoSink(Protocol):
+    """Where a conversion's frames go. `frames` counts what is in it, `resumed` of them from an interrupted run, which
+    completed the segments `done`. `notes` says what could not be kept, once it is closed."""
 
     frames: int
     resumed: int
+    done: frozenset[int]
     notes: list[str]
 
     @property
     def size(self) -> int:
         """Bytes written so far."""
+
+    def write(self, frame: Frame, /) -> None:
+        """Take a painted frame, of a segment that is not `done`; those of one segment in their order."""
+
+    def close(self) -> None:
+        """Complete the result. Raises RtstyleError if that fails."""
+
+    def abandon(self) -> None:
+        """Let go of everything after an error, which has been reported. Raises nothing."""
 
     def keep_partial(self, resumable: bool) -> str:
         """Instead of `close`, after an interruption: keep what there is. Says where it is and, if painting is
@@ -43,10 +52,12 @@ class VideoFileSink:
         self.out, self._source, self._job, self._force = out, source, job, force
         self._encoding, self._range = encoding, time_range
         self._segments = job.finished()
-        self.frames = self.resumed = sum(len(segment.pts) for segment in self._segments)
+        self.done = frozenset(self._segments)
+        self.frames = self.resumed = sum(len(segment.pts) for segment in self._segments.values())
         self.notes: list[str] = []
-        self._finished_size = sum(segment.path.stat().st_size for segment in self._segments)
+        self._finished_size = sum(segment.path.stat().st_size for segment in self._segments.values())
         self._writer: SegmentWriter | None = None
+        self._number = 0  # of the segment that is being written
         self._chosen_plan: Plan | None = None
 
     @property
@@ -55,17 +66,26 @@ class VideoFileSink:
         writer = self._writer  # another thread writes
         return self._finished_size + (writer.size if writer else 0)
 
-    def write(self, pts: int, rgb: np.ndarray, /) -> None:
-        """Encode uint8 RGB [H, W, 3] at its time stamp."""
-        if self._writer is None:
-            path = self._job.segment_path(len(self._segments))
-            self._writer = SegmentWriter(path, self._plan(), self._source.format)
-        self._writer.write(pts, rgb)
+    def write(self, frame: Frame, /) -> None:
+        """Encode a frame into its segment."""
+        number = frame.number // self._job.segment_frames
+        if self._writer is None or number != self._number:
+            self._close_segment()
+            self._number = number
+            self._writer = SegmentWriter(self._job.segment_path(number), self.plan(), self._source.format)
+        self._writer.write(frame.pts, frame.rgb)
         self.frames += 1
-        if self.frames % self._job.segment_frames == 0:
+        if (frame.number + 1) % self._job.segment_frames == 0:
             self._close_segment()
 
-    def _plan(self) -> Plan:
+    def add(self, number: int, painted: PaintedSegment) -> None:
+        """Take a segment that was painted elsewhere."""
+        self._segments[number] = painted.write(self._job.segment_path(number))
+        self.frames += len(painted.pts)
+        self._finished_size += len(painted.data)
+
+    def plan(self) -> Plan:
+        """How it is encoded; the source's format must be known."""
         if self._chosen_plan is None:
             format = self._source.format
             self._chosen_plan = plan(
@@ -81,7 +101,7 @@ class VideoFileSink:
     def _close_segment(self, complete: bool = True) -> None:
         writer, self._writer = self._writer, None
         if writer:
-            self._segments.append(writer.close(complete=complete))
+            self._segments[self._number] = writer.close(complete=complete)
             self._finished_size += writer.size
 
     def close(self) -> None:
@@ -91,7 +111,7 @@ class VideoFileSink:
         try:
             self._raise_if_changed()
             try:
-                self._remux(part)
+                self._remux(part, [self._segments[number] for number in sorted(self._segments)])
             finally:  # whatever else is wrong with it
                 self._raise_if_changed()
             take_name(part, self.out, force=self._force)
@@ -107,22 +127,33 @@ class VideoFileSink:
     def keep_partial(self, resumable: bool) -> str:
         """Keep what there is as a playable file beside `out`; without the source's other streams if it is no longer
         what it was."""
-        safe = sum(len(segment.pts) for segment in self._segments)
+        safe = sum(len(segment.pts) for segment in self._segments.values())
         self._close_segment(complete=False)
-        part, partial = self._part(), partial_name(self.out)
-        try:
-            self._remux(part, alone=self._source.what_happened() is not None)
-            take_name(part, partial, force=False)
-        finally:
-            part.unlink(missing_ok=True)
-        text = f"the first {self.frames} frames are in {partial}"
+        first = self._first_segments()
+        text = f"{safe} frames are painted"
+        if first:
+            part, partial = self._part(), partial_name(self.out)
+            try:
+                self._remux(part, first, alone=self._source.what_happened() is not None)
+                take_name(part, partial, force=False)
+            finally:
+                part.unlink(missing_ok=True)
+            text = f"the first {sum(len(segment.pts) for segment in first)} frames are in {partial}"
         if not resumable:
             self._job.discard()
             return text
-        self._job.note_partial(partial)
+        if first:
+            self._job.note_partial(partial)
+        if safe and len(first) < len(self._segments):  # they were not painted in order
+            return f"{text}; `resume=True` goes on, with {safe} frames painted"
         if safe:
             return f"{text}; `resume=True` goes on from frame {safe}"
         return f"{text}; `resume=True` has to begin again: it goes on in steps of {self._job.segment_frames} frames"
+
+    def _first_segments(self) -> list[Segment]:
+        """Those from the beginning on to the first that is missing."""
+        numbers = itertools.takewhile(self._segments.__contains__, itertools.count())
+        return [self._segments[number] for number in numbers]
 
     def _raise_if_changed(self) -> None:
         if change := self._source.what_happened():
@@ -131,19 +162,19 @@ class VideoFileSink:
     def _part(self) -> Path:
         return self._job.folder / f"remuxed{self.out.suffix}"
 
-    def _remux(self, part: Path, *, alone: bool = False) -> None:
+    def _remux(self, part: Path, segments: Sequence[Segment], *, alone: bool = False) -> None:
         source = self._source
         remuxer = Remuxer(
             None if alone or source.stream_index is None else source.path,
             part,
-            self._plan(),
+            self.plan(),
             source.format,
             stream_index=source.stream_index,
             audio_codec=self._encoding.audio_codec,
             time_range=self._range,
         )
-        remuxer.write(self._segments)
-        self.notes = [*self._plan().notes, *remuxer.notes]
+        remuxer.write(segments)
+        self.notes = [*self.plan().notes, *remuxer.notes]
 
     def abandon(self) -> None:
         """Keep the finished segments only, for a later run."""
@@ -165,15 +196,16 @@ class PictureFolderSink:
         if resume:
             present = next(number for number in itertools.count() if not self.path(number).exists())
             self.frames = self.resumed = present // segment_frames * segment_frames
+        self.done = frozenset(range(self.frames // segment_frames))
 
     def path(self, number: int) -> Path:
         """Of the frame with this number from 0."""
         return self.folder / f"{number + 1:06d}.png"
 
-    def write(self, _pts: int, rgb: np.ndarray, /) -> None:
-        """Write uint8 RGB [H, W, 3] as the next picture."""
+    def write(self, frame: Frame, /) -> None:
+        """Write a frame as the next picture."""
         path = self.path(self.frames)
-        write_image(path, Picture(rgb), force=self._force)
+        write_image(path, Picture(frame.rgb), force=self._force)
         self.size += path.stat().st_size
         self.frames += 1
 

@@ -19,7 +19,7 @@ from rtstyle.runtime import cuda, devices, tensorrt
 from rtstyle.runtime.cuda import ExecutionMode, GpuSession
 from rtstyle.runtime.device_form import device_form
 from rtstyle.runtime.session import OrtSession
-from rtstyle.video.convert import batch_size
+from rtstyle.video.stages import batch_size
 
 pytest_plugins = ["support.runtime_fixtures"]
 

@@ -146,19 +146,22 @@ def test_progress_counts_every_frame(tmp_path, stylizer, clip):
 
 
 def test_a_total_that_was_an_estimate_is_corrected(tmp_path, stylizer):
-    """The file says a duration and a rate, and holds twice as many frames in its first half."""
+    """The file says a duration and a rate, and holds twice as many frames in its first half. Its packets are counted
+    for a video; for a folder of pictures they are not."""
     uneven = [20 * i for i in range(20)] + [400 + 40 * i for i in range(10)]
     source = make_clip(tmp_path / "in.mkv", pts=uneven, time_base=MILLISECONDS, tracks=0)
     with VideoReader(source) as reader:
         estimate = reader.frame_count
     assert estimate not in (None, 30)
-    seen = []
-    stylize_video(source, tmp_path / "out.mkv", stylizer, progress=lambda p: seen.append((p.done, p.total)))
+    exact, seen = [], []
+    stylize_video(source, tmp_path / "out.mkv", stylizer, progress=lambda p: exact.append((p.done, p.total)))
+    assert exact == [(done, 30) for done in range(1, 31)]
+    stylize_video(source, f"{tmp_path / 'out'}/", stylizer, progress=lambda p: seen.append((p.done, p.total)))
     assert seen[0] == (1, estimate) and seen[-1] == (30, 30)
     assert seen[:-1] == [(done, estimate if done <= estimate else None) for done in range(1, 31)]
     fewer = []
     stylize_video(
-        source, tmp_path / "cut.mkv", stylizer, time_range=TimeRange(end=50), progress=lambda p: fewer.append(p.total)
+        source, f"{tmp_path / 'cut'}/", stylizer, time_range=TimeRange(end=50), progress=lambda p: fewer.append(p.total)
     )
     assert fewer[0] > 1000 and fewer[-1] == 30
 

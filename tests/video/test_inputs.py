@@ -58,7 +58,7 @@ def test_progress_as_json(tmp_path, call, clip):
     assert code == 0
     lines = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
     assert [line["done"] for line in lines] == list(range(1, 13))
-    assert set(lines[-1]) == {"done", "total", "seconds", "bytes", "loads"}
+    assert set(lines[-1]) == {"done", "total", "seconds", "bytes", "loads", "machines"}
     assert set(lines[-1]["loads"]) == {"decode", "prepare", "paint", "finish", "encode"}
 
 

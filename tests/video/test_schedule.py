@@ -12,7 +12,7 @@ from rtstyle.media.encoding import Encoding
 from rtstyle.paint.scene_cuts import CutDetector
 from rtstyle.paint.stylizer import Stylizer
 from rtstyle.runtime.devices import Device
-from rtstyle.video.convert import batch_size, batches
+from rtstyle.video.stages import batch_size, batches
 
 pytest_plugins = ["support.runtime_fixtures"]
 

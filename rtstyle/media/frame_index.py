@@ -1,0 +1,61 @@
+"""Where the frames of a video lie, read from its packets, so that decoding can begin in the middle."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from fractions import Fraction
+
+import numpy as np
+
+MAX_REORDER = 32  # places by which the order of decoding may differ from that of presentation
+BEFORE = 4  # frames decoded before those that are asked for, and behind them: a deinterlacer looks at its neighbors
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameIndex:
+    """The frames of a video in the order in which they are shown: `pts`, int64 [N] and rising, are their time stamps,
+    `keys`, int64 [M] and rising, those of the frames at which decoding can begin: the first is one of them."""
+
+    pts: np.ndarray
+    keys: np.ndarray
+
+    @classmethod
+    def of(cls, packets: Iterable[tuple[int | None, bool]]) -> FrameIndex | None:
+        """The index of packets given as (time stamp, whether decoding can begin there) in their order in the file.
+
+        Neighbors with the same time stamp are the parts of one frame. None if packets do not tell which frame is which:
+        one has no time stamp, or they are in disorder, as in recordings that were joined without care.
+        """
+        stamps: list[int] = []
+        keys: list[int] = []
+        for pts, key in packets:
+            if pts is None:
+                return None
+            if not stamps or pts != stamps[-1]:
+                stamps.append(pts)
+                if key:
+                    keys.append(pts)
+        pts_array = np.array(stamps, np.int64)
+        order = np.argsort(pts_array, kind="stable")
+        rising = pts_array[order]
+        if not keys or (np.diff(rising) <= 0).any() or np.abs(order - np.arange(len(order))).max() > MAX_REORDER:
+            return None
+        rising = rising[rising >= keys[0]]  # what comes before needs frames that the file lacks
+        return cls(rising, np.array(sorted(keys), np.int64))
+
+    def between(self, start: float | None, end: float | None, time_base: Fraction) -> FrameIndex:
+        """The same without the frames outside `start` <= time < `end`, in seconds."""
+        if start is None and end is None:
+            return self
+        seconds = np.array([float(int(pts) * time_base) for pts in self.pts])  # exactly as frames are compared
+        inside = (seconds >= (-np.inf if start is None else start)) & (seconds < (np.inf if end is None else end))
+        return FrameIndex(self.pts[inside], self.keys)
+
+    def number(self, pts: int) -> int:
+        """The number, from 0, of the frame with this time stamp; where there is none, of the last one before it."""
+        return int(np.searchsorted(self.pts, pts, side="right")) - 1
+
+    def entry(self, pts: int) -> int:
+        """The time stamp of the last frame from which the one at `pts` can be reached by decoding."""
+        return int(self.keys[max(0, int(np.searchsorted(self.keys, pts, side="right")) - 1)])

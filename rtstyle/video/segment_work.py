@@ -1,0 +1,174 @@
+"""One segment of a video as work that any machine can do: what it needs to know, and how it is painted."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from rtstyle.media.encoding import Plan
+from rtstyle.media.frame_index import FrameIndex
+from rtstyle.media.parcel import Parcel
+from rtstyle.media.reader import VideoReader
+from rtstyle.media.segments import PaintedSegment, SegmentWriter
+from rtstyle.media.stream import Frame, StreamFormat
+from rtstyle.paint.painter import Painter
+from rtstyle.paint.stylizer import Stylizer
+from rtstyle.video.inputs import open_source
+from rtstyle.video.parts import Parts
+from rtstyle.video.resume import Identity, content_identity
+from rtstyle.video.schedule import Schedule
+from rtstyle.video.stages import Stages
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A file, or a folder of pictures, that other machines may see or not: its full name here, and what is in it."""
+
+    path: Path
+    content: Identity
+
+    @classmethod
+    def of(cls, path: Path) -> File:
+        return cls(path.resolve(), content_identity(path))
+
+    def seen(self) -> bool:
+        """Whether this machine has the same under the same name."""
+        with contextlib.suppress(OSError, IndexError):
+            return content_identity(self.path) == self.content
+        return False
+
+
+@dataclasses.dataclass(frozen=True)
+class Painting:
+    """What all segments of one video have in common: the source and where its frames lie, the net, the style and how
+    it changes, the look, and how it is encoded."""
+
+    source: File
+    fps: float | None
+    index: FrameIndex
+    format: StreamFormat
+    segment_frames: int
+    model: File
+    device: str
+    work_height: int | Literal["auto", "full"]
+    stroke_size: float
+    code: np.ndarray | None
+    changes: list[tuple[float, np.ndarray]]
+    strength: float
+    keep_color: bool
+    steady: bool
+    plan: Plan
+
+
+class Unseen(Exception):
+    """This machine does not see the source, and its bytes were not sent."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Painted:
+    """A segment that is painted (None if no frame of it can be decoded), and how many damaged frames were met."""
+
+    segment: PaintedSegment | None
+    damaged: int
+
+
+def paint_segment(
+    painting: Painting,
+    number: int,
+    model: Callable[[], bytes],
+    parcel: Callable[[], Parcel] | None,
+    threads: int = 1,
+) -> Painted:
+    """Paint segment `number`. `model` and `parcel` fetch the model's file and the source's bytes where this machine
+    does not see them; without a parcel Unseen is raised then. `threads` is the limit of the net on the CPU."""
+    with tempfile.TemporaryDirectory(prefix="rtstyle-", ignore_cleanup_errors=True) as folder:
+        if painting.source.seen():
+            path = painting.source.path
+        elif parcel is None:
+            raise Unseen
+        else:
+            path = parcel().unpack(Path(folder))
+        stylizer = _stylizer(painting, model, threads)
+        painter = Painter(stylizer, strength=painting.strength, keep_color=painting.keep_color, steady=painting.steady)
+        count = -(-len(painting.index.pts) // painting.segment_frames)
+        parts = Parts(painting.segment_frames, painting.index, done=frozenset(range(count)) - {number})
+        with contextlib.closing(open_source(path, painting.fps)) as source:
+            if isinstance(source, VideoReader):
+                source.format = painting.format  # the film's: the segment's own first frame may say less
+            sink = _SegmentSink(Path(folder) / "segment.mkv", painting)
+            schedule = Schedule(painting.code, painting.changes)
+            with contextlib.closing(Stages(source, painter, schedule, parts, sink.write).run()) as written:
+                for _ in written:
+                    pass
+            return Painted(sink.complete(), source.damaged)
+
+
+def _stylizer(painting: Painting, model: Callable[[], bytes], threads: int) -> Stylizer:
+    stylizer = _opened(
+        painting.model.path,
+        tuple(painting.model.content),
+        painting.device,
+        painting.work_height,
+        painting.stroke_size,
+        threads,
+        _Fetch(model),
+    )
+    stylizer.code = painting.code
+    return stylizer
+
+
+class _Fetch:
+    """A function that is left out of a cache's key."""
+
+    def __init__(self, call: Callable[[], bytes]):
+        self.call = call
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Fetch)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+_folder = functools.cache(lambda: tempfile.TemporaryDirectory(prefix="rtstyle-model-"))
+
+
+@functools.lru_cache(maxsize=2)  # a net is opened once for all segments that this process paints
+def _opened(
+    path: Path,
+    content: tuple[str | int, ...],
+    device: str,
+    work_height: int | Literal["auto", "full"],
+    stroke_size: float,
+    threads: int,
+    fetch: _Fetch,
+) -> Stylizer:
+    if not File(path, list(content)).seen():
+        path = Path(_folder().name) / f"{str(content[-1])[:16]}.onnx"
+        path.write_bytes(fetch.call())
+    return Stylizer(model=str(path), device=device, work_height=work_height, stroke_size=stroke_size, threads=threads)
+
+
+class _SegmentSink:
+    """Where the frames of one segment go."""
+
+    def __init__(self, path: Path, painting: Painting):
+        self._path, self._painting = path, painting
+        self._writer: SegmentWriter | None = None
+
+    def write(self, frame: Frame, /) -> None:
+        """Encode a frame."""
+        if self._writer is None:
+            self._writer = SegmentWriter(self._path, self._painting.plan, self._painting.format)
+        self._writer.write(frame.pts, frame.rgb)
+
+    def complete(self) -> PaintedSegment | None:
+        """What came of it."""
+        return PaintedSegment.of(self._writer.close()) if self._writer else None
