@@ -33,6 +33,7 @@ log = logging.getLogger("rtstyle")
 
 STATIC_HDR = SideDataType.MASTERING_DISPLAY_METADATA, SideDataType.CONTENT_LIGHT_LEVEL
 LOOK_AHEAD = 2  # frames among which time stamps may have been swapped
+SEEKS = 0, 1, 2, 4, 8, 16, 32  # key frames to go back, one after another, until seeking lands before what is wanted
 ONE_PICTURE = "gif", "apng"  # codecs whose frames all build on the first, whatever their packets say
 
 _Packet: TypeAlias = "av.Packet[av.VideoStream]"
@@ -288,28 +289,28 @@ class VideoReader:
         end = int(index.pts[min(last + BEFORE, len(index.pts)) - 1])
         entry = index.entry(begin)
         missing = set(index.pts[np.searchsorted(index.pts, entry) : index.number(end) + 1].tolist())
-        for packet in self._packets_from(None if entry == index.keys[0] else entry):
+        for packet in self._packets_from(index, entry):
             yield packet
             missing.discard(packet.pts)
             if not missing:
                 break
         yield None
 
-    def _packets_from(self, entry: int | None) -> Iterator[_Packet]:
-        """Packets from which the frame with the time stamp `entry`, a key frame's, and all behind it can be decoded;
-        None: from the beginning."""
-        if entry is not None:
+    def _packets_from(self, index: FrameIndex, entry: int) -> Iterator[_Packet]:
+        """Packets from which the frame with the time stamp `entry`, a key frame's, and all behind it can be decoded."""
+        place = int(np.searchsorted(index.keys, entry))
+        for back in SEEKS if place else ():  # some containers land behind the key frame that is asked for
+            if back >= place:
+                break
             self._at_start = False
-            earlier = round(10 / self.time_base)
-            for target in (entry, entry - earlier):  # some containers are entered by time stamps of decoding
-                try:
-                    self.container.seek(target, stream=self.stream)
-                except (av.FFmpegError, OSError):
-                    continue
-                packets = self._demuxed()
-                first = next((packet for packet in packets if packet.is_keyframe and packet.pts is not None), None)
-                if first is not None and first.pts is not None and first.pts <= entry:
-                    return itertools.chain([first], packets)
+            try:
+                self.container.seek(int(index.keys[place - back]), stream=self.stream)
+            except (av.FFmpegError, OSError):
+                continue
+            packets = self._demuxed()
+            first = next((packet for packet in packets if packet.is_keyframe and packet.pts is not None), None)
+            if first is not None and first.pts is not None and first.pts <= entry:
+                return itertools.chain([first], packets)
         if not self._at_start:
             self.container.close()
             self._open()

@@ -61,6 +61,8 @@ def connected(address: str) -> Iterator[Any]:
     ray = load_ray()
     _check_address(address)
     quiet = {"include_dashboard": False, "num_cpus": cores()} if address == LOCAL else {}
+    if address == LOCAL:  # after the driver was killed, Ray's agents look so many seconds for what died with it
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **quiet)
@@ -120,19 +122,20 @@ def nodes(ray: Any, device: str = "auto") -> list[Node]:
         examine.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
         for node in alive
     ]
-    answers = ray.get([one.remote(device) for one in asked], timeout=WAIT_SECONDS)
+    tasks = [one.remote(device) for one in asked]
     hosts = Counter(node["NodeManagerHostname"] for node in alive)
-    return [
-        Node(
-            node["NodeID"],
-            host if hosts[host := node["NodeManagerHostname"]] == 1 else f"{host}-{node['NodeID'][:6]}",
-            versions,
-            node["Resources"].get("CPU", 0.0),
-            node["Resources"].get("GPU", 0.0),
-            problem,
+    found = []
+    for node, task in zip(alive, tasks, strict=True):
+        try:
+            versions, problem = ray.get(task, timeout=WAIT_SECONDS)
+        except ray.exceptions.RayError:
+            continue  # it went away meanwhile
+        host, resources = node["NodeManagerHostname"], node["Resources"]
+        name = host if hosts[host] == 1 else f"{host}-{node['NodeID'][:6]}"
+        found.append(
+            Node(node["NodeID"], name, versions, resources.get("CPU", 0.0), resources.get("GPU", 0.0), problem)
         )
-        for node, (versions, problem) in zip(alive, answers, strict=True)
-    ]
+    return found
 
 
 def differences(expected: dict[str, str], node: Node) -> list[str]:
@@ -404,7 +407,7 @@ class _Farm:
                 return
             if node not in self._names:
                 self._names |= {one.id: one.name for one in nodes(self.ray)}
-            self._painted[self._names[node]] += len(painted.segment.pts)
+            self._painted[self._names.get(node, node)] += len(painted.segment.pts)
         self._report()
         self._complete(film)
 

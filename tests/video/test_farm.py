@@ -1,0 +1,348 @@
+"""Videos painted by a real Ray: two machines that are processes here, or one of rtstyle's own."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from fractions import Fraction
+
+import pytest
+
+pytest.importorskip("ray", reason="Ray is not installed")
+
+import numpy as np
+from support import ray_cluster as ray_support
+from support.media_files import make_clip, packets, picture, timestamps
+from test_streams import facts, make_rich
+
+from rtstyle import DeviceError, InputError, OutputError, RtstyleError, Stylizer, UsageError, stylize_video
+from rtstyle.errors import Interrupted
+from rtstyle.video import farm, segment_work
+from rtstyle.video.convert import Options
+from rtstyle.video.farm import stylize_videos
+
+pytest_plugins = ["support.runtime_fixtures", "support.ray_cluster"]
+
+FRAMES = 64
+SEGMENT = 10
+
+
+def with_a_cut(index, height, width):
+    """Another scene from frame 27 on, in the middle of a segment."""
+    scene = picture(index, height, width)
+    return scene if index < 27 else np.ascontiguousarray(255 - scene[:, ::-1])
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A clip of variable rate with a cut and two tracks of sound."""
+    stamps = [40 * i + 9 * (i % 3) for i in range(FRAMES)]
+    folder = tmp_path_factory.mktemp("farm")
+    return make_clip(
+        folder / "in.mkv", pts=stamps, time_base=Fraction(1, 1000), tracks=2, b_frames=2, draw=with_a_cut, key_every=15
+    )
+
+
+def all_packets(path):
+    return {kind: packets(path, 0, kind) for kind in ("video", "audio")} | {"second": packets(path, 1)}
+
+
+def paint(cluster, source, out, stylizer, *, results=None, **options):
+    """On the cluster; raises what came of it, if that is an error."""
+    how = {name: options.pop(name) for name in ("progress", "resume", "gpus_per_segment") if name in options}
+    came = []
+    stylize_videos(
+        [(str(source), str(out))],
+        stylizer,
+        Options(segment_frames=SEGMENT, **options),
+        address=cluster.address,
+        finished=lambda source, out, result: came.append(result),
+        **how,
+    )
+    (result,) = came
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+LOOKS = [{}, {"steady": False}, {"style_at": [(0.9, "great-wave")]}]
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=["steady", "plain", "style-at"])
+def test_the_packets_are_those_of_a_run_without_ray(tmp_path, ray_cluster, source, stylizer, look):
+    stylize_video(source, tmp_path / "alone.mkv", stylizer, segment_frames=SEGMENT, **look)
+    seen = []
+    result = paint(ray_cluster, source, tmp_path / "out.mkv", stylizer, progress=seen.append, **look)
+    assert (result.frames, result.resumed, result.damaged) == (FRAMES, 0, 0)
+    assert all_packets(tmp_path / "out.mkv") == all_packets(tmp_path / "alone.mkv")
+    assert timestamps(tmp_path / "out.mkv") == timestamps(source)
+    assert [p.done for p in seen] == sorted(p.done for p in seen) and seen[-1].done == seen[-1].total == FRAMES
+    assert sum(seen[-1].machines.values()) == FRAMES and 1 <= len(seen[-1].machines) <= 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone.mkv", "out.mkv"]
+
+
+def test_every_stream_and_fact_of_a_rich_file_arrives(tmp_path, ray_cluster, stylizer):
+    rich = make_rich(tmp_path / "in.mkv")
+    stylize_video(rich, tmp_path / "alone.mkv", stylizer, segment_frames=SEGMENT)
+    paint(ray_cluster, rich, tmp_path / "out.mkv", stylizer)
+    assert facts(tmp_path / "out.mkv") == facts(tmp_path / "alone.mkv")
+    assert all_packets(tmp_path / "out.mkv") == all_packets(tmp_path / "alone.mkv")
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["known before", "found out by the first task"])
+def test_machines_that_do_not_see_the_files_get_their_bytes(
+    tmp_path, ray_cluster, source, stylizer, monkeypatch, known
+):
+    stylize_video(source, tmp_path / "alone.mkv", stylizer, segment_frames=SEGMENT)
+    elsewhere = tmp_path / "no machine has this"
+    monkeypatch.setattr(
+        segment_work.File,
+        "of",
+        classmethod(lambda cls, path: cls(elsewhere / path.name, segment_work.content_identity(path))),
+    )
+    if known:  # here; the workers have the class as it is
+        monkeypatch.setattr(segment_work.File, "seen", lambda self: True)
+    sent = []
+    parcel = farm._Film.parcel
+    monkeypatch.setattr(farm._Film, "parcel", lambda self, segment: sent.append(segment) or parcel(self, segment))
+    paint(ray_cluster, source, tmp_path / "out.mkv", stylizer)
+    assert set(sent) == set(range(7))
+    assert all_packets(tmp_path / "out.mkv") == all_packets(tmp_path / "alone.mkv")
+
+
+def test_a_folder_of_pictures_travels_too(tmp_path, ray_cluster, stylizer, monkeypatch):
+    from rtstyle.media.images import Picture, write_image
+
+    (tmp_path / "in").mkdir()
+    for i in range(25):
+        write_image(tmp_path / "in" / f"{i:03d}.png", Picture(picture(i, 48, 64)), force=False)
+    stylize_video(tmp_path / "in", tmp_path / "alone.mkv", stylizer, segment_frames=SEGMENT, fps=10)
+    elsewhere = tmp_path / "no machine has this"
+    identity = segment_work.content_identity
+    monkeypatch.setattr(
+        segment_work.File, "of", classmethod(lambda cls, path: cls(elsewhere / path.name, identity(path)))
+    )
+    paint(ray_cluster, tmp_path / "in", tmp_path / "out.mkv", stylizer, fps=10)
+    assert packets(tmp_path / "out.mkv", 0, "video") == packets(tmp_path / "alone.mkv", 0, "video")
+
+
+def test_killed_workers_lose_nothing(tmp_path, ray_cluster, source, stylizer):
+    """SIGKILL in the middle of three segments (benchmarks/farm.py: twenty)."""
+    stylize_video(source, tmp_path / "alone.mkv", stylizer, segment_frames=SEGMENT)
+    kills, over, chance = [], threading.Event(), random.Random(7)
+
+    def killer():
+        while len(kills) < 3 and not over.is_set():
+            time.sleep(0.02 + 0.1 * chance.random())
+            if found := ray_support.workers():
+                kills.extend([1] * ray_support.kill([chance.choice(found)]))
+
+    thread = threading.Thread(target=killer)
+    thread.start()
+    try:
+        result = paint(ray_cluster, source, tmp_path / "out.mkv", stylizer)
+    finally:
+        over.set()
+        thread.join()
+    assert len(kills) == 3 and result.frames == FRAMES
+    assert all_packets(tmp_path / "out.mkv") == all_packets(tmp_path / "alone.mkv")
+
+
+def test_a_machine_that_goes_away_while_it_paints(tmp_path, ray_cluster, source, stylizer):
+    stylize_video(source, tmp_path / "alone.mkv", stylizer, segment_frames=SEGMENT)
+    third = ray_cluster.add_node(num_cpus=2)
+    gone = []
+
+    def progress(p):
+        if p.done >= 2 * SEGMENT and not gone:
+            gone.append(ray_cluster.remove_node(third, allow_graceful=False))
+
+    paint(ray_cluster, source, tmp_path / "out.mkv", stylizer, progress=progress)
+    assert gone
+    assert all_packets(tmp_path / "out.mkv") == all_packets(tmp_path / "alone.mkv")
+
+
+def test_an_idle_machine_helps_a_slow_one_and_nothing_is_in_the_result_twice(
+    tmp_path, ray_cluster, source, stylizer, monkeypatch
+):
+    monkeypatch.setattr(farm, "SLOW", 0.0)  # whatever is being painted at the end is slow
+    helped = []
+    hand = farm._Farm._hand
+    monkeypatch.setattr(
+        farm._Farm, "_hand", lambda self, film, segment: helped.append(segment) or hand(self, film, segment)
+    )
+    stylize_video(source, tmp_path / "alone.mkv", stylizer, segment_frames=SEGMENT)
+    paint(ray_cluster, source, tmp_path / "out.mkv", stylizer)
+    assert len(helped) > len(set(helped)) == 7
+    assert all_packets(tmp_path / "out.mkv") == all_packets(tmp_path / "alone.mkv")
+
+
+def test_ctrl_c_leaves_what_a_run_without_ray_completes(tmp_path, ray_cluster, source, stylizer):
+    out = tmp_path / "out.mkv"
+
+    def progress(p):
+        if p.done >= 3 * SEGMENT:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match=r"interrupted: .*`resume=True` goes on"):
+        paint(ray_cluster, source, out, stylizer, progress=progress)
+    assert not out.exists() and (tmp_path / ".out.mkv.rtstyle").is_dir()
+    deadline = time.monotonic() + 20
+    while ray_support.workers():
+        assert time.monotonic() < deadline, "a cancelled segment is still being painted"
+        time.sleep(0.1)
+    stylize_video(source, tmp_path / "alone.mkv", stylizer, segment_frames=SEGMENT)
+    result = stylize_video(source, out, stylizer, segment_frames=SEGMENT, resume=True)
+    assert result.resumed >= 3 * SEGMENT
+    assert all_packets(out) == all_packets(tmp_path / "alone.mkv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone.mkv", "out.mkv"]
+
+
+def test_a_job_begun_without_ray_is_completed_with_it(tmp_path, ray_cluster, source, stylizer):
+    out = tmp_path / "out.mkv"
+
+    def progress(p):
+        if p.done == 25:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        stylize_video(source, out, stylizer, segment_frames=SEGMENT, progress=progress)
+    assert paint(ray_cluster, source, out, stylizer, resume=True).resumed == 20
+    stylize_video(source, tmp_path / "alone.mkv", stylizer, segment_frames=SEGMENT)
+    assert all_packets(out) == all_packets(tmp_path / "alone.mkv")
+
+
+def test_a_killed_driver_leaves_no_process_behind(tmp_path, source):
+    """With a Ray of its own. What it had painted is there for --resume."""
+    out, mark = tmp_path / "out.mkv", f"RTSTYLE_TEST_MARK={os.urandom(8).hex()}"
+    program = (
+        "from rtstyle.video import convert; import functools, dataclasses; from rtstyle import cli\n"
+        f"convert.Options = functools.partial(convert.Options, segment_frames={SEGMENT})\n"
+        "cli.main()"
+    )
+    command = [sys.executable, "-c", program, "video", str(source), str(out), "--device", "cpu", "--ray"]
+    environment = {**os.environ, mark.partition("=")[0]: mark.partition("=")[2]}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob(".out.mkv.rtstyle/segment-*.json")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert len(ray_support.with_mark(mark)) > 3
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    deadline = time.monotonic() + 60
+    while left := ray_support.with_mark(mark):
+        assert time.monotonic() < deadline, f"{len(left)} processes are still there"
+        time.sleep(0.2)
+    result = subprocess.run(
+        [*command[:-1], "--resume"], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "of them from the interrupted run" in result.stderr
+    assert timestamps(out) == timestamps(source)
+
+
+def test_the_command_line_paints_many_and_says_what_each_machine_did(tmp_path, ray_cluster, source, call):
+    damaged = tmp_path / "damaged.mkv"
+    damaged.write_bytes(source.read_bytes()[:200])
+    folder = tmp_path / "out"
+    code, out, err = call(
+        *("video", source, damaged, "--out-dir", folder, "--device", "cpu", "--ray", ray_cluster.address)
+    )
+    assert (code, out) == (1, "")
+    assert f"{damaged}: {damaged} " in err and "1 of 2 videos could not be painted" in err
+    assert f"  {os.uname().nodename}" in err and "64 frames" in err
+    assert timestamps(folder / "in.mkv") == timestamps(source)
+    code, _, err = call(
+        *("video", source, tmp_path / "one.mkv", "--device", "cpu", "--progress", "json", "--ray", ray_cluster.address)
+    )
+    lines = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    assert code == 0 and lines[-1]["done"] == lines[-1]["total"] == FRAMES
+    assert sum(lines[-1]["machines"].values()) == FRAMES
+
+
+def test_the_doctor_looks_at_all_machines(ray_cluster, call):
+    code, out, _ = call("doctor", "--ray", ray_cluster.address, "--json")
+    report = json.loads(out)
+    assert code == 0 and len(report["nodes"]) == 2 and report["problems"] == []
+    assert all(node["software"] == report["software"] for node in report["nodes"])
+    code, out, _ = call("doctor", "--ray", ray_cluster.address)
+    assert code == 0 and out.count(os.uname().nodename) == 2 and "all machines have the same versions" in out
+
+
+def test_machines_with_other_versions_are_refused_by_name(tmp_path, ray_cluster, source, stylizer, call):
+    other = tmp_path / "sitecustomize.py"
+    other.write_text("import cv2, av\nav.__version__ = '17.0.1'\n")
+    third = ray_cluster.add_node(num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path)})
+    try:
+        with pytest.raises(DeviceError, match=rf"^{os.uname().nodename}-\w{{6}} has PyAV 17.0.1 \(here "):
+            paint(ray_cluster, source, tmp_path / "out.mkv", stylizer)
+        code, _, _ = call("doctor", "--ray", ray_cluster.address)
+        assert code == 1
+    finally:
+        ray_cluster.remove_node(third)
+    assert not (tmp_path / "out.mkv").exists()
+
+
+def test_too_few_resources_are_named(tmp_path, ray_cluster, source, stylizer):
+    with pytest.raises(DeviceError, match=r"needs 0\.5 GPU, and the cluster has 0: add a machine with ray start"):
+        paint(ray_cluster, source, tmp_path / "out.mkv", stylizer, gpus_per_segment=0.5)
+
+
+def test_what_cannot_be_painted_in_parts(tmp_path, ray_cluster, stylizer):
+    without_stamps = make_clip(tmp_path / "in.h264", tracks=0, frames=20)
+    with pytest.raises(InputError, match="cannot be entered in the middle"):
+        paint(ray_cluster, without_stamps, tmp_path / "out.mkv", stylizer)
+    clip = make_clip(tmp_path / "in.mkv", frames=20)
+    with pytest.raises(UsageError, match="Ray paints into video files"):
+        paint(ray_cluster, clip, f"{tmp_path / 'pictures'}/", stylizer)
+    (tmp_path / "out.mkv").write_bytes(b"mine")
+    with pytest.raises(OutputError, match="already exists"):
+        paint(ray_cluster, clip, tmp_path / "out.mkv", stylizer)
+    assert (tmp_path / "out.mkv").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--ray", "127.0.0.1:1"), "nothing answers at 127.0.0.1:1 (Connection refused): start a cluster there with"),
+        (("--ray", "nonsense"), "nonsense is no address of a Ray cluster: it has the form HOST:PORT"),
+        (("--gpus-per-segment", "1"), "--gpus-per-segment is for --ray"),
+    ],
+)
+def test_bad_addresses_are_a_sentence(tmp_path, clip, call, arguments, sentence):
+    code, out, err = call("video", clip, tmp_path / "out.mp4", "--device", "cpu", *arguments)
+    assert code in (1, 2) and out == "" and sentence in err and "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ray_before_the_files_is_explained(tmp_path, clip, call):
+    code, _, err = call("video", tmp_path / "x.mp4", tmp_path / "out.mp4", "--ray", clip)
+    assert code == 2 and "write it last, or as --ray=local" in err
+
+
+def test_pipes_are_refused(clip, call):
+    code, _, err = call("video", clip, "-", "--ray")
+    assert code == 2 and "a job through a pipe cannot be painted by Ray: leave --ray out" in err
+
+
+def test_without_the_package_the_remedy_is_named(tmp_path, clip, stylizer, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(RtstyleError, match=r"Ray is not installed; it comes with: pip install '\.\[farm\]'"):
+        stylize_videos([(str(clip), str(tmp_path / "out.mp4"))], stylizer)
+
+
+def test_a_machine_without_the_device_is_named(tmp_path, ray_cluster, source, stylizer, monkeypatch):
+    class OnCoreml:
+        kind, name, on_processor = "coreml", "coreml", True
+
+    other = Stylizer("starry-night", device="cpu", threads=1)
+    monkeypatch.setattr(Stylizer, "device", OnCoreml)
+    with pytest.raises(DeviceError, match=r"cannot paint on coreml: this ONNX Runtime has no CoreML"):
+        paint(ray_cluster, source, tmp_path / "out.mkv", other)
