@@ -14,5 +14,9 @@ ENTRYPOINT ["rtstyle"]
 FROM base AS cuda
 RUN pip install --no-cache-dir "/src[cuda]"
 
+# head, workers and driver of a Ray cluster: docs/farm.md
+FROM base AS farm
+RUN pip install --no-cache-dir "/src[farm]"
+
 FROM base AS cpu
 RUN pip install --no-cache-dir /src

@@ -1,0 +1,234 @@
+"""`rtstyle video --ray` against the run without Ray, and against kill -9.
+
+    python benchmarks/farm.py [overhead scaling memory kills] [--frames N] [--count N]
+
+- overhead: the same job with and without Ray on all cores, in turns, once Ray is up; and how long that takes;
+- scaling: with one and with two workers of one core; from the measured times and bytes of their segments, what 2, 10
+  and 100 machines would take, and what then binds;
+- memory: the driver's peak resident memory for a clip and for one ten times as long;
+- kills: SIGKILL of random workers (20) in one job, packets compared with a run without Ray.
+
+Everything runs on this machine: a cluster's machines are processes. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import heapq
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import cv2  # noqa: F401 -- before av
+
+import av  # isort: skip
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+from support.media_files import make_clip, packets  # noqa: E402
+from support.ray_cluster import kill, workers  # noqa: E402
+
+from rtstyle import Stylizer, stylize_video  # noqa: E402
+from rtstyle.media.parcel import Parcel  # noqa: E402
+from rtstyle.media.reader import VideoReader  # noqa: E402
+from rtstyle.runtime.session import cores  # noqa: E402
+from rtstyle.video.convert import Options  # noqa: E402
+from rtstyle.video.farm import load_ray, stylize_videos  # noqa: E402
+
+SAMPLE = ROOT / "pretrained" / "sample.mp4"
+SEGMENT = 300
+LINK = 117e6  # bytes a second: a network of one gigabit
+
+
+def table(title: str, rows: dict[str, object]) -> None:
+    print(f"\n### {title}\n\n| | |\n| --- | --- |")
+    for name, value in rows.items():
+        print(f"| {name} | {value} |")
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def cluster(*processors: int):
+    """Machines with so many processor cores each."""
+    load_ray()
+    from ray.cluster_utils import Cluster
+
+    one = Cluster(initialize_head=True, head_node_args={"num_cpus": processors[0], "include_dashboard": False})
+    for count in processors[1:]:
+        one.add_node(num_cpus=count)
+    try:
+        yield one.address
+    finally:
+        one.shutdown()
+
+
+def real_clip(path: Path, frames: int) -> Path:
+    """The bundled clip, again and again, so many frames of it."""
+    with VideoReader(SAMPLE) as reader:
+        rgb = [frame.rgb for frame in reader]
+        size, rate = reader.size, reader.rate
+    return make_clip(
+        path, size=size, frames=frames, rate=round(rate), draw=lambda i, h, w: rgb[i % len(rgb)], b_frames=2
+    )
+
+
+def by_ray(source: Path, out: Path, stylizer: Stylizer, address: str, segment: int = SEGMENT, progress=None) -> float:
+    """Seconds from the first look at the video to the joined file."""
+    came = []
+    stylize_videos(
+        [(str(source), str(out))],
+        stylizer,
+        Options(segment_frames=segment),
+        address=address,
+        force=True,
+        progress=progress,
+        finished=lambda source, out, result: came.append(result),
+    )
+    if isinstance(came[0], Exception):
+        raise came[0]
+    return came[0].seconds
+
+
+def overhead(arguments, folder: Path) -> None:
+    source, stylizer = real_clip(folder / "in.mp4", arguments.frames or 2400), Stylizer(device="cpu")
+    started = time.monotonic()
+    with cluster(cores()) as address:
+        up = time.monotonic() - started
+        by_ray(real_clip(folder / "short.mp4", 2 * SEGMENT), folder / "short-out.mp4", stylizer, address)
+        alone, farm = [], []
+        for _ in range(3):
+            alone.append(stylize_video(source, folder / "alone.mp4", stylizer, force=True).seconds)
+            farm.append(by_ray(source, folder / "ray.mp4", stylizer, address))
+    ratios = [b / a for a, b in zip(alone, farm, strict=True)]
+    table(
+        f"Overhead of Ray on {cores()} cores, {arguments.frames or 2400} frames of 640x360, three rounds in turns",
+        {
+            "seconds until Ray is up": f"{up:.1f}",
+            "seconds without Ray": ", ".join(f"{s:.1f}" for s in alone),
+            "seconds with Ray": ", ".join(f"{s:.1f}" for s in farm),
+            "ratio, median (least to most)": f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+            "same packets": packets(folder / "alone.mp4", 0, "video") == packets(folder / "ray.mp4", 0, "video"),
+        },
+    )
+
+
+def scaling(arguments, folder: Path) -> None:
+    frames = arguments.frames or 2400
+    source, stylizer = real_clip(folder / "in.mp4", frames), Stylizer(device="cpu")
+    seconds = {}
+    for count in (1, 2):
+        with cluster(*[1] * count) as address:
+            by_ray(real_clip(folder / "short.mp4", count * SEGMENT), folder / "short-out.mp4", stylizer, address)
+            seconds[count] = by_ray(source, folder / "out.mp4", stylizer, address)
+    segments = frames / SEGMENT
+    each = 2 * seconds[2] / segments  # seconds of one core for one segment, with its neighbor at work
+    with VideoReader(source) as reader:
+        index = reader.index()
+        started = time.monotonic()
+        sent = Parcel.of(reader, index, SEGMENT - 8, 2 * SEGMENT).size
+        pack = time.monotonic() - started
+    back = (folder / "out.mp4").stat().st_size / segments
+    film = 172_800  # two hours at 24 frames a second
+    rows: dict[str, object] = {
+        "frames a second, 1 and 2 workers of one core": ", ".join(f"{frames / seconds[n]:.1f}" for n in (1, 2)),
+        "ratio": f"{seconds[1] / seconds[2]:.2f}",
+        "a segment: core seconds, MB sent, MB back, ms to pack": f"{each:.1f}, {sent / 1e6:.2f}, {back / 1e6:.2f}, "
+        f"{pack * 1000:.0f}",
+    }
+    for machines in (1, 2, 10, 100):
+        took, busy = simulated(film // SEGMENT, 2 * machines, each, pack + (sent + back) / LINK)
+        rows[f"two hours of film, {machines} machines of two cores"] = (
+            f"{took / 60:.1f} minutes, {film / took:.0f} frames a second, driver busy {busy:.0%}"
+        )
+    table("Scaling: measured, and simulated from it", rows)
+
+
+def simulated(segments: int, slots: int, work: float, transfer: float) -> tuple[float, float]:
+    """(seconds until all segments are painted, share of them in which the driver transfers): it serves one segment
+    after another, twice as many are under way as there are slots, and none is lost."""
+    free, driver, end = [0.0] * slots, 0.0, 0.0
+    heapq.heapify(free)
+    for _ in range(segments):
+        driver += transfer
+        begin = max(heapq.heappop(free), driver)
+        end = max(end, begin + work)
+        heapq.heappush(free, begin + work)
+    return end, driver / end
+
+
+MEMORY = """
+import resource, sys, threading
+from pathlib import Path
+from rtstyle import Stylizer
+from rtstyle.video.convert import Options
+from rtstyle.video.farm import stylize_videos
+came = []
+stylize_videos([(sys.argv[1], sys.argv[2])], Stylizer(device="cpu", work_height=48), address=sys.argv[3],
+               finished=lambda s, o, result: came.append(result))
+assert not isinstance(came[0], Exception), came[0]
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def memory(arguments, folder: Path) -> None:
+    peaks = {}
+    with cluster(cores()) as address:
+        for minutes in (1, 10):
+            source = make_clip(folder / f"{minutes}.mp4", frames=1440 * minutes, tracks=1)
+            command = [sys.executable, "-c", MEMORY, str(source), str(folder / f"{minutes}-out.mp4"), address]
+            peaks[minutes] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    table(
+        "Peak resident memory of the driver",
+        {f"{minutes} minutes of 160x96": f"{peak:.0f} MB" for minutes, peak in peaks.items()}
+        | {"ratio": f"{peaks[10] / peaks[1]:.2f}"},
+    )
+
+
+def kills(arguments, folder: Path) -> None:
+    count, stylizer = arguments.count or 20, Stylizer(device="cpu")
+    source = real_clip(folder / "in.mp4", 1200)
+    stylize_video(source, folder / "alone.mp4", stylizer, segment_frames=30)
+    killed, over, chance = 0, threading.Event(), random.Random(3)
+
+    def killer() -> None:
+        nonlocal killed
+        while killed < count and not over.is_set():
+            time.sleep(0.2 + 0.8 * chance.random())
+            if found := workers():
+                killed += kill([chance.choice(found)])
+
+    with cluster(1, 1) as address:
+        thread = threading.Thread(target=killer)
+        thread.start()
+        try:
+            by_ray(source, folder / "ray.mp4", stylizer, address, segment=30)
+        finally:
+            over.set()
+            thread.join()
+    same = all(
+        packets(folder / "alone.mp4", 0, kind) == packets(folder / "ray.mp4", 0, kind) for kind in ("video", "audio")
+    )
+    table("SIGKILL of random workers in one job of 40 segments", {"kills": killed, "same packets": same})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = {"overhead": overhead, "scaling": scaling, "memory": memory, "kills": kills}
+    parser.add_argument("parts", nargs="*", choices=[*parts, []], help="which [default: all]")
+    parser.add_argument("--frames", type=int, help="of the clip of overhead and scaling [2400]")
+    parser.add_argument("--count", type=int, help="kills [20]")
+    arguments = parser.parse_args()
+    print(f"{cores()} cores, PyAV {av.__version__}")
+    for name in arguments.parts or parts:
+        with tempfile.TemporaryDirectory() as folder:
+            parts[name](arguments, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
