@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import heapq
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -38,8 +37,9 @@ from rtstyle import Stylizer, stylize_video  # noqa: E402
 from rtstyle.media.parcel import Parcel  # noqa: E402
 from rtstyle.media.reader import VideoReader  # noqa: E402
 from rtstyle.runtime.session import cores  # noqa: E402
+from rtstyle.video.cluster import load_ray  # noqa: E402
 from rtstyle.video.convert import Options  # noqa: E402
-from rtstyle.video.farm import load_ray, stylize_videos  # noqa: E402
+from rtstyle.video.farm import stylize_videos  # noqa: E402
 
 SAMPLE = ROOT / "pretrained" / "sample.mp4"
 SEGMENT = 300
@@ -112,7 +112,7 @@ def overhead(arguments, folder: Path) -> None:
             "seconds until Ray is up": f"{up:.1f}",
             "seconds without Ray": ", ".join(f"{s:.1f}" for s in alone),
             "seconds with Ray": ", ".join(f"{s:.1f}" for s in farm),
-            "ratio, median (least to most)": f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+            "ratio, median (least to most)": "{1:.2f} ({0:.2f} to {2:.2f})".format(*sorted(ratios)),
             "same packets": packets(folder / "alone.mp4", 0, "video") == packets(folder / "ray.mp4", 0, "video"),
         },
     )

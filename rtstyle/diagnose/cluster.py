@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from rtstyle.video.farm import connected, differences, nodes
+from rtstyle.video.cluster import connected, differences, nodes
 from rtstyle.video.resume import software
 
 

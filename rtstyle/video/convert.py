@@ -96,7 +96,7 @@ def stylize_video(
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Of a conversion, as `stylize_video` takes them."""
+    """Of a conversion, as `stylize_video` takes them. `device` is what paints, where it is not the stylizer's own."""
 
     strength: float = 1.0
     keep_color: bool = False
@@ -106,6 +106,7 @@ class Options:
     time_range: TimeRange = dataclasses.field(default_factory=TimeRange)
     fps: float | None = None
     segment_frames: int = SEGMENT_FRAMES
+    device: str | None = None
 
 
 @contextlib.contextmanager
@@ -161,7 +162,7 @@ def _identity(
         "style": hashlib.sha256(code).hexdigest(),
         "changes of style": [[seconds, code.tolist()] for seconds, code in schedule.changes],
         "model": content_identity(stylizer.path),
-        "device": stylizer.device.name,
+        "device": options.device or stylizer.device.name,
         "work height": [stylizer.work_height, stylizer.reference_height],
         "strength": painter.strength,
         "colours": painter.keep_color,

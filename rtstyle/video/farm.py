@@ -8,139 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
-import os
-import signal
 import socket
 import statistics
-import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rtstyle.errors import DeviceError, InputError, Interrupted, OutputError, RtstyleError, UsageError, install
+from rtstyle.errors import DeviceError, InputError, Interrupted, OutputError, RtstyleError, UsageError
 from rtstyle.media.parcel import Parcel
 from rtstyle.media.segments import MEDIA_ERRORS
 from rtstyle.paint.stylizer import Stylizer
 from rtstyle.runtime import devices
-from rtstyle.runtime.session import cores
+from rtstyle.video.cluster import LOCAL, connected, differences, nodes
 from rtstyle.video.convert import Conversion, Options, Progress, Result, could_not_be_written, opened_job
 from rtstyle.video.resume import software
 from rtstyle.video.segment_work import File, Painted, Painting, Unseen, paint_segment
 from rtstyle.video.sinks import VideoFileSink
 
-LOCAL = "local"  # an address: a Ray of its own on this machine
 AHEAD = 2  # times as many segments are handed out as can be painted at once
 RETRIES = 8  # of a segment whose worker or machine was lost
-WAIT_SECONDS = 60.0  # for machines, when none is left that could paint
-CONNECT_SECONDS = 5.0
+LOST_SECONDS = 60.0  # without a machine that could paint
 SLOW = 2.0  # times the usual time: then an idle machine paints the segment, too
 
 Finished = Callable[[str, str, "Result | RtstyleError"], object]
-
-
-def load_ray() -> Any:
-    """The package. Raises RtstyleError if it is missing."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # rtstyle and what it starts report to nobody
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # and Ray does not warn of its own plans
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        if error.name != "ray":
-            raise
-        raise DeviceError(f"Ray is not installed; it comes with: {install('farm')}") from None
-    return ray
-
-
-@contextlib.contextmanager
-def connected(address: str) -> Iterator[Any]:
-    """Ray, connected to the cluster at `address` (HOST:PORT, or auto), or to one of its own (`LOCAL`) that ends with
-    the block. Raises RtstyleError."""
-    ray = load_ray()
-    _check_address(address)
-    quiet = {"include_dashboard": False, "num_cpus": cores()} if address == LOCAL else {}
-    if address == LOCAL:  # after the driver was killed, Ray's agents look so many seconds for what died with it
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **quiet)
-    except Exception as error:  # of many kinds: no connection, another version of Ray or Python, no room in /dev/shm
-        raise DeviceError(f"Ray could not be reached at {address} ({devices.first_sentence(error)})") from None
-    try:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray sets its own
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _check_address(address: str) -> None:
-    if address in (LOCAL, "auto"):
-        return
-    if Path(address).exists():
-        raise UsageError(f"`ray` took {address} for the address of a cluster: write it last, or as --ray={LOCAL}")
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal():
-        raise UsageError(f"{address} is no address of a Ray cluster: it has the form HOST:PORT, such as 10.0.0.5:6379")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise DeviceError(
-            f"nothing answers at {address} ({getattr(error, 'strerror', None) or error}): start a cluster there with: "
-            "ray start --head"
-        ) from None
-
-
-@dataclasses.dataclass(frozen=True)
-class Node:
-    """A machine of the cluster: its name (one that tells it from the others), versions of the software, what it has,
-    and what is wrong with the device that is asked for."""
-
-    id: str
-    name: str
-    software: dict[str, str]
-    processors: float
-    gpus: float
-    problem: str | None
-
-
-def _examine(device: str) -> tuple[dict[str, str], str | None]:
-    """Runs on every machine."""
-    kind = device.partition(":")[0]
-    return software(), None if kind in ("auto", "cpu") else devices.problem_with(kind)
-
-
-def nodes(ray: Any, device: str = "auto") -> list[Node]:
-    """All machines of the cluster that answer."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    examine = ray.remote(_examine)
-    asked = [
-        examine.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
-        for node in alive
-    ]
-    tasks = [one.remote(device) for one in asked]
-    hosts = Counter(node["NodeManagerHostname"] for node in alive)
-    found = []
-    for node, task in zip(alive, tasks, strict=True):
-        try:
-            versions, problem = ray.get(task, timeout=WAIT_SECONDS)
-        except ray.exceptions.RayError:
-            continue  # it went away meanwhile
-        host, resources = node["NodeManagerHostname"], node["Resources"]
-        name = host if hosts[host] == 1 else f"{host}-{node['NodeID'][:6]}"
-        found.append(
-            Node(node["NodeID"], name, versions, resources.get("CPU", 0.0), resources.get("GPU", 0.0), problem)
-        )
-    return found
-
-
-def differences(expected: dict[str, str], node: Node) -> list[str]:
-    """What is another version there, as in `PyAV 17.0.1 (here 18.0.0)`."""
-    return [f"{n} {node.software.get(n)} (here {v})" for n, v in expected.items() if node.software.get(n) != v]
 
 
 def stylize_videos(
@@ -257,6 +149,8 @@ class _Farm:
         kind = stylizer.device.kind
         self.gpus = (0.0 if stylizer.device.on_processor else 1.0) if gpus_per_segment is None else gpus_per_segment
         self.device = "cuda" if self.gpus and kind == "cpu" else kind
+        if self.device != kind:
+            self.options = dataclasses.replace(options, device=self.device)
         self.progress: Callable[[Progress], None] | None = None
         self.finished: Finished | None = None
         self._model = ray.put(Path(stylizer.path).read_bytes())
@@ -376,7 +270,7 @@ class _Farm:
                 self._take(task, handed)
         lack = self._lack() if not done else None
         self._lacking_since = (self._lacking_since or time.monotonic()) if lack else None
-        if lack and self._lacking_since and time.monotonic() - self._lacking_since > WAIT_SECONDS:
+        if lack and self._lacking_since and time.monotonic() - self._lacking_since > LOST_SECONDS:
             raise OutputError(f"{lack}; `resume=True` goes on")
 
     def _take(self, task: Any, handed: _Handed) -> None:
@@ -384,7 +278,7 @@ class _Farm:
         try:
             painted, node = self.ray.get(task)
         except Exception as error:
-            cause = getattr(error, "cause", error)
+            cause = getattr(error, "cause", None) or error
             if isinstance(cause, Unseen):
                 self._send = True
                 self._hand(film, segment)

@@ -8,7 +8,7 @@ import functools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from rtstyle.paint.painter import Painter
 from rtstyle.paint.stylizer import Stylizer
 from rtstyle.video.inputs import open_source
 from rtstyle.video.parts import Parts
-from rtstyle.video.resume import Identity, content_identity
+from rtstyle.video.resume import content_identity
 from rtstyle.video.schedule import Schedule
 from rtstyle.video.stages import Stages
 
@@ -32,16 +32,16 @@ class File:
     """A file, or a folder of pictures, that other machines may see or not: its full name here, and what is in it."""
 
     path: Path
-    content: Identity
+    content: tuple[str | int, ...]
 
     @classmethod
     def of(cls, path: Path) -> File:
-        return cls(path.resolve(), content_identity(path))
+        return cls(path.resolve(), tuple(content_identity(path)))
 
     def seen(self) -> bool:
         """Whether this machine has the same under the same name."""
         with contextlib.suppress(OSError, IndexError):
-            return content_identity(self.path) == self.content
+            return tuple(content_identity(self.path)) == self.content
         return False
 
 
@@ -110,50 +110,27 @@ def paint_segment(
             return Painted(sink.complete(), source.damaged)
 
 
-def _stylizer(painting: Painting, model: Callable[[], bytes], threads: int) -> Stylizer:
-    stylizer = _opened(
-        painting.model.path,
-        tuple(painting.model.content),
-        painting.device,
-        painting.work_height,
-        painting.stroke_size,
-        threads,
-        _Fetch(model),
-    )
-    stylizer.code = painting.code
-    return stylizer
-
-
-class _Fetch:
-    """A function that is left out of a cache's key."""
-
-    def __init__(self, call: Callable[[], bytes]):
-        self.call = call
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Fetch)
-
-    def __hash__(self) -> int:
-        return 0
-
-
+_nets: dict[Any, Stylizer] = {}  # the last one: a net is opened once for all segments that this process paints
 _folder = functools.cache(lambda: tempfile.TemporaryDirectory(prefix="rtstyle-model-"))
 
 
-@functools.lru_cache(maxsize=2)  # a net is opened once for all segments that this process paints
-def _opened(
-    path: Path,
-    content: tuple[str | int, ...],
-    device: str,
-    work_height: int | Literal["auto", "full"],
-    stroke_size: float,
-    threads: int,
-    fetch: _Fetch,
-) -> Stylizer:
-    if not File(path, list(content)).seen():
-        path = Path(_folder().name) / f"{str(content[-1])[:16]}.onnx"
-        path.write_bytes(fetch.call())
-    return Stylizer(model=str(path), device=device, work_height=work_height, stroke_size=stroke_size, threads=threads)
+def _stylizer(painting: Painting, fetch: Callable[[], bytes], threads: int) -> Stylizer:
+    how: dict[str, Any] = {
+        "device": painting.device,
+        "work_height": painting.work_height,
+        "stroke_size": painting.stroke_size,
+    }
+    key = painting.model, *how.values(), threads
+    if key not in _nets:
+        path = painting.model.path
+        if not painting.model.seen():
+            path = Path(_folder().name) / f"{str(painting.model.content[-1])[:16]}.onnx"
+            path.write_bytes(fetch())
+        _nets.clear()
+        _nets[key] = Stylizer(model=str(path), threads=threads, **how)
+    stylizer = _nets[key]
+    stylizer.code = painting.code
+    return stylizer
 
 
 class _SegmentSink:

@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture(scope="module")
 def ray_cluster():
     """Two machines of one processor core each, both of them processes here; `address` is theirs."""
-    from rtstyle.video.farm import load_ray
+    from rtstyle.video.cluster import load_ray
 
     load_ray()
     from ray.cluster_utils import Cluster

@@ -102,7 +102,7 @@ def test_machines_that_do_not_see_the_files_get_their_bytes(
     monkeypatch.setattr(
         segment_work.File,
         "of",
-        classmethod(lambda cls, path: cls(elsewhere / path.name, segment_work.content_identity(path))),
+        classmethod(lambda cls, path: cls(elsewhere / path.name, tuple(segment_work.content_identity(path)))),
     )
     if known:  # here; the workers have the class as it is
         monkeypatch.setattr(segment_work.File, "seen", lambda self: True)
@@ -124,7 +124,7 @@ def test_a_folder_of_pictures_travels_too(tmp_path, ray_cluster, stylizer, monke
     elsewhere = tmp_path / "no machine has this"
     identity = segment_work.content_identity
     monkeypatch.setattr(
-        segment_work.File, "of", classmethod(lambda cls, path: cls(elsewhere / path.name, identity(path)))
+        segment_work.File, "of", classmethod(lambda cls, path: cls(elsewhere / path.name, tuple(identity(path))))
     )
     paint(ray_cluster, tmp_path / "in", tmp_path / "out.mkv", stylizer, fps=10)
     assert packets(tmp_path / "out.mkv", 0, "video") == packets(tmp_path / "alone.mkv", 0, "video")
