@@ -39,6 +39,68 @@ if TYPE_CHECKING:
     from rtstyle.video.convert import Progress, Result
 
 
+@dataclasses.dataclass(frozen=True)
+class Optimised:
+    """--gatys and its options."""
+
+    gatys: str | None
+    gatys_size: int | None
+    gatys_steps: int | None
+
+    def check(self, videos: int) -> None:
+        """Raises UsageError for what it cannot do."""
+        if not self.gatys:
+            if self.gatys_size or self.gatys_steps:
+                raise UsageError("--gatys-size and --gatys-steps are for --gatys PICTURE")
+            return
+        if videos > 1:
+            raise UsageError("--gatys paints one video at a time")
+        source = click.get_current_context().get_parameter_source
+        for name in ("style", "polish", "model", "style_at", "work_height", "stroke_size", "steady", "resume", "ray"):
+            if source(name) is ParameterSource.COMMANDLINE:
+                raise UsageError(
+                    f"--gatys paints after its picture, every frame, from the start: leave --{name.replace('_', '-')} "
+                    "out"
+                )
+
+    def stylizer(self, device: str) -> FramePainter:
+        """What optimises every frame."""
+        needs_training("video --gatys")
+        from rtstyle.gatys.optimize import Settings
+        from rtstyle.gatys.video import GatysStylizer
+
+        settings = Settings(size=self.gatys_size or 512, steps=self.gatys_steps or 200, device=device)
+        return GatysStylizer(str(self.gatys), settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Machines:
+    """--ray and its option."""
+
+    ray: str | None
+    gpus_per_segment: float | None
+
+    def check(self) -> None:
+        """Raises UsageError for one without the other."""
+        if self.gpus_per_segment and not self.ray:
+            raise UsageError("--gpus-per-segment is for --ray")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is there already, and what is said."""
+
+    resume: bool
+    force: bool
+    quiet: bool
+    progress_kind: str
+
+    @property
+    def as_json(self) -> bool:
+        """Whether progress is for programs."""
+        return self.progress_kind == "json"
+
+
 @click.command(cls=Command)
 @click.argument("paths", nargs=-1, required=True, metavar="IN OUT")
 @option(
@@ -85,6 +147,9 @@ if TYPE_CHECKING:
 @progress_option("frame")
 @output_options
 @gathered("encoding", dict, ("codec", "crf", "quality", "preset", "container", "audio_codec"))
+@gathered("optimised", Optimised)
+@gathered("machines", Machines)
+@gathered("run", Run)
 def video(
     *,
     paths: tuple[str, ...],
@@ -97,15 +162,9 @@ def video(
     duration: float | None,
     encoding: dict[str, Any],
     fps: float | None,
-    resume: bool,
-    ray: str | None,
-    gpus_per_segment: float | None,
-    gatys: str | None,
-    gatys_size: int | None,
-    gatys_steps: int | None,
-    progress_kind: str,
-    force: bool,
-    quiet: bool,
+    optimised: Optimised,
+    machines: Machines,
+    run: Run,
 ) -> None:
     """Paint a video: same frames, size and time stamps; sound and all other streams copied.
 
@@ -119,42 +178,32 @@ def video(
 
     pairs = pair_up(paths, out_dir, encoding["container"])
     pipes = {source for source, _ in pairs if is_pipe(source)}
-    if (resume or ray) and (pipes or any(out == "-" for _, out in pairs)):
-        what = "painted by Ray: leave --ray" if ray else "resumed: leave `resume`"
+    if (run.resume or machines.ray) and (pipes or any(out == "-" for _, out in pairs)):
+        what = "painted by Ray: leave --ray" if machines.ray else "resumed: leave `resume`"
         raise UsageError(f"a job through a pipe cannot be {what} out")
-    if gatys:
-        _check_gatys(len(pairs))
-    elif polish and resume:
+    if polish and run.resume and not optimised.gatys:
         raise UsageError("a polished style is a little different every time: keep it by rtstyle train, then resume")
-    elif gatys_size or gatys_steps:
-        raise UsageError("--gatys-size and --gatys-steps are for --gatys PICTURE")
-    if gpus_per_segment and not ray:
-        raise UsageError("--gpus-per-segment is for --ray")
+    optimised.check(len(pairs))
+    machines.check()
     options: dict[str, Any] = {
         **painting.look,
-        "steady": steady and not gatys,
+        "steady": steady and not optimised.gatys,
         "style_at": style_at,
         "encoding": Encoding(**encoding),
         "time_range": TimeRange(start, None if duration is None else (start or 0.0) + duration),
         "fps": fps,
     }
-    how: dict[str, Any] = {
-        "resume": resume,
-        "force": force,
-        "quiet": quiet,
-        "as_json": progress_kind == "json",
-    }
     with ExitStack() as stack:
         files = {pipe: stack.enter_context(opened_pipe(pipe)) for pipe in pipes}
         stylizer = (
-            _open_gatys(gatys, gatys_size, gatys_steps, painting.device)
-            if gatys
-            else painting.stylizer(polish=polish, quiet=quiet or progress_kind == "json")
+            optimised.stylizer(painting.device)
+            if optimised.gatys
+            else painting.stylizer(polish=polish, quiet=run.quiet or run.as_json)
         )
-        if ray:
-            failed = _paint_by_ray(pairs, stylizer, ray, gpus_per_segment, options, **how)
+        if machines.ray:
+            failed = _paint_by_ray(pairs, stylizer, machines, options, run)
         else:
-            failed = _paint_here(pairs, stylizer, files, options, **how)
+            failed = _paint_here(pairs, stylizer, files, options, run)
     if failed:
         raise RtstyleError(f"{failed} of {len(pairs)} videos could not be painted")
 
@@ -164,12 +213,13 @@ def _paint_here(
     stylizer: FramePainter,
     files: Mapping[str, Pipe],
     options: Mapping[str, Any],
-    **how: Any,
+    run: Run,
 ) -> int:
     """One video after another; how many failed. Raises the error of one that is alone."""
     failed = 0
     for source, out in pairs:
         try:
+            how: dict[str, Any] = {"resume": run.resume, "force": run.force, "quiet": run.quiet, "as_json": run.as_json}
             paint_video(source, out, stylizer, pipe=files.get(source), **how, **options)
         except RtstyleError as error:
             if len(pairs) == 1 or error.exit_code == Interrupted.exit_code:
@@ -182,14 +232,9 @@ def _paint_here(
 def _paint_by_ray(
     pairs: Sequence[tuple[str, str]],
     stylizer: FramePainter,
-    address: str,
-    gpus_per_segment: float | None,
+    machines: Machines,
     options: Mapping[str, Any],
-    *,
-    resume: bool,
-    force: bool,
-    quiet: bool,
-    as_json: bool,
+    run: Run,
 ) -> int:
     """All videos at once; as `_paint_here`."""
     from rtstyle.paint.stylizer import Stylizer
@@ -206,50 +251,30 @@ def _paint_by_ray(
             if len(pairs) > 1:
                 say(f"{source}: {result}")
         else:
-            _say_result(source, out, result, quiet)
+            _say_result(source, out, result, run.quiet)
 
     def show(p: Progress) -> None:
-        if as_json:
+        if run.as_json:
             say(json.dumps(dataclasses.asdict(p)))
         else:
             update(p.done, p.total, _note(p), p.machines)
 
     name = Path(pairs[0][0]).name if len(pairs) == 1 else f"{len(pairs)} videos"
-    with progress_bar(name, unit="frames", quiet=quiet or as_json) as update:
+    with progress_bar(name, unit="frames", quiet=run.quiet or run.as_json) as update:
         stylize_videos(
             pairs,
             stylizer,
             Options(**options),
-            address=address,
-            gpus_per_segment=gpus_per_segment,
-            resume=resume,
-            force=force,
+            address=machines.ray or "local",
+            gpus_per_segment=machines.gpus_per_segment,
+            resume=run.resume,
+            force=run.force,
             progress=show,
             finished=finished,
         )
     if errors and len(pairs) == 1:
         raise errors[0]
     return len(errors)
-
-
-def _check_gatys(videos: int) -> None:
-    if videos > 1:
-        raise UsageError("--gatys paints one video at a time")
-    source = click.get_current_context().get_parameter_source
-    for name in ("style", "polish", "model", "style_at", "work_height", "stroke_size", "steady", "resume"):
-        if source(name) is ParameterSource.COMMANDLINE:
-            raise UsageError(
-                f"--gatys paints after its picture, every frame, from the start: leave --{name.replace('_', '-')} out"
-            )
-
-
-def _open_gatys(picture: str, size: int | None, steps: int | None, device: str) -> FramePainter:
-    """A stylizer that optimises every frame."""
-    needs_training("video --gatys")
-    from rtstyle.gatys.optimize import Settings
-    from rtstyle.gatys.video import GatysStylizer
-
-    return GatysStylizer(picture, Settings(size=size or 512, steps=steps or 200, device=device))
 
 
 def paint_video(
