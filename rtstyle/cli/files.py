@@ -81,7 +81,9 @@ class Machines:
     gpus_per_segment: float | None
 
     def check(self) -> None:
-        """Raises UsageError for one without the other."""
+        """Raises UsageError for one without the other, and for an address that is IN or OUT."""
+        if self.ray and Path(self.ray).exists():
+            raise UsageError(f"--ray took {self.ray} for the address of a cluster: write it last, or as --ray=local")
         if self.gpus_per_segment and not self.ray:
             raise UsageError("--gpus-per-segment is for --ray")
 
@@ -176,6 +178,7 @@ def video(
     from rtstyle.media.remuxer import TimeRange
     from rtstyle.video.inputs import opened_pipe, pair_up
 
+    machines.check()
     pairs = pair_up(paths, out_dir, encoding["container"])
     pipes = {source for source, _ in pairs if is_pipe(source)}
     if (run.resume or machines.ray) and (pipes or any(out == "-" for _, out in pairs)):
@@ -184,7 +187,6 @@ def video(
     if polish and run.resume and not optimised.gatys:
         raise UsageError("a polished style is a little different every time: keep it by rtstyle train, then resume")
     optimised.check(len(pairs))
-    machines.check()
     options: dict[str, Any] = {
         **painting.look,
         "steady": steady and not optimised.gatys,

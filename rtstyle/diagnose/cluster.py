@@ -20,6 +20,7 @@ def examine(address: str) -> dict[str, Any]:
         for node in found
         for text in differences(here, node)
     ]
+    problems += [f"{node.name}: {node.problem}" for node in found if node.problem]
     return {"software": here, "nodes": [dataclasses.asdict(node) for node in found], "problems": problems}
 
 

@@ -120,6 +120,8 @@ class VideoReader:
             self.damaged += sum(entry.pos + entry.size > size for entry in self.stream.index_entries)
 
     def _open(self) -> None:
+        if self._file:
+            self._file.seek(0)
         try:
             opened = self._file or local_file(self.path)
             self.container = self._open_pipe() or av.open(opened, "r", metadata_errors="replace")
@@ -131,7 +133,7 @@ class VideoReader:
             self.container.close()
             raise
         self.stream.thread_type = "AUTO"
-        self._at_start = True
+        self._at_start = self._from_start = True
 
     def _open_pipe(self) -> InputContainer | None:
         """What comes through a pipe, to be read forward; None if there is none, or all of it is in its file."""
@@ -270,36 +272,54 @@ class VideoReader:
     def frames_of(self, index: FrameIndex, first: int, last: int) -> Iterator[Frame]:
         """The frames numbered `first` to `last` - 1 in the index; those that cannot be decoded are missing. Decoding
         begins at the nearest key frame before them."""
-        begin, end = int(index.pts[first]), int(index.pts[last - 1])
-        self._deinterlacer = None
-        for frame, pts in self._shown(self._packets_of(index, first, last)):
-            if pts > end:
+        _, shown = self._entered(index, first, last)
+        for frame, pts in shown:
+            number = index.number(pts)
+            if number < 0 and index.pts[0] <= index.keys[0]:
+                number = 0  # before the first key frame: what a decoder makes of it is the beginning
+            if number >= last:
                 return
-            if pts >= begin or begin == index.keys[0]:
-                yield self._frame(max(0, index.number(pts)), frame, pts)
+            if number >= first:
+                yield self._frame(number, frame, pts)
 
     def read_part(self, index: FrameIndex, first: int, last: int) -> None:
-        """Read what `frames_of` would read, and decode nothing."""
-        for _ in self._packets_of(index, first, last):
+        """Read what `frames_of` would read, and decode no more than its first frame."""
+        packets, _ = self._entered(index, first, last)
+        for _ in packets:
             pass
 
-    def _packets_of(self, index: FrameIndex, first: int, last: int) -> Iterator[_Packet | None]:
-        """The packets of these frames, and of some before and behind them; None last of all."""
-        begin = int(index.pts[max(0, first - BEFORE)])
-        end = int(index.pts[min(last + BEFORE, len(index.pts)) - 1])
-        entry = index.entry(begin)
-        missing = set(index.pts[np.searchsorted(index.pts, entry) : index.number(end) + 1].tolist())
-        for packet in self._packets_from(index, entry):
+    def _entered(
+        self, index: FrameIndex, first: int, last: int
+    ) -> tuple[Iterator[_Packet | None], Iterator[tuple[av.VideoFrame, int]]]:
+        """(packets, what they show) from a key frame on from which the first of these frames is really decoded: where a
+        picture is refreshed piece by piece, a key frame shows nothing until the last of them came."""
+        for back in SEEKS:
+            self._deinterlacer = None
+            packets = self._packets_of(index, first, last, back)
+            shown = self._shown(packets)
+            head = next(shown, None)
+            if self._from_start or (head is not None and head[1] <= index.pts[first]):
+                break
+        return packets, itertools.chain([] if head is None else [head], shown)
+
+    def _packets_of(self, index: FrameIndex, first: int, last: int, back: int = 0) -> Iterator[_Packet | None]:
+        """The packets of these frames, and of some before and behind them, from so many key frames earlier than
+        necessary; None last of all."""
+        place = int(np.searchsorted(index.keys, index.entry(int(index.pts[max(0, first - BEFORE)])))) - back
+        entry = int(index.keys[max(0, place)])
+        to_the_end = last + BEFORE >= len(index.pts)
+        missing = set(index.pts[np.searchsorted(index.pts, entry) : last + BEFORE].tolist())
+        for packet in self._packets_from(index, max(0, place)):
             yield packet
             missing.discard(packet.pts)
-            if not missing:
+            if not missing and not to_the_end:
                 break
         yield None
 
-    def _packets_from(self, index: FrameIndex, entry: int) -> Iterator[_Packet]:
-        """Packets from which the frame with the time stamp `entry`, a key frame's, and all behind it can be decoded."""
-        place = int(np.searchsorted(index.keys, entry))
-        for back in SEEKS if place else ():  # some containers land behind the key frame that is asked for
+    def _packets_from(self, index: FrameIndex, place: int) -> Iterator[_Packet]:
+        """Packets from which the frame at `index.keys[place]` and all behind it can be decoded."""
+        self._from_start = False
+        for back in SEEKS:  # some containers land behind the key frame that is asked for
             if back >= place:
                 break
             self._at_start = False
@@ -309,8 +329,9 @@ class VideoReader:
                 continue
             packets = self._demuxed()
             first = next((packet for packet in packets if packet.is_keyframe and packet.pts is not None), None)
-            if first is not None and first.pts is not None and first.pts <= entry:
+            if first is not None and first.pts is not None and first.pts <= index.keys[place]:
                 return itertools.chain([first], packets)
+        self._from_start = True
         if not self._at_start:
             self.container.close()
             self._open()

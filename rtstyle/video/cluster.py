@@ -11,7 +11,6 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from rtstyle.errors import DeviceError, UsageError, install
@@ -40,17 +39,26 @@ def load_ray() -> Any:
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[Any]:
     """Ray, connected to the cluster at `address` (HOST:PORT, or auto), or to one of its own (`LOCAL`) that ends with
-    the block. Raises RtstyleError."""
+    the block; where this process is connected already it stays so. Raises RtstyleError."""
     ray = load_ray()
+    if ray.is_initialized():
+        yield ray
+        return
     _check_address(address)
-    quiet = {"include_dashboard": False, "num_cpus": cores()} if address == LOCAL else {}
-    if address == LOCAL:  # after the driver was killed, Ray's agents look so many seconds for what died with it
+    quiet: dict[str, Any] = {}
+    if address == LOCAL:
+        quiet = {"include_dashboard": False, "num_cpus": cores()}
+        # after the driver was killed, Ray's agents look so many seconds for what died with it
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
+        os.environ.setdefault("RAY_task_oom_retries", "3")  # of a segment for which there is not enough memory
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **quiet)
     except Exception as error:  # of many kinds: no connection, another version of Ray or Python, no room in /dev/shm
-        raise DeviceError(f"Ray could not be reached at {address} ({devices.first_sentence(error)})") from None
+        text = " ".join(str(error).split())[:400]
+        if "No node info found" in text:
+            text = f"this machine is not one of the cluster's: ray start --address={address} makes it one"
+        raise DeviceError(f"Ray could not be reached at {address} ({text})") from None
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray sets its own
@@ -62,8 +70,6 @@ def connected(address: str) -> Iterator[Any]:
 def _check_address(address: str) -> None:
     if address in (LOCAL, "auto"):
         return
-    if Path(address).exists():
-        raise UsageError(f"`ray` took {address} for the address of a cluster: write it last, or as --ray={LOCAL}")
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
         raise UsageError(f"{address} is no address of a Ray cluster: it has the form HOST:PORT, such as 10.0.0.5:6379")
@@ -95,32 +101,44 @@ def _examine(device: str) -> tuple[dict[str, str], str | None]:
     return software(), None if kind in ("auto", "cpu") else devices.problem_with(kind)
 
 
+def names(ray: Any) -> dict[str, str]:
+    """{machine's number in the cluster: its name, with the number where a host has several}, of all that ever were."""
+    found = ray.nodes()
+    hosts = Counter(node["NodeManagerHostname"] for node in found)
+    return {
+        node["NodeID"]: host if hosts[host] == 1 else f"{host}-{node['NodeID'][:6]}"
+        for node in found
+        for host in (node["NodeManagerHostname"],)
+    }
+
+
 def nodes(ray: Any, device: str = "auto") -> list[Node]:
-    """All machines of the cluster that answer."""
+    """All machines of the cluster, and what keeps them from painting on a device; `auto` looks at GPUs where Ray knows
+    of some."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    alive = [node for node in ray.nodes() if node["Alive"]]
+    called, asked = names(ray), []
     examine = ray.remote(_examine)
-    asked = [
-        examine.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
-        for node in alive
-    ]
-    tasks = [one.remote(device) for one in asked]
-    hosts = Counter(node["NodeManagerHostname"] for node in alive)
+    for node in (node for node in ray.nodes() if node["Alive"]):
+        where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        kind = "cuda" if device == "auto" and node["Resources"].get("GPU") else device
+        asked.append((node, examine.options(num_cpus=0, scheduling_strategy=where).remote(kind)))
     found = []
-    for node, task in zip(alive, tasks, strict=True):
+    for node, task in asked:
+        id, resources = node["NodeID"], node["Resources"]
         try:
             versions, problem = ray.get(task, timeout=ANSWER_SECONDS)
-        except ray.exceptions.RayError:
-            continue  # it went away meanwhile
-        host, resources = node["NodeManagerHostname"], node["Resources"]
-        name = host if hosts[host] == 1 else f"{host}-{node['NodeID'][:6]}"
-        found.append(
-            Node(node["NodeID"], name, versions, resources.get("CPU", 0.0), resources.get("GPU", 0.0), problem)
-        )
+        except ray.exceptions.RayError as error:
+            if id not in {other["NodeID"] for other in ray.nodes() if other["Alive"]}:
+                continue  # it went away meanwhile
+            reason = devices.first_sentence(getattr(error, "cause", None) or error)
+            versions, problem = {}, f"rtstyle does not answer there ({reason}): is it installed?"
+        found.append(Node(id, called[id], versions, resources.get("CPU", 0.0), resources.get("GPU", 0.0), problem))
     return found
 
 
 def differences(expected: dict[str, str], node: Node) -> list[str]:
     """What is another version there, as in `PyAV 17.0.1 (here 18.0.0)`."""
+    if not node.software:
+        return []
     return [f"{n} {node.software.get(n)} (here {v})" for n, v in expected.items() if node.software.get(n) != v]

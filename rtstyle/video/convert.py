@@ -141,6 +141,8 @@ def opened_job(
                 job = stack.enter_context(Job(Path(out), identity, resume=resume, segment_frames=n))
                 sink = VideoFileSink(Path(out), reader, job, encoding, range, force=force)
                 index = reader.index(range.start, range.end)
+                if sink.done and index is not None:  # what is known of the stream is known from its first frame
+                    next(reader.frames_of(index, 0, len(index.pts)), None)
             yield Conversion(reader, sink, painter, schedule, Parts(n, index, range, sink.done))
         except MEDIA_ERRORS as error:
             raise could_not_be_written(out, error) from error

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import socket
 import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rtstyle.errors import DeviceError, InputError, Interrupted, OutputError, RtstyleError, UsageError
 from rtstyle.media.parcel import Parcel
 from rtstyle.media.segments import MEDIA_ERRORS
 from rtstyle.paint.stylizer import Stylizer
 from rtstyle.runtime import devices
-from rtstyle.video.cluster import LOCAL, connected, differences, nodes
+from rtstyle.video.cluster import LOCAL, connected, differences, names, nodes
 from rtstyle.video.convert import Conversion, Options, Progress, Result, could_not_be_written, opened_job
 from rtstyle.video.resume import software
 from rtstyle.video.segment_work import File, Painted, Painting, Unseen, paint_segment
@@ -29,6 +30,7 @@ from rtstyle.video.sinks import VideoFileSink
 
 AHEAD = 2  # times as many segments are handed out as can be painted at once
 RETRIES = 8  # of a segment whose worker or machine was lost
+ATTEMPTS = 3  # at a segment that ends in an error, which may be that of one machine
 LOST_SECONDS = 60.0  # without a machine that could paint
 SLOW = 2.0  # times the usual time: then an idle machine paints the segment, too
 
@@ -46,33 +48,41 @@ def stylize_videos(
     force: bool = False,
     progress: Callable[[Progress], None] | None = None,
     finished: Finished | None = None,
-) -> None:
-    """Paint videos, [(source, out)], on all machines of a Ray cluster; the files are those of `stylize_video`.
+) -> list[Result | RtstyleError]:
+    """Paint videos, [(source, out)], on all machines of a Ray cluster; the files are those of `stylize_video`. Returns
+    what came of each: an error of one does not keep the others from being painted.
 
     `address` is that of a cluster, HOST:PORT or `auto`, or `local`. A segment takes one processor core, or, on
     machines with GPUs, `gpus_per_segment` of one. `finished` is called with source, out and what came of it for each
     video as it is done. Raises RtstyleError if nothing can be painted at all, Interrupted after Ctrl-C.
     """
+    results: dict[str, Result | RtstyleError] = {}
+
+    def keep(source: str, out: str, result: Result | RtstyleError) -> None:
+        results[out] = result
+        if finished:
+            finished(source, out, result)
+
     with connected(address) as ray:
         farm = _Farm(ray, stylizer, options or Options(), gpus_per_segment, resume=resume, force=force)
         farm.check()
-        farm.progress, farm.finished = progress, finished
+        farm.progress, farm.finished = progress, keep
         farm.paint(pairs)
+    return [results[out] for _, out in pairs]
 
 
 class _Film:
     """A video of which some segments are still to be painted."""
 
     def __init__(self, farm: _Farm, source: str, out: str):
+        if out.endswith(("/", os.sep)):
+            raise UsageError(f"Ray paints into video files: {out} is a folder, leave `ray` out")
         self.source, self.out = source, out
         self._stack = contextlib.ExitStack()
         try:
             job = opened_job(source, out, farm.stylizer, farm.options, resume=farm.resume, force=farm.force)
             self.conversion: Conversion = self._stack.enter_context(job)
-            sink = self.conversion.sink
-            if not isinstance(sink, VideoFileSink):
-                raise UsageError(f"Ray paints into video files: {out} is a folder, leave `ray` out")
-            self.sink = sink
+            self.sink = cast(VideoFileSink, self.conversion.sink)
             self.waiting, self.left = self._begin(farm)
         except BaseException:
             self.close()
@@ -129,7 +139,7 @@ class _Handed:
     film: _Film
     segment: int
     since: float
-    twice: bool = False
+    twice: bool
 
 
 class _Farm:
@@ -146,16 +156,16 @@ class _Farm:
         force: bool,
     ):
         self.ray, self.stylizer, self.options, self.resume, self.force = ray, stylizer, options, resume, force
-        kind = stylizer.device.kind
-        self.gpus = (0.0 if stylizer.device.on_processor else 1.0) if gpus_per_segment is None else gpus_per_segment
-        self.device = "cuda" if self.gpus and kind == "cpu" else kind
-        if self.device != kind:
+        kind, name = stylizer.device.kind, stylizer.device.name
+        self.gpus = float(kind in devices.NVIDIA) if gpus_per_segment is None else gpus_per_segment
+        self.device = kind if kind in devices.NVIDIA else "cuda" if self.gpus else name  # Ray says which GPU
+        if self.device != name:
             self.options = dataclasses.replace(options, device=self.device)
         self.progress: Callable[[Progress], None] | None = None
         self.finished: Finished | None = None
         self._model = ray.put(Path(stylizer.path).read_bytes())
         self._handed: dict[Any, _Handed] = {}
-        self._send = False  # whether some machine does not see a source
+        self._failed: Counter[tuple[str, int]] = Counter()  # attempts at a segment that ended in an error
         self._names: dict[str, str] = {}
         self._painted: Counter[str] = Counter()
         self._seconds: list[float] = []
@@ -173,28 +183,27 @@ class _Farm:
             raise DeviceError(lack)
         here = software()
         for node in nodes(self.ray, self.device):
-            self._names[node.id] = node.name
             if found := differences(here, node):
                 raise DeviceError(f"{node.name} has {', '.join(found)}: install the same version on all machines")
-            if node.problem and (node.gpus or not self.gpus):
+            if node.problem and (node.gpus or not self.gpus or not node.software):
                 raise DeviceError(f"{node.name} cannot paint on {self.device}: {node.problem}")
 
     def _lack(self) -> str | None:
-        """What the cluster has too little of; None: it can paint."""
-        total = self.ray.cluster_resources()
+        """What every machine of the cluster has too little of; None: it can paint."""
         need, what, flag = (self.gpus, "GPU", "--num-gpus") if self.gpus else (1, "CPU", "--num-cpus")
-        if total.get(what, 0) >= need:
+        most = max((node["Resources"].get(what, 0) for node in self.ray.nodes() if node["Alive"]), default=0)
+        if most >= need:
             return None
         return (
-            f"a segment needs {need:g} {what}, and the cluster has {total.get(what, 0):g}: add a machine with "
+            f"a segment needs {need:g} {what}, and no machine of the cluster has more than {most:g}: add one with "
             f"ray start --address=... {flag}=N{', or give less by `gpus_per_segment`' if self.gpus else ''}"
         )
 
     @property
     def _slots(self) -> int:
-        """Segments that can be painted at once."""
+        """Segments that can be painted at once; one where all machines went away, as others may come."""
         total = self.ray.cluster_resources()
-        return int(total.get("GPU", 0) / self.gpus if self.gpus else total.get("CPU", 0))
+        return max(1, int(total.get("GPU", 0) / self.gpus if self.gpus else total.get("CPU", 0)))
 
     def paint(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Paint all videos."""
@@ -207,18 +216,26 @@ class _Farm:
                 self._wait()
         except KeyboardInterrupt:
             self._cancel(list(self._handed))
-            texts = [f"{film.out}{film.conversion.put_away()}" for film in self._films]
-            raise Interrupted(
-                f"interrupted; {'; '.join(texts)}"
-                if len(texts) > 1
-                else f"interrupted{texts[0].removeprefix(self._films[0].out)}"
-                if texts
-                else "interrupted before the first frame: nothing was written"
-            ) from None
+            raise Interrupted(f"interrupted{self._put_away()}") from None
+        except (self.ray.exceptions.RayError, ConnectionError) as error:  # the cluster itself is gone
+            raise OutputError(f"Ray failed ({devices.first_sentence(error)}); `resume=True` goes on") from None
         finally:
-            self._cancel(list(self._handed))
+            with contextlib.suppress(self.ray.exceptions.RayError, ConnectionError):
+                self._cancel(list(self._handed))
             for film in self._films:
                 film.close()
+
+    def _put_away(self) -> str:
+        """Keep what is painted so far of all films; the rest of a sentence that says where."""
+        texts = []
+        for film in self._films:
+            try:
+                texts.append(film.conversion.put_away())
+            except (RtstyleError, *MEDIA_ERRORS) as error:
+                texts.append(f"; {film.out} has no partial file ({error})")
+        if len(texts) == 1:
+            return texts[0]
+        return "".join(f"; {film.out}{text}" for film, text in zip(self._films, texts, strict=True))
 
     def _hand_out(self, waiting: deque[tuple[str, str]]) -> None:
         """Give work to all machines, and a little more."""
@@ -241,14 +258,21 @@ class _Farm:
         except RtstyleError as error:
             self._say(source, out, error)
             return
+        except MEDIA_ERRORS as error:
+            self._say(source, out, could_not_be_written(out, error))
+            return
         self._films.append(film)
-        self._send = self._send or not film.painting.source.seen()
         self._complete(film)
 
-    def _hand(self, film: _Film, segment: int) -> None:
-        parcel = [self.ray.put(film.parcel(segment))] if self._send else []
+    def _hand(self, film: _Film, segment: int, *, twice: bool = False, send: bool = False) -> None:
+        """Have a segment painted somewhere; `send` the bytes of the source that it needs along."""
+        try:
+            parcel = [self.ray.put(film.parcel(segment))] if send else []
+        except (RtstyleError, *MEDIA_ERRORS) as error:  # the source went away
+            self._give_up(film, InputError(f"{film.source} cannot be read any more ({error}); `resume=True` goes on"))
+            return
         task = self._task.remote(film.reference, segment, [self._model], parcel, software())
-        self._handed[task] = _Handed(film, segment, time.monotonic())
+        self._handed[task] = _Handed(film, segment, time.monotonic(), twice)
 
     def _help_the_slow(self) -> None:
         """The last segments must not wait for the slowest machine."""
@@ -258,7 +282,7 @@ class _Farm:
         for handed in list(self._handed.values()):
             if not handed.twice and time.monotonic() - handed.since > long:
                 handed.twice = True
-                self._hand(handed.film, handed.segment)
+                self._hand(handed.film, handed.segment, twice=True)
                 return
 
     def _wait(self) -> None:
@@ -275,19 +299,21 @@ class _Farm:
 
     def _take(self, task: Any, handed: _Handed) -> None:
         film, segment = handed.film, handed.segment
+        others = [task for task, other in self._handed.items() if (other.film, other.segment) == (film, segment)]
         try:
             painted, node = self.ray.get(task)
         except Exception as error:
             cause = getattr(error, "cause", None) or error
+            self._failed[film.out, segment] += not isinstance(cause, Unseen)
             if isinstance(cause, Unseen):
-                self._send = True
+                self._hand(film, segment, twice=handed.twice, send=True)
+            elif self._failed[film.out, segment] < ATTEMPTS and not others:
                 self._hand(film, segment)
-            else:
+            elif not others:
                 self._give_up(film, cause, segment)
             return
         self._seconds.append(time.monotonic() - handed.since)
         film.left.discard(segment)
-        others = [task for task, other in self._handed.items() if (other.film, other.segment) == (film, segment)]
         self._cancel(others)
         self._keep(film, segment, painted, node)
 
@@ -297,10 +323,10 @@ class _Farm:
             try:
                 film.sink.add(segment, painted.segment)
             except OSError as error:
-                self._give_up(film, could_not_be_written(film.out, error), segment)
+                self._give_up(film, could_not_be_written(film.out, error))
                 return
             if node not in self._names:
-                self._names |= {one.id: one.name for one in nodes(self.ray)}
+                self._names = names(self.ray)
             self._painted[self._names.get(node, node)] += len(painted.segment.pts)
         self._report()
         self._complete(film)
@@ -312,6 +338,8 @@ class _Farm:
         result: Result | RtstyleError
         try:
             result = film.conversion.complete()
+        except Interrupted:
+            raise
         except RtstyleError as error:
             result = error
         except MEDIA_ERRORS as error:
@@ -323,12 +351,12 @@ class _Farm:
         self._report()
         self._say(film.source, film.out, result)
 
-    def _give_up(self, film: _Film, error: Exception, segment: int) -> None:
-        """A film of which a segment cannot be painted."""
+    def _give_up(self, film: _Film, error: Exception, segment: int | None = None) -> None:
+        """A film that cannot be painted, as one of its segments cannot."""
         self._cancel([task for task, handed in self._handed.items() if handed.film is film])
         if not isinstance(error, RtstyleError):
             error = OutputError(
-                f"segment {segment} of {film.source} could not be painted, in {RETRIES + 1} attempts "
+                f"segment {segment} of {film.source} could not be painted, in {ATTEMPTS} attempts "
                 f"({devices.first_sentence(error)}); `resume=True` goes on"
             )
         film.close()

@@ -154,23 +154,25 @@ def file_identity(path: str | os.PathLike[str]) -> Identity:
 
 
 def content_identity(path: str | os.PathLike[str]) -> Identity:
-    """What tells a file, or a folder of files, from another wherever it lies: its size, and a hash of its beginning,
-    middle and end; of a folder the names and sizes, and the hash of its first, middle and last file."""
+    """What tells a file, or a folder of files, from another wherever it lies: its size, or their number, and a hash of
+    the beginning, middle and end; of a folder, of every file."""
     path = Path(path)
     if not path.is_dir():
-        return [path.stat().st_size, hashlib.sha256(b"".join(_ends(path))).hexdigest()]
+        return [path.stat().st_size, hashlib.sha256(b"".join(_ends(path, PIECE))).hexdigest()]
     files = sorted(file for file in path.iterdir() if file.is_file())
-    facts = json.dumps([[file.name, file.stat().st_size] for file in files]).encode()
-    ends = [piece for file in (files[0], files[len(files) // 2], files[-1]) for piece in _ends(file)]
-    return [len(files), hashlib.sha256(b"".join([facts, *ends])).hexdigest()]
+    content = hashlib.sha256()
+    for file in files:
+        content.update(json.dumps([file.name, file.stat().st_size]).encode())
+        content.update(b"".join(_ends(file, PIECE // 16)))
+    return [len(files), content.hexdigest()]
 
 
-def _ends(path: Path) -> list[bytes]:
+def _ends(path: Path, length: int) -> list[bytes]:
     size, pieces = path.stat().st_size, []
     with open(path, "rb") as file:
-        for place in (0, size // 2 - PIECE // 2, size - PIECE):
+        for place in (0, (size - length) // 2, size - length):
             file.seek(max(0, place))
-            pieces.append(file.read(PIECE))
+            pieces.append(file.read(length))
     return pieces
 
 

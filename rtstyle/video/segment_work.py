@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rtstyle.files import make_folder
 from rtstyle.media.encoding import Plan
 from rtstyle.media.frame_index import FrameIndex
 from rtstyle.media.parcel import Parcel
@@ -26,6 +29,8 @@ from rtstyle.video.resume import content_identity
 from rtstyle.video.schedule import Schedule
 from rtstyle.video.stages import Stages
 
+PREFIX = "rtstyle-segment-"  # of temporary folders
+
 
 @dataclasses.dataclass(frozen=True)
 class File:
@@ -39,10 +44,15 @@ class File:
         return cls(path.resolve(), tuple(content_identity(path)))
 
     def seen(self) -> bool:
-        """Whether this machine has the same under the same name."""
-        with contextlib.suppress(OSError, IndexError):
-            return tuple(content_identity(self.path)) == self.content
-        return False
+        """Whether this machine has the same under the same name; looked at once by each process."""
+        return _seen(self.path, self.content)
+
+
+@functools.lru_cache(maxsize=8)
+def _seen(path: Path, content: tuple[str | int, ...]) -> bool:
+    with contextlib.suppress(OSError):
+        return tuple(content_identity(path)) == content
+    return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,18 +98,20 @@ def paint_segment(
 ) -> Painted:
     """Paint segment `number`. `model` and `parcel` fetch the model's file and the source's bytes where this machine
     does not see them; without a parcel Unseen is raised then. `threads` is the limit of the net on the CPU."""
-    with tempfile.TemporaryDirectory(prefix="rtstyle-", ignore_cleanup_errors=True) as folder:
+    _remove_leftovers()
+    with tempfile.TemporaryDirectory(prefix=_prefix(), ignore_cleanup_errors=True) as folder:
         if painting.source.seen():
             path = painting.source.path
         elif parcel is None:
             raise Unseen
         else:
-            path = parcel().unpack(Path(folder))
+            path = parcel().unpack(make_folder(Path(folder) / "source"))
         stylizer = _stylizer(painting, model, threads)
         painter = Painter(stylizer, strength=painting.strength, keep_color=painting.keep_color, steady=painting.steady)
         count = -(-len(painting.index.pts) // painting.segment_frames)
         parts = Parts(painting.segment_frames, painting.index, done=frozenset(range(count)) - {number})
         with contextlib.closing(open_source(path, painting.fps)) as source:
+            known = source.damaged  # the driver saw these, too
             if isinstance(source, VideoReader):
                 source.format = painting.format  # the film's: the segment's own first frame may say less
             sink = _SegmentSink(Path(folder) / "segment.mkv", painting)
@@ -107,11 +119,27 @@ def paint_segment(
             with contextlib.closing(Stages(source, painter, schedule, parts, sink.write).run()) as written:
                 for _ in written:
                     pass
-            return Painted(sink.complete(), source.damaged)
+            return Painted(sink.complete(), source.damaged - known)
 
 
 _nets: dict[Any, Stylizer] = {}  # the last one: a net is opened once for all segments that this process paints
-_folder = functools.cache(lambda: tempfile.TemporaryDirectory(prefix="rtstyle-model-"))
+_folder = functools.cache(lambda: tempfile.TemporaryDirectory(prefix=_prefix()))
+
+
+def _prefix(pid: int | str | None = None) -> str:
+    """Of this process' temporary folders, or those of another in the same space of process numbers."""
+    space = Path("/proc/self/ns/pid")
+    return f"{PREFIX}{space.stat().st_ino if space.exists() else 0}-{pid or os.getpid()}-"
+
+
+def _remove_leftovers() -> None:
+    """Remove the folders of processes that were killed, where /proc tells which run."""
+    if not Path("/proc/self").exists():
+        return
+    for folder in Path(tempfile.gettempdir()).glob(_prefix("*") + "*"):
+        pid = folder.name.split("-")[3]
+        if not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _stylizer(painting: Painting, fetch: Callable[[], bytes], threads: int) -> Stylizer:

@@ -75,8 +75,6 @@ class VideoFileSink:
             self._writer = SegmentWriter(self._job.segment_path(number), self.plan(), self._source.format)
         self._writer.write(frame.pts, frame.rgb)
         self.frames += 1
-        if (frame.number + 1) % self._job.segment_frames == 0:
-            self._close_segment()
 
     def add(self, number: int, painted: PaintedSegment) -> None:
         """Take a segment that was painted elsewhere."""

@@ -3,10 +3,14 @@ lie."""
 
 from fractions import Fraction
 
+import cv2  # noqa: F401 -- before av
+
+import av  # isort: skip
 import numpy as np
 import pytest
-from support.media_files import make_clip
+from support.media_files import make_clip, picture
 
+from rtstyle.files import make_folder
 from rtstyle.media.frame_index import FrameIndex
 from rtstyle.media.parcel import Parcel, joined
 from rtstyle.media.reader import VideoReader
@@ -72,6 +76,39 @@ def test_a_parcel_holds_what_a_part_needs_and_little_more(tmp_path):
         assert [picture_of(frame) for frame in reader.frames_of(index, 120, 130)] == frames
 
 
+@pytest.mark.parametrize("first", [0, 13, 25, 40])
+def test_what_a_parcel_holds_is_enough(video, tmp_path, first):
+    """In every container, wherever it is entered, also where seeking lands late."""
+    with VideoReader(video) as reader:
+        index = reader.index()
+        frames = [picture_of(frame) for frame in reader.frames_of(index, first, first + 7)]
+        parcel = Parcel.of(reader, index, first, first + 7)
+    copy = parcel.unpack(make_folder(tmp_path / "elsewhere"))
+    with VideoReader(copy) as reader:
+        assert [picture_of(frame) for frame in reader.frames_of(index, first, first + 7)] == frames
+
+
+def test_pictures_that_are_refreshed_piece_by_piece(tmp_path):
+    """With intra-refresh, a key frame shows nothing until its successors have refreshed the rest."""
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 640, 96, "yuv420p"
+        stream.codec_context.gop_size = 40
+        stream.options = {"preset": "ultrafast", "x264-params": "intra-refresh=1"}
+        for i in range(120):
+            frame = av.VideoFrame.from_ndarray(picture(i, 96, 640), format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    with VideoReader(source) as reader:
+        whole = [frame.pts for frame in reader]
+    with VideoReader(source) as reader:
+        index = reader.index()
+        parts = [frame.pts for k in range(0, 120, 10) for frame in reader.frames_of(index, k, k + 10)]
+    assert parts == whole and len(whole) == 120
+
+
 def test_ranges_that_touch_are_joined():
     assert joined([(5, 9), (0, 2), (2, 4), (8, 12), (20, 20)]) == [(0, 4), (5, 12)]
 
@@ -86,16 +123,12 @@ def test_a_range_of_time_numbers_its_own_frames(tmp_path):
 
 def test_interlaced_frames_are_the_same_from_the_middle(tmp_path):
     def drawn(index, height, width):
-        import av
-
         rows = np.arange(height)[:, None] + np.zeros((1, width), int)
         odd = (rows + 3 * index) % 40 < 20
         even = (rows + 3 * index + 8) % 40 < 20
         picture = np.where(rows % 2 == 0, even, odd)[..., None] * np.uint8(200)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.repeat(picture, 3, -1)), format="rgb24")
         return frame.reformat(format="yuv420p")
-
-    import av
 
     source = tmp_path / "in.mkv"
     with av.open(str(source), "w") as out:

@@ -93,10 +93,7 @@ def test_every_stream_and_fact_of_a_rich_file_arrives(tmp_path, ray_cluster, sty
     assert all_packets(tmp_path / "out.mkv") == all_packets(tmp_path / "alone.mkv")
 
 
-@pytest.mark.parametrize("known", [False, True], ids=["known before", "found out by the first task"])
-def test_machines_that_do_not_see_the_files_get_their_bytes(
-    tmp_path, ray_cluster, source, stylizer, monkeypatch, known
-):
+def test_machines_that_do_not_see_the_files_get_their_bytes(tmp_path, ray_cluster, source, stylizer, monkeypatch):
     stylize_video(source, tmp_path / "alone.mkv", stylizer, segment_frames=SEGMENT)
     elsewhere = tmp_path / "no machine has this"
     monkeypatch.setattr(
@@ -104,8 +101,6 @@ def test_machines_that_do_not_see_the_files_get_their_bytes(
         "of",
         classmethod(lambda cls, path: cls(elsewhere / path.name, tuple(segment_work.content_identity(path)))),
     )
-    if known:  # here; the workers have the class as it is
-        monkeypatch.setattr(segment_work.File, "seen", lambda self: True)
     sent = []
     parcel = farm._Film.parcel
     monkeypatch.setattr(farm._Film, "parcel", lambda self, segment: sent.append(segment) or parcel(self, segment))
@@ -291,7 +286,9 @@ def test_machines_with_other_versions_are_refused_by_name(tmp_path, ray_cluster,
 
 
 def test_too_few_resources_are_named(tmp_path, ray_cluster, source, stylizer):
-    with pytest.raises(DeviceError, match=r"needs 0\.5 GPU, and the cluster has 0: add a machine with ray start"):
+    with pytest.raises(
+        DeviceError, match=r"needs 0\.5 GPU, and no machine of the cluster has more than 0: add one with ray start"
+    ):
         paint(ray_cluster, source, tmp_path / "out.mkv", stylizer, gpus_per_segment=0.5)
 
 
@@ -324,6 +321,8 @@ def test_bad_addresses_are_a_sentence(tmp_path, clip, call, arguments, sentence)
 
 def test_ray_before_the_files_is_explained(tmp_path, clip, call):
     code, _, err = call("video", tmp_path / "x.mp4", tmp_path / "out.mp4", "--ray", clip)
+    assert code == 2 and "write it last, or as --ray=local" in err
+    code, _, err = call("video", "--ray", clip, tmp_path / "out.mp4")
     assert code == 2 and "write it last, or as --ray=local" in err
 
 

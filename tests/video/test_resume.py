@@ -2,11 +2,16 @@
 
 import functools
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 
+import cv2  # noqa: F401 -- before av
+
+import av  # isort: skip
 import pytest
 from support.helpers import run_python, tree
 from support.media_files import make_clip, packets, read_frames, timestamps
@@ -14,7 +19,7 @@ from support.media_files import make_clip, packets, read_frames, timestamps
 from rtstyle import RtstyleError, Stylizer, stylize_video
 from rtstyle.errors import Interrupted
 from rtstyle.media.encoding import Encoding
-from rtstyle.media.remuxer import TimeRange
+from rtstyle.media.remuxer import Remuxer, TimeRange
 from rtstyle.video.resume import Job
 
 pytest_plugins = ["support.runtime_fixtures"]
@@ -229,3 +234,45 @@ def test_a_damaged_segment_is_painted_again(tmp_path, source, stylizer):
     (work_folder(out) / "segment-00001.json").write_text("{")
     assert in_short_segments(source, out, stylizer, resume=True).resumed == 20  # all but that one
     assert all_packets(out) == all_packets(tmp_path / "whole.mp4")
+
+
+def test_frames_with_the_same_time_stamp_are_all_kept(tmp_path, stylizer):
+    """Also where two of them meet at the border of two segments, or at the end."""
+    stamps = [40 * i for i in range(30)]
+    stamps[10] = stamps[9]
+    stamps[29] = stamps[28]
+    source = make_clip(tmp_path / "plain.mkv", frames=30, tracks=0)
+    doubled = tmp_path / "in.mkv"
+    with av.open(str(source)) as read, av.open(str(doubled), "w") as out:
+        stream = out.add_stream_from_template(read.streams.video[0], opaque=True)
+        for number, packet in enumerate(p for p in read.demux(video=0) if p.size):
+            packet.stream, packet.time_base = stream, Fraction(1, 1000)
+            packet.pts = packet.dts = stamps[number]
+            out.mux(packet)
+    frames = len(read_frames(doubled))
+    assert in_short_segments(doubled, tmp_path / "out.mkv", stylizer).frames == frames
+    assert len(read_frames(tmp_path / "out.mkv")) == frames == 30
+
+
+def test_interrupted_while_it_is_joined(tmp_path, source, stylizer, monkeypatch):
+    """All is painted: the run that goes on has no frame to look at."""
+    out = tmp_path / "out.mp4"
+    in_short_segments(source, tmp_path / "whole.mp4", stylizer)
+
+    def interrupted(self, segments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Remuxer, "write", interrupted)
+        with pytest.raises(Interrupted, match="all frames are painted"):
+            in_short_segments(source, out, stylizer)
+    assert in_short_segments(source, out, stylizer, resume=True).resumed == FRAMES
+    assert all_packets(out) == all_packets(tmp_path / "whole.mp4")
+
+
+def test_a_job_knows_its_input_by_content(tmp_path, source, stylizer):
+    out, moved = tmp_path / "out.mp4", tmp_path / "elsewhere.mkv"
+    shutil.copy(source, moved)
+    with pytest.raises(Interrupted):
+        in_short_segments(source, out, stylizer, progress=interrupt_at(25))
+    assert in_short_segments(moved, out, stylizer, resume=True).resumed == 20
