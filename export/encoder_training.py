@@ -297,7 +297,7 @@ class EncoderTrainer:
             frame = self.photos.pictures[i * len(self.photos) // 5].cpu().permute(1, 2, 0)
             painted = body.stylize(frame.expand(len(codes), -1, -1, -1).contiguous(), codes)
             rows.append([frame.numpy(), *painted.numpy()])
-        draw_grid(rows, ["photograph", *(str(i + 1) for i in range(SHOWN))], self.run_dir / "preview.png")
+        draw_grid(rows, ["photograph", *(str(i + 1) for i in range(SHOWN))], self.run_dir / "preview.png", force=True)
 
 
 def train_encoder(
