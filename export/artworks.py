@@ -14,7 +14,7 @@ from rtstyle.perceptual import vgg as perceptual
 
 COLOR_SIZE = 128  # pixels, the short side at which the artworks' colours are read
 BALANCED_ON = 16  # photographs
-MIN_BALANCED, MAX_BALANCED = 4.0, 16.0  # style weights
+MIN_BALANCED, MAX_BALANCED = 6.0, 24.0  # style weights
 
 
 class Artworks:

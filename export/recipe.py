@@ -78,7 +78,7 @@ class Stage:
     """A part of the schedule: square crops of `crop` pixels, `batch` of them a step, paintings of `style_size`
     pixels on their short side (larger paintings teach larger strokes), or of several sizes, whose Gram matrices are
     averaged. The style weights are multiplied by `style_factor`: a body that starts from nothing and is asked for too
-    much style loses the photograph for good, one that paints already is not hurt. `temporal_weight` and
+    much style loses the photograph for good, one that paints already is not hurt. The other weights and
     `learning_rate` replace the recipe's while the stage lasts."""
 
     share: float = 1.0
@@ -86,6 +86,9 @@ class Stage:
     batch: int = 4
     style_size: int | list[int] = 288
     style_factor: float = 1.0
+    content_weight: float | None = None
+    structure_weight: float | None = None
+    repeat_weight: float | None = None
     temporal_weight: float | None = None
     learning_rate: float | None = None
 
@@ -95,9 +98,9 @@ class Stage:
 
     def loss(self, default: Loss) -> Loss:
         """The losses of this stage."""
-        if self.temporal_weight is None:
-            return default
-        return dataclasses.replace(default, temporal_weight=self.temporal_weight)
+        names = "content_weight", "structure_weight", "repeat_weight", "temporal_weight"
+        own = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return dataclasses.replace(default, **own)
 
 
 @dataclasses.dataclass

@@ -22,7 +22,7 @@ log = logging.getLogger("rtstyle")
 
 TEACH_STEPS = 400
 FULL_STEPS = 1500
-BALANCE = 10.0  # about the median of weight times distance of the bundled styles, whose weights were found by hand
+BALANCE = 15.0  # about the median of weight times distance of the bundled styles, whose weights were found by hand
 STAGES = [Stage(crop=192, batch=2, style_size=640)]
 SHOW_SECONDS = 30.0  # between previews while somebody waits for one style
 

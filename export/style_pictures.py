@@ -24,7 +24,7 @@ Rgb = np.ndarray  # uint8 [H, W, 3]
 MIN_CROP = 0.35  # of the short side of a painting
 LONGEST = 1.5  # times the short side: how long views and collages are
 RECOLORED, COLLAGES = 0.4, 0.1  # shares of the views
-MIN_BALANCED, MAX_BALANCED = 4.0, 16.0  # style weights
+MIN_BALANCED, MAX_BALANCED = 6.0, 24.0  # style weights
 
 
 def view(picture: Rgb, others: Sequence[Rgb], random: np.random.Generator) -> Rgb:

@@ -16,7 +16,7 @@ from rtstyle.media.reader import VideoReader
 HERE = Path(__file__).parent
 COLUMNS, TILE = 6, (320, 180)
 SHOWN = 60  # the frame of the clip that is painted
-LARGE = ("composition-vii", "irises", "mosaic", "rose-window")
+LARGE = ("composition-vii", "irises", "great-wave", "cezanne-trees")
 SWITCHED = ("starry-night", "scream", "composition-vii", "irises")
 STEP, HOLD, FADE = 3, 10, 5  # every third frame of 30 a second; frames in one style, and from one to the next
 SMALL = (480, 270)

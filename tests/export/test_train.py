@@ -295,9 +295,10 @@ def test_a_temporal_run_learns_and_resumes_bit_for_bit(trainer_in, moving_recipe
 def test_a_stage_may_weigh_losses_otherwise(trainer_in, recipe):
     """Each stage has its own weights; those that it leaves open are the recipe's."""
     plan = with_loss(recipe, temporal_weight=50.0)
-    first = dataclasses.replace(recipe.stage[0], share=0.5, temporal_weight=0.0)
+    own = {"temporal_weight": 0.0, "content_weight": 0.7, "structure_weight": 1.5, "repeat_weight": 0.1}
+    first = dataclasses.replace(recipe.stage[0], share=0.5, **own)
     second = dataclasses.replace(recipe.stage[0], share=0.5)
-    assert first.loss(plan.loss) == dataclasses.replace(plan.loss, temporal_weight=0.0)
+    assert first.loss(plan.loss) == dataclasses.replace(plan.loss, **own)
     assert second.loss(plan.loss) == plan.loss
     trainer = trainer_in("run", dataclasses.replace(plan, stage=[first, second], steps=2))
     reports = []

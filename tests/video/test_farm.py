@@ -168,7 +168,9 @@ def test_an_idle_machine_helps_a_slow_one_and_nothing_is_in_the_result_twice(
     helped = []
     hand = farm._Farm._hand
     monkeypatch.setattr(
-        farm._Farm, "_hand", lambda self, film, segment: helped.append(segment) or hand(self, film, segment)
+        farm._Farm,
+        "_hand",
+        lambda self, film, segment, **how: helped.append(segment) or hand(self, film, segment, **how),
     )
     stylize_video(source, tmp_path / "alone.mkv", stylizer, segment_frames=SEGMENT)
     paint(ray_cluster, source, tmp_path / "out.mkv", stylizer)
