@@ -73,6 +73,9 @@ class Loss:
         return cls(**{key: value for key, value in current_names(keys).items() if key in known})
 
 
+LATER = "content_weight", "structure_weight", "repeat_weight"  # keys of a stage that earlier checkpoints do not know
+
+
 @dataclasses.dataclass
 class Stage:
     """A part of the schedule: square crops of `crop` pixels, `batch` of them a step, paintings of `style_size`
@@ -98,7 +101,7 @@ class Stage:
 
     def loss(self, default: Loss) -> Loss:
         """The losses of this stage."""
-        names = "content_weight", "structure_weight", "repeat_weight", "temporal_weight"
+        names = *LATER, "temporal_weight"
         own = {name: value for name in names if (value := getattr(self, name)) is not None}
         return dataclasses.replace(default, **own)
 
@@ -189,6 +192,9 @@ class Recipe:
         first = {new: old for old, new in RENAMED.items()}
         content = {first.get(key, key): value for key, value in dataclasses.asdict(self).items() if value is not None}
         content["loss"] = {first.get(key, key): value for key, value in content["loss"].items()}
+        for stage in content["stage"]:
+            for key in [key for key in LATER if stage[key] is None]:
+                del stage[key]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def stage_at(self, step: int) -> Stage:

@@ -14,11 +14,18 @@ BEFORE = 4  # frames decoded before those that are asked for, and behind them: a
 
 @dataclasses.dataclass(frozen=True)
 class FrameIndex:
-    """The frames of a video in the order in which they are shown: `pts`, int64 [N] and rising, are their time stamps,
-    `keys`, int64 [M] and rising, those of the frames at which decoding can begin: the first is one of them."""
+    """The frames of a video in the order in which they are shown: `all`, int64 and rising, are their time stamps, and
+    `keys` those of the frames at which decoding can begin. Numbered, from 0, are the frames in all[begin:end]."""
 
-    pts: np.ndarray
+    all: np.ndarray
     keys: np.ndarray
+    begin: int = 0
+    end: int | None = None
+
+    @property
+    def pts(self) -> np.ndarray:
+        """The time stamps of the frames that are numbered, int64 [N]."""
+        return self.all[self.begin : self.end]
 
     @classmethod
     def of(cls, packets: Iterable[tuple[int | None, bool]]) -> FrameIndex | None:
@@ -48,13 +55,14 @@ class FrameIndex:
         """The same without the frames outside `start` <= time < `end`, in seconds."""
         if start is None and end is None:
             return self
-        seconds = np.array([float(int(pts) * time_base) for pts in self.pts])  # exactly as frames are compared
-        inside = (seconds >= (-np.inf if start is None else start)) & (seconds < (np.inf if end is None else end))
-        return FrameIndex(self.pts[inside], self.keys)
+        seconds = np.array([float(int(pts) * time_base) for pts in self.all])  # exactly as frames are compared
+        begin = 0 if start is None else int(np.searchsorted(seconds, start))
+        return FrameIndex(self.all, self.keys, begin, None if end is None else int(np.searchsorted(seconds, end)))
 
     def number(self, pts: int) -> int:
-        """The number, from 0, of the frame with this time stamp; where there is none, of the last one before it."""
-        return int(np.searchsorted(self.pts, pts, side="right")) - 1
+        """The number of the frame with this time stamp; where there is none, of the last one before it. Negative, or
+        too large, for frames that are not numbered."""
+        return int(np.searchsorted(self.all, pts, side="right")) - 1 - self.begin
 
     def entry(self, pts: int) -> int:
         """The time stamp of the last frame from which the one at `pts` can be reached by decoding."""

@@ -275,7 +275,7 @@ class VideoReader:
         _, shown = self._entered(index, first, last)
         for frame, pts in shown:
             number = index.number(pts)
-            if number < 0 and index.pts[0] <= index.keys[0]:
+            if number < 0 and index.begin == 0:
                 number = 0  # before the first key frame: what a decoder makes of it is the beginning
             if number >= last:
                 return
@@ -305,14 +305,13 @@ class VideoReader:
     def _packets_of(self, index: FrameIndex, first: int, last: int, back: int = 0) -> Iterator[_Packet | None]:
         """The packets of these frames, and of some before and behind them, from so many key frames earlier than
         necessary; None last of all."""
-        place = int(np.searchsorted(index.keys, index.entry(int(index.pts[max(0, first - BEFORE)])))) - back
-        entry = int(index.keys[max(0, place)])
-        to_the_end = last + BEFORE >= len(index.pts)
-        missing = set(index.pts[np.searchsorted(index.pts, entry) : last + BEFORE].tolist())
+        begin, end = max(0, index.begin + first - BEFORE), index.begin + last + BEFORE
+        place = int(np.searchsorted(index.keys, index.entry(int(index.all[begin])))) - back
+        missing = set(index.all[np.searchsorted(index.all, index.keys[max(0, place)]) : end].tolist())
         for packet in self._packets_from(index, max(0, place)):
             yield packet
             missing.discard(packet.pts)
-            if not missing and not to_the_end:
+            if not missing and end < len(index.all):
                 break
         yield None
 

@@ -8,7 +8,10 @@ import logging
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +23,20 @@ from rtstyle.video.resume import software
 
 LOCAL = "local"  # an address: a Ray of its own on this machine
 CONNECT_SECONDS = 5.0
+MARK = "RTSTYLE_RAY"  # in the environment of all processes of a Ray that was started here
+GUARD = """
+import os, signal, sys, time
+sys.stdin.read()  # ends when the process that holds the other end dies
+time.sleep(3)  # Ray ends most of its processes itself
+for pid in filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc") else ()):
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            marked = b"RTSTYLE_RAY=" + sys.argv[1].encode() in file.read()
+        if marked and int(pid) != os.getpid():
+            os.kill(int(pid), signal.SIGKILL)
+    except OSError:
+        pass
+"""
 ANSWER_SECONDS = 60.0  # a machine may have to start Python first
 
 
@@ -48,16 +65,16 @@ def connected(address: str) -> Iterator[Any]:
     quiet: dict[str, Any] = {}
     if address == LOCAL:
         quiet = {"include_dashboard": False, "num_cpus": cores()}
-        # after the driver was killed, Ray's agents look so many seconds for what died with it
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
         os.environ.setdefault("RAY_task_oom_retries", "3")  # of a segment for which there is not enough memory
     handler = signal.getsignal(signal.SIGTERM)
+    guard = _guard() if address == LOCAL else None
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **quiet)
     except Exception as error:  # of many kinds: no connection, another version of Ray or Python, no room in /dev/shm
         text = " ".join(str(error).split())[:400]
         if "No node info found" in text:
             text = f"this machine is not one of the cluster's: ray start --address={address} makes it one"
+        _dismiss(guard)
         raise DeviceError(f"Ray could not be reached at {address} ({text})") from None
     try:
         if threading.current_thread() is threading.main_thread():
@@ -65,6 +82,30 @@ def connected(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+        _dismiss(guard)
+
+
+def _guard() -> subprocess.Popen[bytes]:
+    """A process that waits for this one to die, and ends what its Ray leaves behind then; all that Ray starts inherits
+    a mark from this process' environment."""
+    mark = uuid.uuid4().hex
+    os.environ.pop(MARK, None)
+    guard = subprocess.Popen(
+        [sys.executable, "-c", GUARD, mark],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    os.environ[MARK] = mark
+    return guard
+
+
+def _dismiss(guard: subprocess.Popen[bytes] | None) -> None:
+    if guard:
+        os.environ.pop(MARK, None)
+        guard.kill()
+        guard.communicate()
 
 
 def _check_address(address: str) -> None:

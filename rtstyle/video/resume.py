@@ -12,8 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import av
-import cv2
+import cv2  # before av
+
+import av  # isort: skip
 import filelock
 import onnxruntime as ort
 
