@@ -91,17 +91,17 @@ class Stages:
         current = -1
         for frame in frames:
             segment = self.parts.of(frame.number)
-            wanted = segment not in self.parts.done
+            missing = segment not in self.parts.done
             if segment != current:
                 current = segment
                 self.painter.forget()
                 self.schedule.reset()
                 first = self.parts.warm_up(segment)
-                for earlier in [earlier for earlier in self._recent if earlier.number >= first and wanted]:
+                for earlier in [earlier for earlier in self._recent if earlier.number >= first and missing]:
                     yield self._begin(earlier, False)
             if self.painter.steady or self.schedule.changes:
                 self._recent.append(frame)
-            if wanted:
+            if missing:
                 yield self._begin(frame, True)
 
     def _prepared(self, frame: Frame, kept: bool) -> _Work:
