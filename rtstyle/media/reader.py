@@ -33,7 +33,7 @@ log = logging.getLogger("rtstyle")
 
 STATIC_HDR = SideDataType.MASTERING_DISPLAY_METADATA, SideDataType.CONTENT_LIGHT_LEVEL
 LOOK_AHEAD = 2  # frames among which time stamps may have been swapped
-SEEKS = 0, 1, 2, 4, 8, 16, 32  # key frames to go back, one after another, until seeking lands before the one that is needed
+SEEKS = 0, 1, 2, 4, 8, 16, 32  # key frames to go back, until seeking lands before the one that is needed
 ONE_PICTURE = "gif", "apng"  # codecs whose frames all build on the first, whatever their packets say
 
 _Packet: TypeAlias = "av.Packet[av.VideoStream]"
