@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtstyle.cli.options import TRAINING_PACKAGES, gathered, option, read_size, with_options
-from rtstyle.cli.progress import say
+from rtstyle.cli.progress import say, say_devices
 from rtstyle.cli.sound import audio_option, sound_of
 from rtstyle.errors import RtstyleError
 
@@ -34,11 +34,7 @@ def _print_cameras(context: click.Context, parameter: click.Parameter, asked: bo
         return
     from rtstyle.media.camera import list_cameras
 
-    cameras = list_cameras()
-    for number, name in cameras:
-        click.echo(f"{number}\t{name}")
-    if not cameras:
-        say("no cameras found")
+    say_devices(list_cameras(), "cameras")
     context.exit()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Protocol
@@ -19,6 +19,14 @@ LINE_SECONDS = 30.0  # between lines of progress where there is no terminal
 def say(text: str) -> None:
     """A message for people: standard error, so that results can be piped. Arguments are named as flags."""
     click.echo(in_flags(text), err=True)
+
+
+def say_devices(found: Sequence[tuple[int, str]], what: str) -> None:
+    """The number and name of each, on standard output; or that there are none of what is looked for."""
+    for number, name in found:
+        click.echo(f"{number}\t{name}")
+    if not found:
+        say(f"no {what} found")
 
 
 class Update(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rtstyle.cli.options import option
-from rtstyle.cli.progress import say
+from rtstyle.cli.progress import say, say_devices
 from rtstyle.errors import RtstyleError
 
 if TYPE_CHECKING:
@@ -22,11 +22,7 @@ def _list(context: click.Context, parameter: click.Parameter, audio: str | None)
         return audio
     from rtstyle.media.microphone import list_microphones
 
-    microphones = list_microphones()
-    for number, name in microphones:
-        click.echo(f"{number}\t{name}")
-    if not microphones:
-        say("no microphones found")
+    say_devices(list_microphones(), "microphones")
     context.exit()
 
 

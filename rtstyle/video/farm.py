@@ -123,8 +123,7 @@ class _Film:
         """What a machine needs that does not see the source."""
         parts = self.conversion.parts
         assert parts.index is not None
-        end = min((segment + 1) * parts.frames, len(parts.index.pts))
-        return Parcel.of(self.conversion.source, parts.index, parts.warm_up(segment), end)
+        return Parcel.of(self.conversion.source, parts.index, parts.warm_up(segment), parts.end(segment))
 
     def close(self) -> None:
         """Let go of everything; finished segments stay if they were not joined."""

@@ -31,6 +31,11 @@ class Parts:
         """The number of the first frame that is painted for this segment, though not into it."""
         return max(0, segment * self.frames - WARM_UP)
 
+    def end(self, segment: int) -> int:
+        """One more than the number of its last frame. There must be an index."""
+        assert self.index is not None
+        return min((segment + 1) * self.frames, len(self.index.pts))
+
     @property
     def missing(self) -> list[int]:
         """The segments that are not done. There must be an index."""
@@ -46,5 +51,4 @@ class Parts:
             return
         for _, run in itertools.groupby(enumerate(self.missing), lambda pair: pair[1] - pair[0]):
             segments = [segment for _, segment in run]
-            end = min((segments[-1] + 1) * self.frames, len(self.index.pts))
-            yield from source.frames_of(self.index, self.warm_up(segments[0]), end)
+            yield from source.frames_of(self.index, self.warm_up(segments[0]), self.end(segments[-1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -177,6 +178,7 @@ def _ends(path: Path, length: int) -> list[bytes]:
     return pieces
 
 
+@functools.cache  # it is asked for with every segment
 def software() -> dict[str, str]:
     """The versions that a painting's packets depend on."""
     return {

@@ -108,8 +108,8 @@ def paint_segment(
             path = parcel().unpack(make_folder(Path(folder) / "source"))
         stylizer = _stylizer(painting, model, threads)
         painter = Painter(stylizer, strength=painting.strength, keep_color=painting.keep_color, steady=painting.steady)
-        count = -(-len(painting.index.pts) // painting.segment_frames)
-        parts = Parts(painting.segment_frames, painting.index, done=frozenset(range(count)) - {number})
+        whole = Parts(painting.segment_frames, painting.index)
+        parts = dataclasses.replace(whole, done=frozenset(whole.missing) - {number})
         with contextlib.closing(open_source(path, painting.fps)) as source:
             known = source.damaged  # the driver saw these, too
             if isinstance(source, VideoReader):
