@@ -28,14 +28,18 @@ GUARD = """
 import os, signal, sys, time
 sys.stdin.read()  # ends when the process that holds the other end dies
 time.sleep(3)  # Ray ends most of its processes itself
-for pid in filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc") else ()):
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            marked = b"RTSTYLE_RAY=" + sys.argv[1].encode() in file.read()
-        if marked and int(pid) != os.getpid():
-            os.kill(int(pid), signal.SIGKILL)
-    except OSError:
-        pass
+last = time.monotonic()
+while time.monotonic() < last + 10:  # one that was being started was not to be seen
+    for pid in filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc") else ()):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                marked = b"RTSTYLE_RAY=" + sys.argv[1].encode() in file.read()
+            if marked and int(pid) != os.getpid():
+                os.kill(int(pid), signal.SIGKILL)
+                last = time.monotonic()
+        except OSError:
+            pass
+    time.sleep(0.3)
 """
 ANSWER_SECONDS = 60.0  # a machine may have to start Python first
 
