@@ -59,12 +59,15 @@ def save_losses(path: Path, columns: Sequence[str], rows: Sequence[Sequence[floa
         writer.writerows(rows)
 
 
-def load_losses(path: Path) -> list[list[float]]:
-    """The rows that `save_losses` wrote; none if there is no file."""
+def load_losses(path: Path, columns: Sequence[str]) -> list[list[float]]:
+    """The rows that `save_losses` wrote; none if there is no file. A column that it did not know yet is 0."""
     if not path.exists():
         return []
     with open(path, newline="") as file:
-        return [[int(row[0]), *map(float, row[1:])] for row in list(csv.reader(file))[1:]]
+        return [
+            [int(row[columns[0]]), *(float(row.get(column) or 0) for column in columns[1:])]
+            for row in csv.DictReader(file)
+        ]
 
 
 def describe(

@@ -14,6 +14,7 @@ every term relative to its target so that layers and paintings count alike):
           + w_t  * temporal:  the painting of the moved photograph is the moved painting (Wang et al. 2020, ReReVST)
           + w_p  * outliers:  no activation behind a normalisation goes far beyond the others
                               (`operations.OUTLIER_LEVEL`), or there are blots
+          + w_l  * lattice:   nothing repeats with the steps in which the net enlarges (`LATTICE_STEP`)
           + w_tv * tv, and w_o * range for values outside of 0 to 255
 
 w_s is the style's own weight. At `style_scales` beyond 1, y and s are shrunk by that factor first, so that the same
@@ -39,6 +40,7 @@ from rtstyle.perceptual import vgg as perceptual
 
 STRUCTURE_LAYER, STRUCTURE_SCALE = "relu4_2", 2
 OXFORD_UNIT = 255 * 0.226  # grey levels in the standard deviation that torchvision's inputs are divided by
+LATTICE_STEP, LATTICE_WINDOW = 8, 64  # pixels: two positions of the innermost layers, and where they are counted
 PALETTE = "palette"  # among the targets: what is no matrix
 
 Features = dict[str, torch.Tensor]
@@ -179,6 +181,19 @@ def outliers(compare: Comparison, batch: Batch) -> torch.Tensor:
     return sum((far.float() for far in batch.outliers), torch.zeros_like(batch.style_weights))
 
 
+def lattice(compare: Comparison, batch: Batch) -> torch.Tensor:
+    """What a window of a picture repeats every `LATTICE_STEP` diagonally, or every half of it, as its variance in
+    shares of 255^2: strokes average out, the dots and bars in which the net enlarges do not."""
+    n, channels, height, width = batch.painted.shape
+    step, half = LATTICE_STEP, LATTICE_STEP // 2
+    window = min(LATTICE_WINDOW, height // step * step, width // step * step)
+    down, across = height // window, width // window
+    x = batch.painted[:, :, : down * window, : across * window].div(255)
+    x = x.reshape(n, channels, down, window // step, step, across, window // step, step).mean(dim=(3, 6))
+    x = (x + x.roll((half, half), dims=(3, 5))) / 2  # not what repeats every whole step only, as much that is seen does
+    return x.var(dim=(3, 5), correction=0).mean(dim=(1, 2, 3))
+
+
 def tv(compare: Comparison, batch: Batch) -> torch.Tensor:
     return perceptual.total_variation(batch.painted)
 
@@ -213,6 +228,7 @@ TERMS = (
     Term("palette", lambda loss, style_weights: loss.palette_weight, palette),
     Term("temporal", lambda loss, style_weights: loss.temporal_weight, temporal),
     Term("outliers", lambda loss, style_weights: loss.outlier_weight, outliers),
+    Term("lattice", lambda loss, style_weights: loss.lattice_weight, lattice),
     Term("tv", lambda loss, style_weights: loss.tv_weight, tv),
     Term("range", lambda loss, style_weights: loss.range_weight, out_of_range),
 )

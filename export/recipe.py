@@ -63,6 +63,7 @@ class Loss:
     palette_weight: float = 0.0
     temporal_weight: float = 0.0
     outlier_weight: float = 0.0
+    lattice_weight: float = 0.0
     tv_weight: float = 10.0
     range_weight: float = 10.0
 
@@ -192,6 +193,8 @@ class Recipe:
         first = {new: old for old, new in RENAMED.items()}
         content = {first.get(key, key): value for key, value in dataclasses.asdict(self).items() if value is not None}
         content["loss"] = {first.get(key, key): value for key, value in content["loss"].items()}
+        if not self.loss.lattice_weight:  # a later key, too
+            del content["loss"]["lattice_weight"]
         for stage in content["stage"]:
             for key in [key for key in LATER if stage[key] is None]:
                 del stage[key]

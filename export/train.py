@@ -260,7 +260,7 @@ class Trainer:
         self.generator.set_state(state["generator"])
         self.step, self.seconds = state["step"], state["seconds"]
         self.started_from = state["description"]["training"]["init"]
-        self.rows = load_losses(self.run_dir / "losses.csv")[: self.step]
+        self.rows = load_losses(self.run_dir / "losses.csv", COLUMNS)[: self.step]
 
     def describe(self) -> dict[str, Any]:
         """What makes this run again, as it goes into the checkpoint and the model's metadata."""

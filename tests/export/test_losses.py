@@ -30,6 +30,7 @@ LOSS = Loss(
     palette_weight=11.0,
     temporal_weight=13.0,
     outlier_weight=17.0,
+    lattice_weight=29.0,
     tv_weight=19.0,
     range_weight=23.0,
 )
@@ -83,6 +84,7 @@ def test_total_is_the_sum_of_all_terms_by_their_weights(vgg, batch):
         "palette": 11.0,
         "temporal": 13.0,
         "outliers": 17.0,
+        "lattice": 29.0,
         "tv": 19.0,
         "range": 23.0,
     }
@@ -219,6 +221,25 @@ def test_structure_compares_photograph_and_painting_at_half_size(vgg16_path):
     assert (losses.structure(compare, batch) > 0.1).all()
     same = losses.Batch(photo_features=features["photo"], features=features["photo"], **fields)
     assert losses.structure(compare, same).abs().max() < 1e-6
+
+
+def test_lattice_is_what_repeats_with_the_steps_of_the_net(vgg, batch):
+    """Noise and stripes of another period average out, whatever their strength; a window each."""
+    compare = losses.Comparison(LOSS, vgg)
+    down, across = torch.arange(64)[:, None].expand(1, 3, 64, 128), torch.arange(128).expand(1, 3, 64, 128)
+    sawtooth, other = 10.0 * (across % 4), 100.0 * (across % 5)
+    dots = 80.0 * ((down % 8 == 1) & (across % 8 == 2) | (down % 8 == 5) & (across % 8 == 6))
+    noise = 100 * torch.randn(1, 3, 64, 128, generator=torch.Generator().manual_seed(0))
+
+    def lattice(painted):
+        return losses.lattice(compare, dataclasses.replace(batch, painted=painted)).item() * 255**2
+
+    expected = 10**2 * 1.25  # the variance of 0, 1, 2, 3
+    assert lattice(sawtooth) == pytest.approx(expected)
+    assert lattice(dots) == pytest.approx(80**2 / 32 * (1 - 1 / 32))
+    assert lattice(other) < 200 and lattice(noise) < 120  # of variances of 20,000 and 10,000
+    assert lattice(torch.where(across < 64, sawtooth, -sawtooth)) == pytest.approx(expected)
+    assert lattice(sawtooth[:, :, :30, :50]) == pytest.approx(expected)
 
 
 def test_outliers_are_added_up(vgg, batch):

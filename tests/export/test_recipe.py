@@ -208,3 +208,9 @@ def test_earlier_names_of_keys_are_read_and_make_the_same_recipe(tmp_path):
     assert old == new and new.loss.outlier_weight == 7 and new.auxiliary[0].name == "b" and new.auxiliary_share == 0.5
     assert new.digest() == "5e83bec06ee1c7e17baed58719b52dc141ebf718916eb2b1d71dcaad5213de47"  # as before the renaming
     assert Loss.from_metadata({"peak_weight": 7.0, "gone": 1}).outlier_weight == 7
+
+
+def test_a_later_key_makes_another_recipe_only_where_it_is_used(recipe):
+    plain = recipe.digest()
+    recipe.loss.lattice_weight = 1.0
+    assert recipe.digest() != plain
