@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from rtstyle.media.sound import SampleClock, Take
 
 SILENT_SECONDS = 1.5  # without a sample: it is gone
 BLOCK = 0.02  # seconds of a piece
+SETTLE = 1.0  # seconds in which the first pieces wait: a sound server sends those that it has kept at once
 
 
 def _sounddevice() -> Any:
@@ -48,6 +50,7 @@ class Microphone:
         self._error: RtstyleError | None = None
         self._stream: Any = None
         self._heard_at = 0.0
+        self._give: Callable[[], None] = lambda: None
 
     def _find(self, name: str | None) -> int:
         found = list_microphones()
@@ -63,14 +66,27 @@ class Microphone:
 
     def start(self, take: Take) -> None:
         clock, self._error, self._heard_at = SampleClock(self.rate), None, time.monotonic()
+        begun, first = float("inf"), 0
+        held: list[np.ndarray] = []
+
+        def give() -> None:
+            nonlocal first
+            for samples in held:
+                take(clock.time(first), samples)
+                first += len(samples)
+            held.clear()
 
         def heard(samples: np.ndarray, count: int, times: Any, status: Any) -> None:
+            nonlocal begun
             now = self._heard_at = time.monotonic()
-            # by the sound card's clock, where the driver tells it: how long ago the first sample was
-            age = times.currentTime - times.inputBufferAdcTime if times.inputBufferAdcTime else 0.0
-            age = age if 0 < age < 1 else count / self.rate
-            take(clock.time(now - age, count), samples.copy())
+            begun = min(begun, now)
+            known = times.inputBufferAdcTime > 0
+            clock.add(now, times.currentTime - times.inputBufferAdcTime if known else 0.0, count)
+            held.append(samples.copy())
+            if now - begun > SETTLE:
+                give()
 
+        self._give = give
         try:
             self._stream = self._sounddevice.InputStream(
                 device=self._device,
@@ -96,3 +112,4 @@ class Microphone:
         stream, self._stream = self._stream, None
         if stream:
             stream.close(ignore_errors=True)
+            self._give()

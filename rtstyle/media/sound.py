@@ -20,7 +20,7 @@ from rtstyle.media.segments import reason
 
 RATE = 48000  # samples a second of recordings
 GAP = 0.1  # seconds: a larger difference between a piece's time and the expected one is a gap, not a drift
-SMOOTH, DRIFT = 0.02, 0.0001  # how far one piece moves the expected time, and the expected length of a piece
+EARLIEST, LATELY = 5.0, 2.0  # seconds: of so many the earliest arrivals count; all late for so long is a gap
 AHEAD = 0.1  # seconds that a file's sound may be read before it is due
 LOOK = 0.1  # seconds between looks at whether the file still plays
 
@@ -46,22 +46,29 @@ class SoundSource(Protocol):
 
 
 class SampleClock:
-    """The times of pieces of sound that follow one another: the times given jitter by milliseconds, samples do not. A
-    delay-locked loop (Adriaensen 2005, "Using a DLL to filter time") finds how fast the sound card's clock runs."""
+    """When pieces of sound that follow one another were recorded, from when they came: never before they were recorded,
+    and many of them hardly later, whatever else delays some. So the earliest of the last seconds tell the time of all,
+    which also follows a sound card whose clock runs a little fast or slow."""
 
     def __init__(self, rate: int):
-        self._second = 1 / rate  # seconds a sample, as the times given show it
-        self._nominal = 1 / rate
-        self._expected: float | None = None
+        self._rate, self._samples = rate, 0
+        self._looks: collections.deque[tuple[float, float, float]] = collections.deque()  # arrival, its delay, latency
 
-    def time(self, given: float, samples: int) -> float:
-        """The smoothed time of the first of so many samples, which came with the time `given` in seconds."""
-        if self._expected is None or abs(given - self._expected) > GAP:
-            self._expected, self._second = given, self._nominal
-        error, begin = given - self._expected, self._expected
-        self._second += DRIFT * error / max(1, samples)
-        self._expected = begin + SMOOTH * error + samples * self._second
-        return begin
+    def add(self, arrived: float, age: float, samples: int) -> None:
+        """A piece of so many samples, the next ones, came at a time in seconds; the driver takes the first sample to
+        have been `age` seconds old (0: it does not know)."""
+        self._samples += samples
+        looks = self._looks
+        looks.append((arrived, arrived - self._samples / self._rate, max(0.0, age - samples / self._rate)))
+        while arrived - looks[0][0] > EARLIEST:
+            looks.popleft()
+        lately = [look for look in looks if arrived - look[0] < LATELY]
+        if arrived - looks[0][0] > LATELY and min(look[1] for look in lately) > min(look[1] for look in looks) + GAP:
+            self._looks = collections.deque(lately)  # samples were lost: all come later from now on
+
+    def time(self, sample: int) -> float:
+        """When a sample was recorded, by its number from the first one on, 0."""
+        return sample / self._rate + min(look[1] for look in self._looks) - min(look[2] for look in self._looks)
 
 
 class Playing(Protocol):

@@ -18,46 +18,42 @@ pytestmark = [
 ]
 
 SECONDS = 8
-RECORDING = """
-import sys, threading, time
+VOICE = """
+import os, sys, time
 import numpy as np
-import sounddevice
+
+# writes what a microphone hears into a pipe, as time passes, and prints when it clicks
+RATE, BLOCK, SPACE = 48000, 480, 48657
+pipe, began = os.open(sys.argv[1], os.O_WRONLY), time.monotonic()
+for first in range(0, sys.maxsize, BLOCK):
+    data, click = np.zeros(BLOCK, np.int16), -(-first // SPACE) * SPACE
+    if 0 < click < first + BLOCK:
+        data[click - first :][:240] = 30000
+        print(began + click / RATE, flush=True)
+    time.sleep(max(0.0, began + (first + BLOCK) / RATE - time.monotonic()))
+    os.write(pipe, data.tobytes())
+"""
+RECORDING = """
+import sys, time
+import numpy as np
 from rtstyle.media.microphone import Microphone, list_microphones
 from rtstyle.media.recorder import Recorder
 
-RATE, seconds = 48000, float(sys.argv[1])
+seconds = float(sys.argv[1])
 assert "pulse" in [name for _, name in list_microphones()]
 microphone = Microphone("pulse")
-recorder = Recorder("out.mp4", sound=microphone)
-clicks, due = [], [None]
-
-def play(data, count, times, status):
-    # a click a second; `clicks` tells when each leaves the sound card
-    data[:] = 0
-    leaves = time.monotonic() + max(0.0, times.outputBufferDacTime - times.currentTime)
-    due[0] = leaves + 1.0 if due[0] is None else due[0]
-    first = round((due[0] - leaves) * RATE)
-    if 0 <= first < count - 240:
-        data[first : first + 240] = 0.9
-        clicks.append(leaves + first / RATE)
-        due[0] += 1.0137
-    elif first < count:
-        due[0] = leaves + 0.3
-
+recorder, played = Recorder("out.mp4", sound=microphone), 0
 dark, bright = np.zeros((48, 64, 3), np.uint8), np.full((48, 64, 3), 255, np.uint8)
-device = next(i for i, d in enumerate(sounddevice.query_devices()) if "pulse" in d["name"])
-with sounddevice.OutputStream(device=device, samplerate=RATE, channels=1, callback=play, blocksize=1024):
-    began, shown = time.monotonic(), 0
-    recorder.write(began, dark)
-    while time.monotonic() - began < seconds:
-        time.sleep(0.15)  # so late that a click is known before its frame is due
-        for click in clicks[shown:]:
-            if click < time.monotonic():
-                recorder.write(click, bright)
-                recorder.write(click + 0.1, dark)
-                shown += 1
-print("played", shown, flush=True)
-sys.stdin.readline()
+began = time.monotonic()
+recorder.write(began, dark)
+for line in sys.stdin:
+    if float(line) > began + seconds:
+        break
+    if float(line) > began:
+        recorder.write(float(line), bright)
+        recorder.write(float(line) + 0.1, dark)
+        played += 1
+print("played", played, flush=True)
 while not microphone.error:
     time.sleep(0.05)
 print(microphone.error, flush=True)
@@ -67,12 +63,12 @@ recorder.close(time.monotonic())
 
 @pytest.fixture
 def sound_server(tmp_path):
-    """PulseAudio with a sink that plays into nothing, its monitor as the microphone: (its process, environment)."""
+    """PulseAudio with a microphone that hears what is written into a pipe: (its process, environment, the pipe)."""
     settings = tmp_path / "asound.conf"
     settings.write_text("pcm.pulse { type pulse }\nctl.pulse { type pulse }\n")
-    socket = tmp_path / "native"
+    socket, pipe = tmp_path / "native", tmp_path / "voice"
     modules = [
-        "module-null-sink sink_name=cable rate=48000",
+        f"module-pipe-source source_name=voice file={pipe} rate=48000 channels=1 format=s16le",
         f"module-native-protocol-unix auth-anonymous=1 socket={socket}",
     ]
     command = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"]
@@ -86,24 +82,21 @@ def sound_server(tmp_path):
     while not socket.exists():
         assert time.monotonic() < end and server.poll() is None, "pulseaudio does not start"
         time.sleep(0.05)
-    environment |= {"PULSE_SERVER": f"unix:{socket}", "PULSE_SOURCE": "cable.monitor", "PULSE_SINK": "cable"}
-    yield server, environment
+    environment |= {"PULSE_SERVER": f"unix:{socket}", "PULSE_SOURCE": "voice"}
+    yield server, environment, pipe
     server.kill()
     server.wait()
 
 
-@pytest.mark.xfail(
-    reason="where nothing else runs, this server's times begin up to .2 s off and are caught up with over some seconds",
-    strict=False,
-)
 def test_click_and_flash_are_together_and_an_unplugged_microphone_leaves_a_whole_recording(sound_server, tmp_path):
-    server, environment = sound_server
+    server, environment, pipe = sound_server
     environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
+    voice = subprocess.Popen([sys.executable, "-c", VOICE, str(pipe)], stdout=subprocess.PIPE)
     process = subprocess.Popen(
         [sys.executable, "-c", RECORDING, str(SECONDS)],
         cwd=tmp_path,
         env=environment,
-        stdin=subprocess.PIPE,
+        stdin=voice.stdout,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -111,10 +104,11 @@ def test_click_and_flash_are_together_and_an_unplugged_microphone_leaves_a_whole
     try:
         played = int(process.stdout.readline().split()[1])
         server.kill()
-        out, _ = process.communicate("gone\n", timeout=60)
+        out, _ = process.communicate(timeout=60)
     finally:
-        process.kill()
-        process.wait()
+        for each in (process, voice):
+            each.kill()
+            each.wait()
     assert process.returncode == 0 and "is gone: the recording goes on without sound" in out
     sounds, lights = heard(tmp_path / "out.mp4"), flashes(tmp_path / "out.mp4")
     assert len(lights) == played >= 4
