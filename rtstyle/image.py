@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from rtstyle.errors import InputError, Interrupted, OutputError, RtstyleError
 from rtstyle.files import check_output
-from rtstyle.media.images import SUFFIXES, Picture, check_suffix, read_image, write_image
+from rtstyle.media.images import SUFFIXES, check_suffix, read_image, write_image
 from rtstyle.paint.painter import FramePainter, Painter
 from rtstyle.paint.stylizer import MIN_SIDE
 from rtstyle.paint.work_height import EnlargementWarning
+
+PAINTING = 9  # bytes a pixel, while the painting is brought to the picture's size
+NET = 60  # bytes a pixel that the net sees, in the smallest bundled model
 
 
 def stylize_image(
@@ -21,14 +26,16 @@ def stylize_image(
     *,
     strength: float = 1.0,
     keep_color: bool = False,
+    max_memory: int | None = None,
     force: bool = False,
 ) -> None:
     """Paint a picture file. Transparency is kept where the output format has it; EXIF data stays.
 
-    Raises RtstyleError if the input cannot be read or the output may not be written.
+    Raises RtstyleError if the input cannot be read, would take more than `max_memory` bytes (half of the machine's by
+    default), or the output may not be written.
     """
     painter = Painter(stylizer, strength=strength, keep_color=keep_color)
-    _paint_file(source, out, painter, EnlargementWarning(stylizer), force=force)
+    _paint_file(source, out, painter, EnlargementWarning(stylizer), max_memory=max_memory, force=force)
 
 
 def _paint_file(
@@ -37,16 +44,24 @@ def _paint_file(
     painter: Painter,
     enlargement: EnlargementWarning,
     *,
+    max_memory: int | None,
     force: bool,
 ) -> None:
     if Path(source).exists():  # a missing source is the reader's to report
         check_output(out, force=force, inputs=[source])
     check_suffix(out)
-    picture = read_image(source)
+    picture = read_image(source, max_memory=max_memory, later=functools.partial(_need, painter.stylizer))
     if min(picture.rgb.shape[:2]) < MIN_SIDE:
         raise InputError(f"{source} is smaller than {MIN_SIDE} pixels: too small to paint")
     enlargement.check(*picture.rgb.shape[1::-1])
-    write_image(out, Picture(painter(picture.rgb), picture.alpha, picture.exif), force=force)
+    picture.rgb = painter(picture.rgb)  # the photograph goes, before writing takes memory
+    write_image(out, picture, force=force)
+
+
+def _need(stylizer: FramePainter, width: int, height: int) -> float:
+    """The bytes that painting a picture takes at least."""
+    seen = math.prod(stylizer.working_size(height, width))
+    return max(width * height * PAINTING, width * height * 3 + seen * NET)
 
 
 def stylize_folder(
@@ -56,10 +71,12 @@ def stylize_folder(
     *,
     strength: float = 1.0,
     keep_color: bool = False,
+    max_memory: int | None = None,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[int, list[str]]:
-    """Paint every picture of a folder into the folder `out`, made if need be, under the same names.
+    """Paint every picture of a folder into the folder `out`, made if need be, under the same names; `max_memory` as
+    `stylize_image` takes it.
 
     Returns (pictures painted, sentences about those skipped). Raises RtstyleError if there is nothing to do, and
     Interrupted after Ctrl-C: every picture that is in `out` then is complete.
@@ -82,7 +99,7 @@ def stylize_folder(
     try:
         for done, path in enumerate(files, start=1):
             try:
-                _paint_file(path, out / path.name, painter, enlargement, force=force)
+                _paint_file(path, out / path.name, painter, enlargement, max_memory=max_memory, force=force)
             except RtstyleError as error:
                 skipped.append(str(error))
             if progress:

@@ -1,14 +1,19 @@
-"""How much memory there is, and what one step may take of it."""
+"""How much memory there is, and what one step, or one picture, may take of it."""
 
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from rtstyle.errors import UsageError
+
 SHARE = 0.8  # of what is available, that one step may take
+UNKNOWN = 8 << 30  # bytes that a machine counts as having which does not tell
 
 _lock = threading.Lock()
 _holders = 0
@@ -23,11 +28,42 @@ def available() -> int | None:
         return None
     free = (facts["MemAvailable:"] + facts["SwapFree:"]) << 10
     with contextlib.suppress(OSError, ValueError, KeyError, StopIteration):
-        group = next(line[4:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line[:3] == "0::")
-        folder = Path("/sys/fs/cgroup") / group.strip("/")
+        folder = _control_group()
         used = int((folder / "memory.current").read_text()) - _facts(folder / "memory.stat")["inactive_file"]
         free = min(free, max(0, int((folder / "memory.max").read_text()) - used))
     return free
+
+
+def installed() -> int:
+    """Bytes that this machine has, or the container where that has a limit; UNKNOWN where it is not told."""
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return UNKNOWN
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        size = min(size, int((_control_group() / "memory.max").read_text()))
+    return size
+
+
+def parse(text: str) -> int:
+    """`3G`, `800M`, or megabytes, to bytes. Raises UsageError."""
+    number, unit = text.strip().upper().removesuffix("B").removesuffix("I"), 1e6
+    for letter, factor in (("M", 1e6), ("G", 1e9), ("T", 1e12)):
+        if number.endswith(letter):
+            number, unit = number[:-1], factor
+    try:
+        size = float(number) * unit
+    except ValueError:
+        size = math.nan
+    if not (math.isfinite(size) and size > 0):
+        raise UsageError(f"{text!r} is an invalid memory size: give it as 3G or 800M")
+    return int(size)
+
+
+def _control_group() -> Path:
+    """The folder of this process's control group (version 2). Raises StopIteration or OSError if it is in none."""
+    group = next(line[4:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line[:3] == "0::")
+    return Path("/sys/fs/cgroup") / group.strip("/")
 
 
 def _facts(path: Path) -> dict[str, int]:

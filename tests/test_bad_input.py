@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from support.helpers import run_python, tree
 from support.media_files import (
+    claim_png,
     damage_video_packets,
     make_clip,
     make_sound_only,
@@ -69,6 +70,8 @@ MAKERS = {
     "tiny.png": lambda path: save(path, 8, 8),
     "text.png": lambda path: path.write_text("not a picture"),
     "corrupt.jpg": lambda path: (save(path, 200, 200), path.write_bytes(path.read_bytes()[:700])),
+    "huge.png": lambda path: claim_png(path, 200_000),
+    "program.png": lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\n"),
     "photos": lambda path: (path.mkdir(), save(path / "a.png")),
     "broken": lambda path: (path.mkdir(), (path / "a.png").write_text("not a picture")),
 }
@@ -133,6 +136,12 @@ CASES = [
     ("image missing.jpg out.png", 1, "missing.jpg does not exist"),
     ("image text.png out.png", 1, "text.png is not a readable picture"),
     ("image corrupt.jpg out.png", 1, "corrupt.jpg is not a readable picture"),
+    ("image huge.png out.png", 1, "huge.png has 200000x200000 pixels and takes at least .* GB.*half of.*--max-memory"),
+    ("image huge.png out.png --max-memory 2G", 1, r"huge.png has .* GB of memory, but only 2\.0 GB may be used"),
+    ("image photo.png out.png --max-memory lots", 2, "'lots' is an invalid memory size"),
+    ("image program.png out.png", 1, "program.png is PostScript"),
+    ("cam --headless --source huge.png -q", 1, "huge.png has .* GB of memory.*make it smaller first$"),
+    ("styles add huge.png", 1, "huge.png has .* GB of memory"),
     ("image tiny.png out.png", 1, "tiny.png is smaller than 16 pixels"),
     ("image photo.png nowhere/out.png", 1, "nowhere does not exist"),
     ("image photo.png taken.png", 1, "taken.png already exists.*--force"),
@@ -155,7 +164,7 @@ CASES = [
     ("cam --headless --source folder", 1, "folder holds no pictures"),
     ("cam --headless --source dead.mkv -q", 1, "dead.mkv holds no frame that can be decoded"),
     ("cam --headless --source broken -q", 1, "broken holds no picture that can be read"),
-    ("cam --headless --source text.png -q", 1, "text.png holds no picture that can be read"),
+    ("cam --headless --source text.png -q", 1, "text.png is not a readable picture"),
     ("cam --headless --source http://127.0.0.1:9/video.mjpg", 1, "the stream http://127.0.0.1:9/video.mjpg cannot be"),
     ("cam --headless --source clip.mp4 --size 1280", 2, "'1280' is not a size such as 1280x720"),
     ("cam --headless --source clip.mp4 --size 1280x", 2, "'1280x' is not a size"),

@@ -1,10 +1,12 @@
 """Pictures and folders of pictures."""
 
+import sys
+
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
-from support.helpers import tree
-from support.media_files import picture, psnr
+from PIL import Image, ImageCms, ImageOps
+from support.helpers import run_python, tree
+from support.media_files import claim_png, picture, psnr
 
 from rtstyle import RtstyleError, Stylizer, stylize_image
 from rtstyle.image import stylize_folder
@@ -224,3 +226,63 @@ def test_a_picture_that_somebody_writes_meanwhile_stays(tmp_path, photo):
     ):
         stylize_image(photo, out, Slow(device="cpu", threads=1))
     assert out.read_bytes() == b"theirs" and pixels(tmp_path / "out.partial.png").shape == (61, 97, 3)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_large_picture_is_converted_in_strips_and_turned_as_pillow_turns_it(tmp_path, monkeypatch, turn):
+    monkeypatch.setattr("rtstyle.media.images.STRIP", 10 * 97)
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    rgba = Image.fromarray(np.dstack([picture(0, 61, 97), picture(1, 61, 97)[..., 0]]))
+    rgba.save(tmp_path / "in.png", exif=exif)
+    with Image.open(tmp_path / "in.png") as file:
+        expected = np.array(ImageOps.exif_transpose(file))
+    read = read_image(tmp_path / "in.png")
+    assert (read.rgb == expected[..., :3]).all() and (read.alpha == expected[..., 3]).all()
+
+
+def test_numbers_in_strips_have_one_white(tmp_path, monkeypatch):
+    monkeypatch.setattr("rtstyle.media.images.STRIP", 10 * 64)
+    ramp = np.linspace(0, 255, 64 * 48, dtype=np.float32).reshape(48, 64)
+    Image.fromarray(ramp).save(tmp_path / "ramp.tif")
+    assert np.abs(read_image(tmp_path / "ramp.tif").rgb - ramp[..., None]).max() <= 0.51
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("side", [10_000, 40_000])
+def test_what_a_picture_takes_is_known_before_it_is_decoded(tmp_path, stylizer, side):
+    claim_png(tmp_path / "in.png", side)
+    with pytest.raises(RtstyleError, match=rf"in.png has {side}x{side} pixels and takes at least .* only 0.1 GB"):
+        stylize_image(tmp_path / "in.png", tmp_path / "out.png", stylizer, max_memory=10**8)
+    assert set(tree(tmp_path)) == {"in.png"}
+
+
+def test_a_net_that_sees_every_pixel_takes_more(tmp_path, photo):
+    need = 97 * 61 * (3 + 60)
+    full = Stylizer("starry-night", device="cpu", work_height="full")
+    with pytest.raises(RtstyleError, match="raise `max_memory`"):
+        stylize_image(photo, tmp_path / "out.png", full, max_memory=need - 1)
+    stylize_image(photo, tmp_path / "out.png", full, max_memory=need)
+
+
+WITHIN_MEMORY = """
+import sys
+from rtstyle import Stylizer, stylize_image
+from rtstyle.diagnose.machine import forget_peak, peak_memory
+stylizer = Stylizer("starry-night", device="cpu", work_height=64)
+stylize_image(sys.argv[1], sys.argv[2], stylizer)
+forget_peak()
+before = peak_memory()
+stylize_image(sys.argv[3], sys.argv[4], stylizer)
+print(peak_memory() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak can be forgotten on Linux")
+def test_a_large_picture_takes_what_was_reckoned_with(tmp_path, photo):
+    """9 bytes a pixel. It was 18 when Pillow's and NumPy's copies lay beside one another."""
+    Image.fromarray(picture(0, 64, 64)).resize((4000, 4000)).save(tmp_path / "in.jpg")
+    paths = [photo, tmp_path / "out.png", tmp_path / "in.jpg", tmp_path / "out.jpg"]
+    ended = run_python("-c", WITHIN_MEMORY, *paths)
+    assert ended.returncode == 0, ended.stderr
+    assert float(ended.stdout) < 11 * 16e6 / (1 << 20)

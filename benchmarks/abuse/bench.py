@@ -79,6 +79,8 @@ class Bench:
         """Run the command in a folder; `send` is a signal and the seconds after which it is sent."""
 
         def bound() -> None:
+            for kind in (signal.SIGINT, signal.SIGHUP):  # which nohup and shells ignore for what runs behind them
+                signal.signal(kind, signal.SIG_DFL)
             if file_limit is not None:
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python does: writing fails instead
                 resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))

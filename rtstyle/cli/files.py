@@ -24,6 +24,7 @@ from rtstyle.cli.options import (
     painting_options,
     polish_option,
     progress_option,
+    read_memory,
     read_style_at,
     read_time,
     say_device,
@@ -343,19 +344,28 @@ def _note(p: Progress) -> str:
 @click.argument("out", metavar="OUT")
 @painting_options
 @polish_option
+@option(
+    "--max-memory",
+    type=read_memory,
+    metavar="3G",
+    help="Refuse pictures that take more [default: half of the machine's].",
+)
 @output_options
-def image(source: str, out: str, painting: Painting, polish: float | None, force: bool, quiet: bool) -> None:
+def image(
+    *, source: str, out: str, painting: Painting, polish: float | None, max_memory: int | None, force: bool, quiet: bool
+) -> None:
     """Paint a picture file, or every picture of a folder."""
     from rtstyle.image import stylize_folder, stylize_image
 
     stylizer = painting.stylizer(polish=polish, quiet=quiet)
+    how: dict[str, Any] = {**painting.look, "max_memory": max_memory, "force": force}
     if not Path(source).is_dir():
-        stylize_image(source, out, stylizer, force=force, **painting.look)
+        stylize_image(source, out, stylizer, **how)
         if not quiet:
             say_device(stylizer)
         return
     with progress_bar(source, unit="pictures", quiet=quiet) as update:
-        done, skipped = stylize_folder(source, out, stylizer, force=force, progress=update, **painting.look)
+        done, skipped = stylize_folder(source, out, stylizer, progress=update, **how)
     for sentence in skipped:
         say(f"skipped: {sentence}")
     if not quiet:

@@ -109,6 +109,13 @@ def read_stroke_size(text: str) -> float:
         raise click.BadParameter(f"{text!r} is not small, medium, large or a factor such as 1.5") from None
 
 
+def read_memory(text: str) -> int:
+    """A size such as 3G, to bytes."""
+    from rtstyle import memory
+
+    return memory.parse(text)
+
+
 def read_counts(context: click.Context, parameter: click.Parameter, values: Sequence[str]) -> list[int]:
     """`50,100` or the option given several times, to rising numbers."""
     try:

@@ -68,8 +68,8 @@ def paint_file(
     weighted = [split_weight(style) for style in styles]
     sources = [content, *(path for path, _ in weighted), *masks, *style_masks]
     _check_outputs(out, extras, settings, force, [source for source in sources if source != NONE])
-    photograph = read_image(content)
-    pictures = _read_styles(weighted, masks, style_masks)
+    photograph = read_image(content, max_memory=settings.max_memory)
+    pictures = _read_styles(weighted, masks, style_masks, settings.max_memory)
     check_pictures(photograph.rgb, pictures)
     log.info(_plan_in_words(photograph.rgb, settings))
 
@@ -156,7 +156,7 @@ def split_weight(text: str | os.PathLike[str]) -> tuple[str, float]:
 
 
 def _read_styles(
-    weighted: Sequence[tuple[str, float]], masks: Sequence[str], style_masks: Sequence[str]
+    weighted: Sequence[tuple[str, float]], masks: Sequence[str], style_masks: Sequence[str], max_memory: int | None
 ) -> list[StylePicture]:
     for option, given in (("masks", masks), ("style_masks", style_masks)):
         if given and len(given) != len(weighted):
@@ -166,22 +166,23 @@ def _read_styles(
             )
     pictures = []
     for number, (path, weight) in enumerate(weighted):
-        style = read_image(path)
-        own = read_mask(style_masks[number]) if style_masks else None
+        style = read_image(path, max_memory=max_memory)
+        own = read_mask(style_masks[number], max_memory) if style_masks else None
         if style.alpha is not None and (style.alpha < 255).any():
             if not style.alpha.any():
                 raise InputError(f"{path} is all transparent: there is no style in it")
             visible = style.alpha
             own = visible if own is None else np.minimum(resize(own, visible.shape), visible)
-        pictures.append(StylePicture(style.rgb, weight, read_mask(masks[number]) if masks else None, own))
+        pictures.append(StylePicture(style.rgb, weight, read_mask(masks[number], max_memory) if masks else None, own))
     return pictures
 
 
-def read_mask(path: str) -> np.ndarray | None:
-    """A mask file as uint8 [H, W], by its luma; transparent is black. None for `-`. Raises RtstyleError."""
+def read_mask(path: str, max_memory: int | None = None) -> np.ndarray | None:
+    """A mask file as uint8 [H, W], by its luma; transparent is black. None for `-`. `max_memory` as `read_image` takes
+    it. Raises RtstyleError."""
     if path == NONE:
         return None
-    picture = read_image(path)
+    picture = read_image(path, max_memory=max_memory)
     luma: np.ndarray = picture.rgb @ np.array([0.299, 0.587, 0.114])
     if picture.alpha is not None:
         luma = luma * (picture.alpha / 255)

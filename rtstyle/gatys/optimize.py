@@ -13,13 +13,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 
+from rtstyle import memory
 from rtstyle.errors import InputError
 from rtstyle.gatys.descent import Descent, NotANumber
 from rtstyle.gatys.objective import Losses, Objective, Past, Plan, StyleTensor, plan
@@ -135,17 +135,14 @@ def split_steps(steps: int, stages: int) -> list[int]:
     return [max(1, end - start) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
-def allowed_memory(settings: Settings) -> float | None:
-    """Bytes that may be used: as asked, else three quarters of what there is; None where that cannot be known."""
+def allowed_memory(settings: Settings) -> float:
+    """Bytes that may be used: as asked, else three quarters of what there is."""
     if settings.max_memory is not None:
         return settings.max_memory
     device = perceptual.pick_device(settings.device)
     if device.type == "cuda":
         return 0.75 * torch.cuda.get_device_properties(device).total_memory
-    try:
-        return 0.75 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
+    return 0.75 * memory.installed()
 
 
 def expected(shape: Sequence[int], settings: Settings) -> tuple[list[Shape], Plan]:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from rtstyle import memory
 from rtstyle.errors import UsageError
 
 WIDTHS = (64, 128, 256, 512, 512)  # channels of VGG's five stages
@@ -287,20 +288,5 @@ def changes_from_words(name: str | None, **given: Any) -> dict[str, Any]:
             given["style_layers"], lambda layer: defaults.get(f"relu{layer[4]}_1", gatys_weight(layer))
         )
     if "max_memory" in given:
-        given["max_memory"] = parse_memory(given["max_memory"])
+        given["max_memory"] = memory.parse(given["max_memory"])
     return given
-
-
-def parse_memory(text: str) -> int:
-    """`3G`, `800M`, or megabytes, to bytes. Raises UsageError."""
-    number, unit = text.strip().upper().removesuffix("B").removesuffix("I"), 1e6
-    for letter, factor in (("M", 1e6), ("G", 1e9), ("T", 1e12)):
-        if number.endswith(letter):
-            number, unit = number[:-1], factor
-    try:
-        size = float(number) * unit
-    except ValueError:
-        size = math.nan
-    if not (math.isfinite(size) and size > 0):
-        raise UsageError(f"{text!r} is an invalid memory size: give it as 3G or 800M")
-    return int(size)

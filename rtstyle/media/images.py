@@ -6,17 +6,35 @@ import dataclasses
 import functools
 import io
 import os
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms
 
+from rtstyle import memory
 from rtstyle.errors import InputError, OutputError
 from rtstyle.files import written_beside
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+STRIP = 1 << 22  # pixels that are converted at a time: a whole picture would be held several times over
+BY_ROWS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "GIF", "PPM")  # formats whose decoders hold a few rows
+WHOLE = 8  # bytes a pixel that other decoders hold
+
+# by EXIF's orientation: a picture seen as it lies in its file, given the picture as it is shown
+_LYING: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda shown: shown[:, ::-1],
+    3: lambda shown: shown[::-1, ::-1],
+    4: lambda shown: shown[::-1],
+    5: lambda shown: shown.swapaxes(0, 1),
+    6: lambda shown: np.rot90(shown, 1),
+    7: lambda shown: shown.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda shown: np.rot90(shown, -1),
+}
+_opening = threading.Lock()
 
 
 @dataclasses.dataclass
@@ -28,46 +46,113 @@ class Picture:
     exif: bytes = b""
 
 
-def read_image(path: str | os.PathLike[str], short_side: int | None = None) -> Picture:
+def read_image(
+    path: str | os.PathLike[str],
+    short_side: int | None = None,
+    *,
+    max_memory: int | None = None,
+    later: Callable[[int, int], float] | None = None,
+) -> Picture:
     """Read a picture: turned upright, in sRGB, 8 bits. Where it is to be shrunk to `short_side` pixels anyway, a JPEG
     is decoded at a half, quarter or eighth of its size, as far as twice that is left: many times faster.
 
-    Raises RtstyleError if it cannot be read.
+    `max_memory` is what it may take in bytes, half of the machine's by default; `later` is what it takes after it was
+    read, in bytes by (width, height). Raises RtstyleError if it cannot be read, or would take more.
     """
     try:
-        with Image.open(path) as file:
+        with _opened(path) as file:
+            if file.format == "EPS":  # Pillow would run it in Ghostscript
+                raise InputError(f"{path} is PostScript, a program: save it as a picture first")
             if short_side:
                 file.draft(None, (2 * short_side, 2 * short_side))
+            _check_need(path, file, max_memory, later)
             file.load()
-            image, exif = _upright(file)
-            alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-            rgb = _to_srgb(image)
+            return _converted(file)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
     except IsADirectoryError:
         raise InputError(f"{path} is a folder") from None
+    except MemoryError:
+        raise InputError(f"there is not enough memory to read {path}: shrink it") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} is not a readable picture ({error})") from None
-    return Picture(np.array(rgb), None if alpha is None else np.array(alpha), exif)
 
 
-def _upright(file: Image.Image) -> tuple[Image.Image, bytes]:
-    """A loaded picture turned as its EXIF data say, and these without the orientation."""
+def _opened(path: str | os.PathLike[str]) -> Image.Image:
+    """A picture whose header has been read, of any size: Pillow's own limit counts pixels, not what they take here."""
+    with _opening:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_need(
+    path: str | os.PathLike[str],
+    file: Image.Image,
+    max_memory: int | None,
+    later: Callable[[int, int], float] | None,
+) -> None:
+    width, height = file.size
+    kept = 1 if file.mode in ("1", "L", "P") else 2 if file.mode.startswith("I;16") else 4
+    whole = 0 if file.format in BY_ROWS else WHOLE
+    need = max(width * height * (kept + whole + 4), later(width, height) if later else 0)  # 4: RGB and alpha
+    if need > (max_memory or memory.installed() / 2):
+        allowed = f"{max_memory / 1e9:.1f} GB" if max_memory else f"half of the {memory.installed() / 1e9:.1f} GB here"
+        raise InputError(
+            f"{path} has {width}x{height} pixels and takes at least {need / 1e9:.1f} GB of memory, but only {allowed} "
+            f"may be used: make it smaller first{', or raise `max_memory`' if later or max_memory else ''}"
+        )
+
+
+def _converted(file: Image.Image) -> Picture:
+    """A loaded picture as it is shown."""
+    width, height = file.size
+    turn, exif = _orientation(file)
+    shape = (width, height) if turn >= 5 else (height, width)
+    rgb = np.empty((*shape, 3), np.uint8)
+    alpha = np.empty(shape, np.uint8) if file.has_transparency_data else None
+    lying: Callable[[np.ndarray], np.ndarray] = _LYING.get(turn, np.asarray)
+    whitest = max((_grey(strip).max() for _, strip in _strips(file)), default=0.0) if file.mode == "F" else 0.0
+    for rows, strip in _strips(file):
+        lying(rgb)[rows] = np.asarray(_to_srgb(strip, 255 if whitest <= 1 else 1))
+        if alpha is not None:
+            lying(alpha)[rows] = np.asarray(strip.convert("RGBA").getchannel("A"))
+    return Picture(rgb, alpha, exif)
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """(rows, the part of the picture that they are), from top to bottom."""
+    width, height = image.size
+    step = max(1, STRIP // max(1, width))
+    for top in range(0, height, step):
+        bottom = min(height, top + step)
+        yield slice(top, bottom), image if step >= height else image.crop((0, top, width, bottom))
+
+
+def _orientation(image: Image.Image) -> tuple[int, bytes]:
+    """(how a loaded picture is turned: 1 to 8, 1 for upright; its EXIF data without that)."""
     try:
-        image = ImageOps.exif_transpose(file)
         exif = image.getexif()
-        return image, exif.tobytes() if exif else b""
+        turn = exif.pop(ExifTags.Base.Orientation, 1)
+        return turn if turn in _LYING else 1, exif.tobytes() if exif else b""
     except Exception:  # broken EXIF data, for which Pillow has many kinds: the picture itself was read
-        return file, b""
+        return 1, b""
 
 
-def _to_srgb(image: Image.Image) -> Image.Image:
+def _grey(image: Image.Image) -> np.ndarray:
+    """The values of a picture of floating-point numbers, float32 [H, W]."""
+    grey: np.ndarray = np.nan_to_num(np.asarray(image), posinf=255)
+    return grey
+
+
+def _to_srgb(image: Image.Image, white: int) -> Image.Image:
+    """A picture of any mode as RGB; `white` is by what floating-point numbers are multiplied."""
     if image.mode.startswith("I;16") or image.mode == "I":
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
     elif image.mode == "F":  # grey from 0 to 1, or to 255
-        grey = np.nan_to_num(np.asarray(image), posinf=255)
-        scale = 255 if grey.max() <= 1 else 1
-        image = Image.fromarray((grey * scale + 0.5).clip(0, 255).astype(np.uint8))
+        image = Image.fromarray((_grey(image) * white + 0.5).clip(0, 255).astype(np.uint8))
     profile = image.info.get("icc_profile")
     if image.mode in ("P", "RGBA", "LA", "PA"):
         image = image.convert("RGBA").convert("RGB")
@@ -77,7 +162,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
             return image if shown is None else shown
         except (ImageCms.PyCMSError, OSError):
             pass  # a broken or mismatched profile: the plain conversion is the best guess left
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 @functools.lru_cache(maxsize=8)  # photographs of one camera have one profile, and a transform takes as long as 1 Mpx

@@ -124,6 +124,8 @@ class PictureFolder:
             rgb = read_image(path).rgb
         except RtstyleError:
             self._files = [file for file in self._files if file != path]
+            if path == self._path:
+                raise
             if not self._files:
                 raise InputError(f"{self._path} holds no picture that can be read") from None
             return None

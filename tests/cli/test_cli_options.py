@@ -98,14 +98,23 @@ def test_the_options_of_painting_are_one_object(monkeypatch, call, style, tmp_pa
     monkeypatch.setattr("rtstyle.image.stylize_image", lambda *_, **more: seen.update(more))
     words = f"{style} irises --model studio --strength 0.5 --keep-color --work-height 99 --device cpu"
     assert call(
-        "image", tmp_path / "a.png", tmp_path / "b.png", *words.split(), "--stroke-size", "large", "--force", "-q"
+        "image",
+        tmp_path / "a.png",
+        tmp_path / "b.png",
+        *words.split(),
+        "--stroke-size",
+        "large",
+        "--force",
+        "-q",
+        "--max-memory",
+        "3G",
     ) == (0, "", "")
     painting = seen.pop("painting")
     assert vars(painting) == {
         "style": "irises", "model": "studio", "strength": 0.5, "keep_color": True, "work_height": 99,
         "stroke_size": 1.5, "device": "cpu",
     }  # fmt: skip
-    assert seen == {"strength": 0.5, "keep_color": True, "force": True}
+    assert seen == {"strength": 0.5, "keep_color": True, "max_memory": 3 * 10**9, "force": True}
 
 
 # -- lab: a command for each experiment

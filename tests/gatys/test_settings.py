@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from rtstyle import memory  # noqa: E402
 from rtstyle.errors import UsageError  # noqa: E402
 from rtstyle.gatys import optimize  # noqa: E402
 from rtstyle.gatys import settings as gatys_settings  # noqa: E402
@@ -89,7 +90,7 @@ def test_words_of_the_command_line():
     assert words(None, style_layers="relu1_1,relu3_2:2")["style_layers"] == {"relu1_1": 1000 / 64**2, "relu3_2": 2.0}
     assert words("mloa", style_layers="relu1_2")["style_layers"] == {"relu1_2": 0.2}
     assert words(None, max_memory="3G") == {"max_memory": 3 * 10**9}
-    assert [gatys_settings.parse_memory(text) for text in ("800M", "1.5 GB", "64")] == [8e8, 1.5e9, 64e6]
+    assert [memory.parse(text) for text in ("800M", "1.5 GB", "64")] == [8e8, 1.5e9, 64e6]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from fractions import Fraction
 
 import av
@@ -184,3 +186,13 @@ def psnr(a, b):
     """Peak signal-to-noise ratio of two uint8 arrays in decibels."""
     error = np.mean((a.astype(float) - b.astype(float)) ** 2)
     return float("inf") if error == 0 else 10 * np.log10(255**2 / error)
+
+
+def claim_png(path, side):
+    """A PNG of a few bytes that claims `side` x `side` pixels, in black and white."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1 + side // 8))))
