@@ -89,7 +89,8 @@ def signals(bench: Bench) -> Iterator[Callable[[], Result]]:
                     (where / "in").symlink_to(pictures)
                     ended = bench.run(command, where, send=(kind, moment), limit=moment + 20)
                     fault = interrupted_fault(ended, where, job, moment)
-                    return finished(bench, where, Result("signals", f"{job} {kind.name} at {moment} s", fault, "ended"))
+                    how = "interrupted" if names_in(where, {"in.mp4", "in"}) else "ended before anything was written"
+                    return finished(bench, where, Result("signals", f"{job} {kind.name} at {moment} s", fault, how))
 
                 yield one
 
@@ -102,8 +103,8 @@ def interrupted_fault(ended: Ended, where: Path, job: str, moment: float) -> str
     if marks:
         return f"says {marks[0]!r}"
     out = where / "out.mkv"
-    if job == "cam" and moment >= 1.2 and not is_video(out):
-        return "the recording is not whole"
+    if job == "cam" and (left := names_in(where, {"in.mp4", "in"})) and not (left == {out.name} and is_video(out)):
+        return f"the recording is not whole: {', '.join(sorted(left))}"
     if job == "video" and ended.code == 0 and not is_video(out):
         return "exit code 0 without a result"
     if job == "image":

@@ -68,7 +68,7 @@ source_options = with_options(
         show_default=True,
         metavar="WHAT",
         help="A camera's number or device, an rtsp:// or http:// stream, screen, screen:2 or screen:X,Y,WxH, a video "
-        "file, a picture or a folder of them.",
+        "file or a pipe that one is written into, a picture or a folder of them.",
     ),
     option(
         "--list-cameras",

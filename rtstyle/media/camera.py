@@ -53,7 +53,8 @@ def open_source(
     clock: Clock = CLOCK,
 ) -> LiveSource:
     """A source by what people write: a camera number or device, a stream's address (rtsp://, http://), the screen
-    (`screen`, `screen:2`, `screen:X,Y,WxH`), a video file, a picture or a folder of pictures.
+    (`screen`, `screen:2`, `screen:X,Y,WxH`), a video file or a pipe that one is written into, a picture or a folder of
+    pictures.
 
     `size` (width, height) and `fps` are what a camera is asked for; it may give something else. The screen is looked at
     `fps` times a second. `loop` starts
@@ -80,6 +81,8 @@ def _open_path(text: str, size: tuple[int, int] | None, fps: float | None, loop:
         return PictureFolder(path, loop=loop, clock=clock)
     if path.is_file():
         return VideoFile(path, loop=loop, clock=clock)
+    if path.is_fifo():
+        return open_pipe(text)
     raise InputError(
         f"the source {text} does not exist: give a camera's number (rtstyle cam --list-cameras), an address such as "
         "rtsp://... or http://..., screen, a video file or a folder of pictures"
@@ -112,16 +115,33 @@ def open_stream(address: str) -> LiveSource:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # the loss of a stream is told on the display
     if address.startswith("rtsp") and "OPENCV_FFMPEG_CAPTURE_OPTIONS" not in os.environ:
         os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay"
+    capture = _through_ffmpeg(address)
+    if not capture.isOpened():
+        raise InputError(f"the stream {address} cannot be opened: is it running, and the address right?")
+    return CvSource(capture)
+
+
+def open_pipe(path: str) -> CvSource:
+    """The video that is written into a named pipe, at the speed at which it comes. Raises RtstyleError if none comes in
+    a few seconds, or it cannot be read forward."""
+    try:
+        capture = _through_ffmpeg(f"file:{path}", OPEN_SECONDS)
+    except TimeoutError:
+        raise InputError(f"the pipe {path} gives no video in {OPEN_SECONDS:.0f} s: is one written into it?") from None
+    if not capture.isOpened():
+        raise InputError(f"what is written into the pipe {path} is no video that can be read forward, such as MPEG-TS")
+    return CvSource(capture, returns=False)
+
+
+def _through_ffmpeg(source: str, seconds: float | None = None) -> cv2.VideoCapture:
+    """Raises TimeoutError after so many seconds."""
     options = [
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(OPEN_SECONDS * 1000)),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(READ_SECONDS * 1000)),
         *(cv2.CAP_PROP_N_THREADS, 1),  # with several, the decoder holds back a frame for each
     ]
     with _quiet_opencv():
-        capture = interruptible(lambda: cv2.VideoCapture(address, cv2.CAP_FFMPEG, options), "opening")
-    if not capture.isOpened():
-        raise InputError(f"the stream {address} cannot be opened: is it running, and the address right?")
-    return CvSource(capture)
+        return interruptible(lambda: cv2.VideoCapture(source, cv2.CAP_FFMPEG, options), "opening", seconds)
 
 
 @contextlib.contextmanager
@@ -145,10 +165,8 @@ class CvCapture(Protocol):
 class CvSource:
     """A camera or stream through OpenCV."""
 
-    returns = True
-
-    def __init__(self, capture: CvCapture):
-        self._capture = capture
+    def __init__(self, capture: CvCapture, *, returns: bool = True):
+        self._capture, self.returns = capture, returns
 
     def read(self) -> np.ndarray | None:
         ok, frame = self._capture.read()

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rtstyle.errors import InputError, Interrupted, OutputError
+from rtstyle.errors import InputError, Interrupted, OutputError, UsageError
 from rtstyle.files import check_output
 from rtstyle.media.encoding import Encoding, check_audio, container_of
 from rtstyle.media.remuxer import TimeRange
@@ -22,7 +22,7 @@ from rtstyle.media.stream import Frame, Source
 from rtstyle.paint.painter import FramePainter, Painter
 from rtstyle.paint.stylizer import MIN_SIDE
 from rtstyle.paint.work_height import EnlargementWarning
-from rtstyle.video.inputs import open_source, prepare_folder
+from rtstyle.video.inputs import open_source, opened_pipe, prepare_folder
 from rtstyle.video.parts import WARM_UP, Parts
 from rtstyle.video.resume import SEGMENT_FRAMES, Job, content_identity, software
 from rtstyle.video.schedule import Schedule
@@ -78,7 +78,7 @@ def stylize_video(
     `steady` keeps the painting from flickering (rtstyle.paint.stabilizer). `style_at` are changes of style, (seconds of
     the source's clock, style), each a crossfade of half a second that a cut of the scene ends at once. `encoding` is
     codec, quality and container (else by `out`'s ending); `time_range` keeps a part. `source` may be a folder of
-    numbered pictures (`fps` a second), `out` a folder for them (with a slash at its end).
+    numbered pictures (`fps` a second) or a named pipe, `out` a folder for them (with a slash at its end).
 
     Decoding, painting and encoding overlap in threads of their own. The painted video grows in segments of
     `segment_frames` in a folder beside `out`; a run that was interrupted or killed goes on from there with `resume`, to
@@ -89,7 +89,12 @@ def stylize_video(
     job = Options(
         strength, keep_color, steady, style_at, encoding or Encoding(), time_range or TimeRange(), fps, segment_frames
     )
-    with opened_job(source, out, stylizer, job, resume=resume, force=force) as conversion:
+    with contextlib.ExitStack() as stack:
+        if Path(source).is_fifo():
+            if resume:
+                raise UsageError("a job through a pipe cannot be resumed: leave `resume` out")
+            source = stack.enter_context(opened_pipe(os.fspath(source)))
+        conversion = stack.enter_context(opened_job(source, out, stylizer, job, resume=resume, force=force))
         conversion.progress = progress
         return conversion.run()
 

@@ -12,7 +12,9 @@ from support.helpers import run_python, tree, wait_until
 from support.media_files import make_clip, packets, read_frames
 
 from rtstyle import RtstyleError, stylize_video
+from rtstyle.errors import UsageError
 from rtstyle.media import pipe as pipes
+from rtstyle.media.camera import open_source
 from rtstyle.media.pipe import can_be_streamed
 from rtstyle.media.reader import VideoReader
 from rtstyle.video.inputs import opened_pipe
@@ -25,7 +27,7 @@ FIRST = "reading all of {} first, as its index comes last"
 @pytest.fixture
 def fifo(tmp_path):
     """A named pipe, and a function that has something written into it by a thread."""
-    path, threads = tmp_path / "pipe", []
+    path, threads = tmp_path / "pipe:1", []
     os.mkfifo(path)
 
     def write(*parts):
@@ -74,6 +76,32 @@ def test_a_named_pipe_is_read_like_standard_input(tmp_path, call, clip, fifo):
         VideoReader(pipe)
     code, _, told = call("video", pipe, tmp_path / "out.mkv", "--resume")
     assert code == 2 and "a job through a pipe cannot be resumed: leave --resume out" in told
+
+
+@needs_fifo
+def test_a_named_pipe_is_painted_from_python_and_by_cam(tmp_path, call, stylizer, fifo):
+    source = make_clip(tmp_path / "12:30.ts", tracks=0)
+    pipe, write = fifo
+    write(source.read_bytes())
+    assert stylize_video(pipe, tmp_path / "out.mkv", stylizer).frames == 12
+    write(source.read_bytes())
+    cam = ("cam", "--headless", "--device", "cpu", "-q", "--source")
+    assert call(*cam, pipe, "--record", tmp_path / "live.mkv") == (0, "", "")
+    assert read_frames(tmp_path / "live.mkv")
+    write(bytes(1 << 17))
+    code, _, told = call(*cam, pipe)
+    assert code == 1 and told.endswith("pipe:1 is no video that can be read forward, such as MPEG-TS\n")
+    with pytest.raises(UsageError, match="a job through a pipe cannot be resumed: leave `resume` out"):
+        stylize_video(pipe, tmp_path / "again.mkv", stylizer, resume=True)
+
+
+@needs_fifo
+def test_a_pipe_that_nobody_writes_into_is_a_sentence(monkeypatch, fifo):
+    monkeypatch.setattr("rtstyle.media.camera.OPEN_SECONDS", 0.3)
+    pipe, write = fifo
+    with pytest.raises(RtstyleError, match=r"the pipe .* gives no video in 0 s: is one written into it\?"):
+        open_source(str(pipe))
+    write()  # lets the thread go that still waits
 
 
 @needs_fifo
