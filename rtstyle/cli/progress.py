@@ -65,7 +65,14 @@ def progress_bar(what: str, *, unit: str, quiet: bool = False) -> Iterator[Updat
         yield lambda done, total=None, note="", machines=NONE: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class TimeLeft(TimeRemainingColumn):
+        """Of all; the share of one machine has no time of its own."""
+
+        def render(self, task: Task) -> Text:
+            return Text() if task.fields["machine"] else Text("time left ") + super().render(task)
 
     columns = (
         TextColumn("{task.description}"),
@@ -73,15 +80,14 @@ def progress_bar(what: str, *, unit: str, quiet: bool = False) -> Iterator[Updat
         MofNCompleteColumn(),
         TextColumn(unit),
         TextColumn("{task.fields[note]}"),
-        TextColumn("time left"),
-        TimeRemainingColumn(),
+        TimeLeft(),
     )
     console = Console(stderr=True)
     if not console.is_terminal:
         yield progress_lines(what, unit)
         return
     bar = Progress(*columns, console=console)
-    task = bar.add_task(what, total=None, note="")
+    task = bar.add_task(what, total=None, note="", machine=False)
 
     lines: dict[str, TaskID] = {}
 
@@ -91,7 +97,7 @@ def progress_bar(what: str, *, unit: str, quiet: bool = False) -> Iterator[Updat
         of = sum(machines.values())
         for machine, count in machines.items():
             if machine not in lines:
-                lines[machine] = bar.add_task(f"  {machine}", note="")
+                lines[machine] = bar.add_task(f"  {machine}", total=of, note="", machine=True)
             bar.update(lines[machine], completed=count, total=of, note=f"{count / max(1, of):.0%}")
 
     try:

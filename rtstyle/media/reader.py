@@ -7,6 +7,7 @@ import heapq
 import itertools
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -34,6 +35,7 @@ log = logging.getLogger("rtstyle")
 STATIC_HDR = SideDataType.MASTERING_DISPLAY_METADATA, SideDataType.CONTENT_LIGHT_LEVEL
 LOOK_AHEAD = 2  # frames among which time stamps may have been swapped
 SEEKS = 0, 1, 2, 4, 8, 16, 32  # key frames to go back, until seeking lands before the one that is needed
+QUIET_SECONDS = 1.0  # of reading packets, before that is said
 ONE_PICTURE = "gif", "apng"  # codecs whose frames all build on the first, whatever their packets say
 
 _Packet: TypeAlias = "av.Packet[av.VideoStream]"
@@ -263,9 +265,12 @@ class VideoReader:
 
     def _stamps(self, stream: av.VideoStream) -> Iterator[tuple[int | None, bool]]:
         """(time stamp, whether decoding can begin there) of every packet that gives a frame."""
-        one_picture = stream.codec_context.name in ONE_PICTURE
+        one_picture, begun, said = stream.codec_context.name in ONE_PICTURE, time.monotonic(), False
         with contextlib.suppress(av.FFmpegError, OSError):  # reading the frames ends there, too
             for number, packet in enumerate(_demuxed(stream)):
+                if not said and time.monotonic() - begun > QUIET_SECONDS:
+                    log.info(f"reading all of {self._name} once, to know where its frames lie")
+                    said = True
                 if not packet.is_discard:
                     yield packet.pts, packet.is_keyframe and not (one_picture and number)
 

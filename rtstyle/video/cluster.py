@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from rtstyle.video.resume import software
 
 LOCAL = "local"  # an address: a Ray of its own on this machine
 CONNECT_SECONDS = 5.0
+HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # how a client begins; no settings
+SETTINGS = 4  # the kind of frame with which a server begins
 MARK = "RTSTYLE_RAY"  # in the environment of all processes of a Ray that was started here
 GUARD = """
 import os, signal, sys, time
@@ -80,12 +83,16 @@ def connected(address: str) -> Iterator[Any]:
             text = f"this machine is not one of the cluster's: ray start --address={address} makes it one"
         _dismiss(guard)
         raise DeviceError(f"Ray could not be reached at {address} ({text})") from None
+    worker = ray._private.worker
+    loud = getattr(worker, "_worker_logs_enabled", True)
+    worker._worker_logs_enabled = False  # what Ray prints of workers that died in spite of log_to_driver
     try:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray sets its own
         yield ray
     finally:
         ray.shutdown()
+        worker._worker_logs_enabled = loud
         _dismiss(guard)
 
 
@@ -119,12 +126,33 @@ def _check_address(address: str) -> None:
     if not host or not port.isdecimal():
         raise UsageError(f"{address} is no address of a Ray cluster: it has the form HOST:PORT, such as 10.0.0.5:6379")
     try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+        connection = socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS)
     except (OSError, OverflowError) as error:
         raise DeviceError(
             f"nothing answers at {address} ({getattr(error, 'strerror', None) or error}): start a cluster there with: "
             "ray start --head"
         ) from None
+    with connection:
+        if os.environ.get("RAY_USE_TLS", "0") == "0" and not _speaks_http2(connection):
+            raise DeviceError(
+                f"what answers at {address} is no Ray cluster: its port is the one that ray start --head says (6379 "
+                "unless told otherwise), not that of its dashboard"
+            )
+
+
+def _speaks_http2(connection: socket.socket) -> bool:
+    """Whether a server answers as Ray's do; Ray itself would try for more than a minute."""
+    begun = time.monotonic()
+    answer = b""
+    try:
+        connection.sendall(HTTP2)
+        while len(answer) < 4 and time.monotonic() - begun < CONNECT_SECONDS:
+            if not (more := connection.recv(4 - len(answer))):
+                break
+            answer += more
+    except OSError:
+        pass
+    return len(answer) == 4 and answer[3] == SETTINGS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ from rtstyle.paint.stylizer import MIN_SIDE
 from rtstyle.paint.work_height import EnlargementWarning
 from rtstyle.video.inputs import open_source, opened_pipe, prepare_folder
 from rtstyle.video.parts import WARM_UP, Parts
-from rtstyle.video.resume import SEGMENT_FRAMES, Job, content_identity, software
+from rtstyle.video.resume import SEGMENT_FRAMES, Identity, Job, content_identity, software
 from rtstyle.video.schedule import Schedule
 from rtstyle.video.sinks import PictureFolderSink, VideoFileSink, VideoSink
 from rtstyle.video.stages import Stages
@@ -135,20 +135,22 @@ def opened_job(
             raise InputError(f"{source} is smaller than {MIN_SIDE} pixels: too small to paint")
         EnlargementWarning(stylizer).check(*reader.size)
         try:
-            n, range = options.segment_frames, options.time_range
+            n, range, content = options.segment_frames, options.time_range, None
             if to_folder:
                 folder, index = prepare_folder(out, source, force=force or resume), None
                 sink: VideoSink = PictureFolderSink(folder, reader, resume=resume, force=force, segment_frames=n)
             else:
                 format, _ = container_of(Path(out), options.encoding)
                 encoding = dataclasses.replace(options.encoding, audio_codec=check_audio(options.encoding, format))
-                identity = _identity(source, painter, schedule, dataclasses.replace(options, encoding=encoding))
+                content = content_identity(source)
+                identity = _identity(content, painter, schedule, dataclasses.replace(options, encoding=encoding))
                 job = stack.enter_context(Job(Path(out), identity, resume=resume, segment_frames=n))
                 sink = VideoFileSink(Path(out), reader, job, encoding, range, force=force)
                 index = reader.index(range.start, range.end)
-                if sink.done and index is not None:  # what is known of the stream is known from its first frame
-                    next(reader.frames_of(index, 0, len(index.pts)), None)
-            yield Conversion(reader, sink, painter, schedule, Parts(n, index, range, sink.done))
+            conversion = Conversion(reader, sink, painter, schedule, Parts(n, index, range, sink.done), content)
+            if index is not None and sink.done:
+                conversion.has_frames()  # for the format, by which what is done is joined
+            yield conversion
         except MEDIA_ERRORS as error:
             raise could_not_be_written(out, error) from error
 
@@ -158,14 +160,12 @@ def could_not_be_written(out: str | os.PathLike[str], error: Exception) -> Outpu
     return OutputError(f"{out} could not be written ({reason(error)}): nothing was changed")
 
 
-def _identity(
-    source: str | os.PathLike[str], painter: Painter, schedule: Schedule, options: Options
-) -> Mapping[str, Any]:
+def _identity(content: Identity, painter: Painter, schedule: Schedule, options: Options) -> Mapping[str, Any]:
     """Everything that the packets depend on, as JSON."""
     stylizer = painter.stylizer
     code = b"" if stylizer.code is None else np.ascontiguousarray(stylizer.code, np.float32).tobytes()
     return {
-        "source": content_identity(source),
+        "source": content,
         "style": hashlib.sha256(code).hexdigest(),
         "changes of style": [[seconds, code.tolist()] for seconds, code in schedule.changes],
         "model": content_identity(stylizer.path),
@@ -185,13 +185,31 @@ def _identity(
 class Conversion:
     """One run: read, paint and write what is still missing."""
 
-    def __init__(self, source: Source, sink: VideoSink, painter: Painter, schedule: Schedule, parts: Parts):
+    def __init__(
+        self,
+        source: Source,
+        sink: VideoSink,
+        painter: Painter,
+        schedule: Schedule,
+        parts: Parts,
+        content: Identity | None = None,
+    ):
         self.source, self.sink, self.painter, self.schedule = source, sink, painter, schedule
-        self.parts = parts
+        self.parts, self.content = parts, content
+        self._has_frames: bool | None = None  # not looked yet
         self.progress: Callable[[Progress], None] | None = None
         self._stages = Stages(source, painter, schedule, parts, self._write)
         self.total = self._expected()
         self._started = time.monotonic()
+
+    def has_frames(self) -> bool:
+        """Whether a frame can be decoded, of which the source's format is known then. There must be an index."""
+        if self._has_frames is None:
+            index = self.parts.index
+            assert index is not None
+            frames = self.source.frames_of(index, 0, len(index.pts)) if len(index.pts) else iter(())
+            self._has_frames = next(frames, None) is not None
+        return self._has_frames
 
     def run(self) -> Result:
         """Raises Interrupted after Ctrl-C, when what is done so far is kept."""

@@ -95,12 +95,11 @@ class _Film:
                 f"{self.source} cannot be entered in the middle, as its packets have no reliable time stamps: leave "
                 "`ray` out, or copy it into Matroska first"
             )
-        first = next(reader.frames_of(parts.index, 0, len(parts.index.pts)), None) if len(parts.index.pts) else None
-        if first is None:
+        if not self.conversion.has_frames():
             self.conversion.complete()  # which says that there is nothing
         painter, stylizer = self.conversion.painter, farm.stylizer
         self.painting = Painting(
-            source=File.of(reader.path),
+            source=File.of(reader.path, self.conversion.content),
             fps=farm.options.fps,
             index=parts.index,
             format=reader.format,

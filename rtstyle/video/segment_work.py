@@ -25,7 +25,7 @@ from rtstyle.paint.painter import Painter
 from rtstyle.paint.stylizer import Stylizer
 from rtstyle.video.inputs import open_source
 from rtstyle.video.parts import Parts
-from rtstyle.video.resume import content_identity
+from rtstyle.video.resume import Identity, content_identity
 from rtstyle.video.schedule import Schedule
 from rtstyle.video.stages import Stages
 
@@ -40,8 +40,9 @@ class File:
     content: tuple[str | int, ...]
 
     @classmethod
-    def of(cls, path: Path) -> File:
-        return cls(path.resolve(), tuple(content_identity(path)))
+    def of(cls, path: Path, content: Identity | None = None) -> File:
+        """The file at this path; `content` is what is in it, where that is known."""
+        return cls(path.resolve(), tuple(content or content_identity(path)))
 
     def seen(self) -> bool:
         """Whether this machine has the same under the same name; looked at once by each process."""

@@ -153,3 +153,14 @@ def test_totals_that_prove_too_low_are_not_shown(capsys, monkeypatch):
         update(9, 8)
     err = capsys.readouterr().err
     assert "9/9" in err and "9/8" not in err
+
+
+def test_only_the_whole_has_a_time_left(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress_bar("clip.mp4", unit="frames") as update:
+        update(10, 40, "5.0 fps", {"anvil": 7, "bellows": 3})
+    rows = capsys.readouterr().err.splitlines()
+    assert all("time left" in row for row in rows if "10/40" in row)
+    machines = [row for row in rows if "anvil" in row or "bellows" in row]
+    assert len(machines) >= 2 and not any("left" in row or ":" in row for row in machines)

@@ -62,6 +62,16 @@ def test_a_part_is_reached_without_decoding_all_before_it(video):
         assert sum(1 for _ in reader._packets_of(index, 40, 42)) < 25
 
 
+def test_long_reading_is_said(tmp_path, monkeypatch, caplog):
+    source = make_clip(tmp_path / "in.mkv", frames=5)
+    with VideoReader(source) as reader, caplog.at_level("INFO", "rtstyle"):
+        reader.index()
+        assert caplog.messages == []
+        monkeypatch.setattr("rtstyle.media.reader.QUIET_SECONDS", 0.0)
+        reader.index()
+    assert caplog.messages == [f"reading all of {source} once, to know where its frames lie"]
+
+
 def test_a_parcel_holds_what_a_part_needs_and_little_more(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=200, b_frames=2, tracks=1)
     with VideoReader(source) as reader:

@@ -1,9 +1,11 @@
 """Videos painted by a real Ray: two machines that are processes here, or one of rtstyle's own."""
 
+import contextlib
 import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -21,7 +23,9 @@ from test_streams import facts, make_rich
 
 from rtstyle import DeviceError, InputError, OutputError, RtstyleError, Stylizer, UsageError, stylize_video
 from rtstyle.errors import Interrupted
-from rtstyle.video import farm, segment_work
+from rtstyle.media.reader import VideoReader
+from rtstyle.video import convert, farm, resume, segment_work
+from rtstyle.video.cluster import connected
 from rtstyle.video.convert import Options
 from rtstyle.video.farm import stylize_videos
 
@@ -69,6 +73,15 @@ def paint(cluster, source, out, stylizer, *, results=None, **options):
     return result
 
 
+def hide_files(monkeypatch, folder):
+    """No machine sees the video and the model."""
+
+    def elsewhere(cls, path, content=None):
+        return cls(folder / "no machine has this" / path.name, tuple(segment_work.content_identity(path)))
+
+    monkeypatch.setattr(segment_work.File, "of", classmethod(elsewhere))
+
+
 LOOKS = [{}, {"steady": False}, {"style_at": [(0.9, "great-wave")]}]
 
 
@@ -95,12 +108,7 @@ def test_every_stream_and_fact_of_a_rich_file_arrives(tmp_path, ray_cluster, sty
 
 def test_machines_that_do_not_see_the_files_get_their_bytes(tmp_path, ray_cluster, source, stylizer, monkeypatch):
     stylize_video(source, tmp_path / "alone.mkv", stylizer, segment_frames=SEGMENT)
-    elsewhere = tmp_path / "no machine has this"
-    monkeypatch.setattr(
-        segment_work.File,
-        "of",
-        classmethod(lambda cls, path: cls(elsewhere / path.name, tuple(segment_work.content_identity(path)))),
-    )
+    hide_files(monkeypatch, tmp_path)
     sent = []
     parcel = farm._Film.parcel
     monkeypatch.setattr(farm._Film, "parcel", lambda self, segment: sent.append(segment) or parcel(self, segment))
@@ -116,16 +124,35 @@ def test_a_folder_of_pictures_travels_too(tmp_path, ray_cluster, stylizer, monke
     for i in range(25):
         write_image(tmp_path / "in" / f"{i:03d}.png", Picture(picture(i, 48, 64)), force=False)
     stylize_video(tmp_path / "in", tmp_path / "alone.mkv", stylizer, segment_frames=SEGMENT, fps=10)
-    elsewhere = tmp_path / "no machine has this"
-    identity = segment_work.content_identity
-    monkeypatch.setattr(
-        segment_work.File, "of", classmethod(lambda cls, path: cls(elsewhere / path.name, tuple(identity(path))))
-    )
+    hide_files(monkeypatch, tmp_path)
     paint(ray_cluster, tmp_path / "in", tmp_path / "out.mkv", stylizer, fps=10)
     assert packets(tmp_path / "out.mkv", 0, "video") == packets(tmp_path / "alone.mkv", 0, "video")
 
 
-def test_killed_workers_lose_nothing(tmp_path, ray_cluster, source, stylizer):
+def test_the_driver_holds_no_more_than_what_is_under_way(tmp_path, ray_cluster, source, stylizer, monkeypatch):
+    """Of 32 segments, each with a parcel and a result in Ray's object store (in MB: benchmarks/farm.py)."""
+    import ray
+
+    hide_files(monkeypatch, tmp_path)
+    held = []
+    options = Options(segment_frames=2)
+    with connected(ray_cluster.address):
+        (result,) = stylize_videos(
+            [(str(source), str(tmp_path / "out.mkv"))],
+            stylizer,
+            options,
+            progress=lambda p: held.append(
+                len(ray._private.worker.global_worker.core_worker.get_all_reference_counts())
+            ),
+        )
+    assert result.frames == FRAMES and len(held) == 32 + 1
+    under_way = 2 * farm.AHEAD  # two slots
+    assert max(held) <= 2 * under_way + 2 + 2, (
+        held
+    )  # task and parcel; model and painting; what Ray forgets a little later
+
+
+def test_killed_workers_lose_nothing_and_nobody_is_told(tmp_path, ray_cluster, source, stylizer, capsys):
     """SIGKILL in the middle of three segments (benchmarks/farm.py: twenty)."""
     stylize_video(source, tmp_path / "alone.mkv", stylizer, segment_frames=SEGMENT)
     kills, over, chance = [], threading.Event(), random.Random(7)
@@ -144,6 +171,7 @@ def test_killed_workers_lose_nothing(tmp_path, ray_cluster, source, stylizer):
         over.set()
         thread.join()
     assert len(kills) == 3 and result.frames == FRAMES
+    assert tuple(capsys.readouterr()) == ("", "")
     assert all_packets(tmp_path / "out.mkv") == all_packets(tmp_path / "alone.mkv")
 
 
@@ -199,8 +227,18 @@ def test_ctrl_c_leaves_what_a_run_without_ray_completes(tmp_path, ray_cluster, s
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone.mkv", "out.mkv"]
 
 
-def test_a_job_begun_without_ray_is_completed_with_it(tmp_path, ray_cluster, source, stylizer):
+def test_a_job_begun_without_ray_is_completed_with_it(tmp_path, ray_cluster, source, stylizer, monkeypatch):
     out = tmp_path / "out.mkv"
+    looked, entered = [], []
+    identity, entry = resume.content_identity, VideoReader._entered
+
+    def look(path):
+        looked.append(str(path))
+        return identity(path)
+
+    def enter(self, index, first, last):
+        entered.append(first)
+        return entry(self, index, first, last)
 
     def progress(p):
         if p.done == 25:
@@ -208,7 +246,12 @@ def test_a_job_begun_without_ray_is_completed_with_it(tmp_path, ray_cluster, sou
 
     with pytest.raises(Interrupted):
         stylize_video(source, out, stylizer, segment_frames=SEGMENT, progress=progress)
-    assert paint(ray_cluster, source, out, stylizer, resume=True).resumed == 20
+    with monkeypatch.context() as patch:
+        for module in (convert, segment_work):
+            patch.setattr(module, "content_identity", look)
+        patch.setattr(VideoReader, "_entered", enter)
+        assert paint(ray_cluster, source, out, stylizer, resume=True).resumed == 20
+    assert looked.count(str(source)) == 1 and entered == [0]  # the first frame, for the format
     stylize_video(source, tmp_path / "alone.mkv", stylizer, segment_frames=SEGMENT)
     assert all_packets(out) == all_packets(tmp_path / "alone.mkv")
 
@@ -319,6 +362,27 @@ def test_bad_addresses_are_a_sentence(tmp_path, clip, call, arguments, sentence)
     code, out, err = call("video", clip, tmp_path / "out.mp4", "--device", "cpu", *arguments)
     assert code in (1, 2) and out == "" and sentence in err and "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""], ids=["a web server", "silence"])
+def test_another_service_at_the_address_is_told_from_ray(tmp_path, source, stylizer, answer, monkeypatch):
+    monkeypatch.setattr("rtstyle.video.cluster.CONNECT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(64)
+                connection.sendall(answer)
+                with contextlib.suppress(ConnectionError):
+                    connection.recv(64)  # until the other side has gone
+
+        threading.Thread(target=serve).start()
+        address = "{}:{}".format(*server.getsockname())
+        with pytest.raises(
+            DeviceError, match=rf"^what answers at {address} is no Ray cluster: its port is the one that"
+        ):
+            stylize_videos([(str(source), str(tmp_path / "out.mkv"))], stylizer, address=address)
 
 
 def test_ray_before_the_files_is_explained(tmp_path, clip, call):
