@@ -110,7 +110,7 @@ def _move(picture: np.ndarray, before: np.ndarray, after: np.ndarray, gain: np.n
     return picture
 
 
-_kept = threading.local()
+kept = threading.local()
 
 
 def _room(name: str, shape: tuple[int, ...], dtype: type = np.uint8) -> np.ndarray:
@@ -119,11 +119,11 @@ def _room(name: str, shape: tuple[int, ...], dtype: type = np.uint8) -> np.ndarr
     Fresh memory for all of them costs as much as the arithmetic: the system hands out and clears it page by page.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = _kept.__dict__.get(name)
+    memory = kept.__dict__.get(name)
     if memory is None or memory.size < size:
         memory = np.empty(size, np.uint8)
         if size <= KEPT:
-            _kept.__dict__[name] = memory
+            kept.__dict__[name] = memory
     return memory[:size].view(dtype).reshape(shape)
 
 

@@ -241,7 +241,7 @@ def read_weights(path: Path, arch: str, convention: str | None = None) -> tuple[
     convs = {layer_index(arch, f"conv{s}_{n}") for s, count in enumerate(STAGES[arch], 1) for n in range(1, count + 1)}
     if any(int(name.split(".")[1]) not in convs for name in state if name.startswith("features.")):
         raise ModelError(f"{path} is not {arch}: it has weights where {arch} has none")
-    stated = known or _convention_of(metadata)
+    stated = known or stated_convention(metadata)
     if stated and convention and stated != convention:
         raise ModelError(f"{path} follows the {stated} convention, not {convention}: leave `vgg_convention` out")
     follows = stated or convention
@@ -253,7 +253,8 @@ def read_weights(path: Path, arch: str, convention: str | None = None) -> tuple[
     return state, follows, digest
 
 
-def _convention_of(metadata: dict[str, str]) -> str | None:
+def stated_convention(metadata: dict[str, str]) -> str | None:
+    """What a weight file's metadata say of the input that it was trained on: oxford, torchvision, or nothing."""
     order, scale = metadata.get("channel_order"), metadata.get("input_range")
     if (order, scale) == ("BGR", "0-255") and metadata.get("mean_bgr", "").startswith("103.9"):
         return "oxford"

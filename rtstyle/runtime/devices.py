@@ -241,10 +241,11 @@ def missing_libraries(kind: str) -> list[str]:
     with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ort.preload_dlls()
-    return [name for name in libraries(kind) if not _loads(name)]
+    return [name for name in libraries(kind) if not loads(name)]
 
 
-def _loads(library: str) -> bool:
+def loads(library: str) -> bool:
+    """Whether the system, or a package of NVIDIA's, has a library of this name."""
     for path in (library, *_in_packages(library)):
         with contextlib.suppress(OSError):
             ctypes.CDLL(str(path))

@@ -1,6 +1,7 @@
 """The sound of recordings: in step with the frames though clocks drift; from a microphone, or the file that plays."""
 
 import threading
+import sys
 import time
 
 import av
@@ -227,7 +228,7 @@ class PortAudio:
 @pytest.fixture
 def port_audio(monkeypatch):
     fake = PortAudio()
-    monkeypatch.setattr(microphone, "_sounddevice", lambda: fake)
+    monkeypatch.setitem(sys.modules, "sounddevice", fake)
     return fake
 
 
@@ -263,8 +264,6 @@ def test_pieces_have_the_time_of_their_first_sample_and_silence_is_an_error(port
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(RtstyleError, match=r"needs sounddevice: pip install '\.\[microphone\]'"):
         microphone.Microphone()

@@ -244,10 +244,10 @@ def test_calls_do_not_disturb_each_other(pair, monkeypatch):
         thread.join()
     assert len(results) == 16 and all((result == expected).all() for result in results)
     monkeypatch.setattr(upscale, "KEPT", 1000)
-    monkeypatch.setattr(upscale, "_kept", threading.local())
+    monkeypatch.setattr(upscale, "kept", threading.local())
     assert (enlarge(*pair) == expected).all()
     assert (enlarge(picture(0, 70, 90), picture(1, 150, 170)) == other).all()
-    assert all(memory.size <= 1000 for memory in vars(upscale._kept).values())
+    assert all(memory.size <= 1000 for memory in vars(upscale.kept).values())
 
 
 @pytest.mark.parametrize(

@@ -492,7 +492,7 @@ def test_digest_alone_identifies_a_real_file(vgg16_path, tmp_path, monkeypatch):
     """Without what the metadata say, the digest still tells the convention."""
     if not known_by_digest(vgg16_path):
         pytest.skip("not one of the files known by digest")
-    monkeypatch.setattr(perceptual, "_convention_of", lambda metadata: None)
+    monkeypatch.setattr(perceptual, "stated_convention", lambda metadata: None)
     link = tmp_path / "renamed.safetensors"
     link.symlink_to(vgg16_path.resolve())
     assert perceptual.VGG("vgg16", link).convention == "oxford"

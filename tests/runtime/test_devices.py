@@ -171,7 +171,7 @@ def machine(monkeypatch):
 
     machine = Machine()
     monkeypatch.setattr(devices, "driver", lambda: machine.driver)
-    monkeypatch.setattr(devices, "_loads", lambda library: library in machine.loads)
+    monkeypatch.setattr(devices, "loads", lambda library: library in machine.loads)
     monkeypatch.setattr(devices.ort, "get_available_providers", lambda: machine.providers)
     monkeypatch.setattr(devices, "conflicting_packages", lambda: None)
     return machine
@@ -246,10 +246,10 @@ def test_libraries_are_found_in_nvidias_packages(monkeypatch, tmp_path):
     real = sys.modules["onnxruntime.capi.onnxruntime_pybind11_state"].__file__  # a library that loads for sure
     folder = tmp_path / "nvidia" / "cudnn" / "lib"
     folder.mkdir(parents=True)
-    assert not devices._loads("libof-a-test.so.9")
+    assert not devices.loads("libof-a-test.so.9")
     (folder / "libof-a-test.so.9").symlink_to(real)
     monkeypatch.syspath_prepend(tmp_path)
-    assert devices._loads("libof-a-test.so.9")
+    assert devices.loads("libof-a-test.so.9")
 
 
 def test_nothing_is_printed_while_libraries_are_looked_for(capfd, monkeypatch):
