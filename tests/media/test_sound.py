@@ -1,7 +1,7 @@
 """The sound of recordings: in step with the frames though clocks drift; from a microphone, or the file that plays."""
 
-import threading
 import sys
+import threading
 import time
 
 import av
