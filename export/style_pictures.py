@@ -74,20 +74,90 @@ def collage(first: Rgb, second: Rgb) -> Rgb:
     return np.concatenate([part[:480, : min(part.shape[1], 400)] for part in parts], 1)
 
 
-def strokes(colors: Rgb, side: int, random: np.random.Generator) -> Rgb:
-    """A picture of brush strokes along a smooth field of directions, in the colours of another picture."""
-    turn = cv2.resize(random.normal(0, 1, (4, 4)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+def smooth_directions(side: int, random: np.random.Generator) -> np.ndarray:
+    """Angles that change slowly from place to place, radians [side, side]."""
+    turns = random.normal(0, 1, (4, 4)).astype(np.float32)
+    return 2 * np.pi * cv2.resize(turns, (side, side), interpolation=cv2.INTER_CUBIC)
+
+
+def swirls(side: int, random: np.random.Generator) -> np.ndarray:
+    """Angles of strokes that run around some points, each around the nearest, radians [side, side]."""
+    x, y = random.integers(0, side, (2, int(random.integers(2, 9)), 1, 1))
+    down, across = np.mgrid[:side, :side][:, None] - np.stack([y, x])
+    nearest = np.argmin(np.hypot(down, across), 0)[None]
+    around = np.take_along_axis(np.arctan2(down, across), nearest, 0)[0]
+    return np.asarray(around + np.pi / 2 + random.normal(0, 0.3))
+
+
+def strokes(colors: Rgb, angles: np.ndarray, random: np.random.Generator) -> Rgb:
+    """A picture of brush strokes in these directions, radians [side, side], in the colours of another picture."""
+    side = len(angles)
     small = cv2.resize(colors, (side, side), interpolation=cv2.INTER_AREA)
     result = np.full((side, side, 3), small.mean((0, 1)), np.uint8)
     length, thickness = side * random.uniform(0.02, 0.1), max(1, round(side * random.uniform(0.003, 0.02)))
     spread = random.uniform(4, 30)
     for x, y in random.integers(0, side, (int(1.5 * side**2 / (length * thickness)), 2)):
-        angle = 2 * np.pi * turn[y, x]
-        step = np.array([np.cos(angle), np.sin(angle)]) * length / 2
+        step = np.array([np.cos(angles[y, x]), np.sin(angles[y, x])]) * length / 2
         start, end = ((np.array([x, y]) + sign * step).astype(int).tolist() for sign in (-1, 1))
         color = (small[y, x] + random.normal(0, spread, 3)).clip(0, 255)
         cv2.line(result, start, end, color.tolist(), thickness, cv2.LINE_AA)
     return result
+
+
+def bars(colors: Rgb, side: int, random: np.random.Generator) -> Rgb:
+    """Planes with straight lines across them in a few directions, in the colours of another picture."""
+    small = cv2.resize(colors, (side, side), interpolation=cv2.INTER_AREA)
+    result = np.full((side, side, 3), small.mean((0, 1)), np.uint8)
+
+    def color() -> list[int]:
+        x, y = random.integers(0, side, 2)
+        return list(map(int, small[y, x]))
+
+    for x, y, width, height in random.integers(0, side, (int(random.integers(10, 60)), 4)).tolist():
+        cv2.rectangle(result, (x, y), (x + width // 4, y + height // 4), color(), -1)
+    first, thickness = random.uniform(0, np.pi), max(1, round(side * random.uniform(0.002, 0.015)))
+    for direction in range(int(random.integers(1, 4))):
+        angle, space = first + direction * np.pi / 2 + random.normal(0, 0.1), side * random.uniform(0.02, 0.15)
+        along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+        stroke = color()
+        for place in np.arange(-side, side, space):
+            place += random.normal(0, space / 4)
+            middle = side / 2 + across * place
+            start, end = ((middle + sign * side * along).astype(int).tolist() for sign in (-1, 1))
+            cv2.line(result, start, end, stroke, thickness, cv2.LINE_AA)
+    return result
+
+
+def dots(colors: Rgb, side: int, random: np.random.Generator) -> Rgb:
+    """Dots or small tiles, more or less in rows, each in the colour that another picture has there."""
+    small = cv2.resize(colors, (side, side), interpolation=cv2.INTER_AREA)
+    result = np.full((side, side, 3), small.mean((0, 1)), np.uint8)
+    space, spread, square = side * random.uniform(0.012, 0.04), random.uniform(0, 30), random.random() < 0.4
+    radius, disorder = max(1, round(space * random.uniform(0.3, 0.6))), space * random.uniform(0, 0.5)
+    places = np.stack(np.meshgrid(np.arange(0, side, space), np.arange(0, side, space)), -1).reshape(-1, 2)
+    for x, y in (places + random.normal(0, disorder + 1e-6, places.shape)).clip(0, side - 1).astype(int).tolist():
+        color = (small[y, x] + random.normal(0, spread, 3)).clip(0, 255).tolist()
+        if square:
+            cv2.rectangle(result, (x - radius, y - radius), (x + radius, y + radius), color, -1)
+        else:
+            cv2.circle(result, (x, y), radius, color, -1, cv2.LINE_AA)
+    return result
+
+
+MADE_SIDE = 480  # pixels, of pictures made by program
+
+
+def made_picture(colors: Rgb, random: np.random.Generator) -> Rgb:
+    """One of the pictures made by program, in the colours of another picture."""
+    kind = random.random()
+    if kind < 0.4:
+        directions = smooth_directions if kind < 0.25 else swirls
+        return strokes(colors, directions(MADE_SIDE, random), random)
+    if kind < 0.8:
+        return (bars if kind < 0.6 else dots)(colors, MADE_SIDE, random)
+    part = resized(colors, MADE_SIDE)[:MADE_SIDE, :MADE_SIDE].copy()
+    leaves = dead_leaves(MADE_SIDE, [torch.from_numpy(part).permute(2, 0, 1)], random)
+    return np.ascontiguousarray(leaves.permute(1, 2, 0).numpy())
 
 
 @dataclasses.dataclass
@@ -116,11 +186,7 @@ def draw(
         return view(_any_of(photographs, random), paintings, random)
 
     def made(index: int) -> Rgb:
-        colors = _any_of(paintings, random)
-        if random.random() < 0.6:
-            return strokes(colors, 480, random)
-        several = [torch.from_numpy(resized(colors, 480)[:480, :480].copy()).permute(2, 0, 1)]
-        return np.ascontiguousarray(dead_leaves(480, several, random).permute(1, 2, 0).numpy())
+        return made_picture(_any_of(paintings, random), random)
 
     kinds = zip((painting, photograph, made), counts, strict=True)
     return [lambda make=make, i=i: make(i) for make, count in kinds for i in range(count)]  # type: ignore[misc]

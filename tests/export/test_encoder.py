@@ -99,6 +99,24 @@ def test_one_seed_gives_the_same_pictures_of_every_kind():
     assert not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+def test_pictures_made_by_program_have_the_colors_of_others_and_forms_of_their_own():
+    gradient = np.zeros((120, 120, 3), np.uint8)
+    gradient[..., 0], gradient[..., 2] = np.arange(40, 160), np.arange(40, 160)[:, None]
+    random, side = np.random.default_rng(1), style_pictures.MADE_SIDE
+    smooth, around = style_pictures.smooth_directions(side, random), style_pictures.swirls(side, random)
+    kinds = [
+        style_pictures.strokes(gradient, smooth, random),
+        style_pictures.strokes(gradient, around, random),
+        style_pictures.bars(gradient, side, random),
+        style_pictures.dots(gradient, side, random),
+    ]
+    for picture in [*kinds, *(style_pictures.made_picture(gradient, random) for _ in range(12))]:
+        assert picture.shape == (side, side, 3) and picture.dtype == np.uint8
+        assert abs(picture.mean((0, 1)) - gradient.mean((0, 1))).max() < 30 and picture.std() > 10
+    jumps = np.abs(np.diff(np.exp(1j * np.stack([smooth, around])), axis=2)).max((1, 2))
+    assert jumps[0] < 0.5 < jumps[1]  # swirls meet where another centre is nearer
+
+
 def test_training_moves_the_encoder_and_not_the_body(encoder_in, toy_model):
     trainer = encoder_in("run")
     before = {name: weight.clone() for name, weight in trainer.encoder.state_dict().items()}
