@@ -110,9 +110,10 @@ def test_pictures_made_by_program_have_the_colors_of_others_and_forms_of_their_o
         style_pictures.bars(gradient, side, random),
         style_pictures.dots(gradient, side, random),
     ]
+    for picture in kinds:
+        assert abs(picture.mean((0, 1)) - gradient.mean((0, 1))).max() < 30 and picture.std() > 10
     for picture in [*kinds, *(style_pictures.made_picture(gradient, random) for _ in range(12))]:
         assert picture.shape == (side, side, 3) and picture.dtype == np.uint8
-        assert abs(picture.mean((0, 1)) - gradient.mean((0, 1))).max() < 30 and picture.std() > 10
     jumps = np.abs(np.diff(np.exp(1j * np.stack([smooth, around])), axis=2)).max((1, 2))
     assert jumps[0] < 0.5 < jumps[1]  # swirls meet where another centre is nearer
 
