@@ -1,7 +1,8 @@
 """What rtstyle does with what nobody should give it: a table of counts, and every fault with its command.
 
     python benchmarks/abuse [mutants kills signals disks models servers pictures]
-                            [--seed 0] [--mutants 200] [--kills 20] [--jobs 1] [--rtstyle PATH] [--keep DIR]
+                            [--seed 0] [--mutants 200] [--kills 20] [--only WORDS] [--jobs 1] [--rtstyle PATH]
+                            [--keep DIR]
 
 Runs the installed command line in processes of their own, each in an empty folder, with a time limit (those of the
 mutants and kills are forked off one that has imported everything, unless --rtstyle names a command):
@@ -25,12 +26,13 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import re
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench import Bench, Result
+from bench import Bench
 from jobs import disks, kills, mutants, signals
 from models import models
 from pictures import pictures
@@ -44,6 +46,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--mutants", type=int, default=200, help="how many damaged clips")
     parser.add_argument("--kills", type=int, default=20, help="how many times the job is killed")
+    parser.add_argument("--only", default="", metavar="WORDS", help="runs whose name this regular expression is in")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--rtstyle", default=None, help="the command [default: this Python's rtstyle]")
     parser.add_argument("--keep", type=Path, help="where to work, and to leave what failed")
@@ -62,19 +65,22 @@ def main() -> None:
             "servers": lambda: servers(bench),
             "pictures": lambda: pictures(bench),
         }
-        results: list[Result] = []
+        chosen, counts, faults = options.sections or sections, [], 0
         with ThreadPoolExecutor(options.jobs) as pool:
-            for section in options.sections or sections:
-                for result in pool.map(lambda run: run(), plans[section]()):
-                    results.append(result)
-                    if result.fault:
-                        print(f"{result.section}: {result.name}: {result.fault}", file=sys.stderr)
-    print("| | runs | how they ended | faults |\n| --- | --- | --- | --- |")
-    for section in options.sections or sections:
-        own = [result for result in results if result.section == section]
-        how = ", ".join(f"{count} {word}" for word, count in collections.Counter(x.how for x in own).most_common())
-        print(f"| {section} | {len(own)} | {how} | {sum(bool(result.fault) for result in own)} |")
-    sys.exit(any(result.fault for result in results))
+            for section in chosen:
+                runs = [(name, run) for name, run in plans[section]() if re.search(options.only, name)]
+                hows: collections.Counter[str] = collections.Counter()
+                wrong = 0
+                for (name, _), (how, fault) in zip(runs, pool.map(lambda run: run[1](), runs), strict=True):
+                    hows[how] += 1
+                    if fault:
+                        wrong += 1
+                        print(f"{section}: {name}: {fault}", file=sys.stderr, flush=True)
+                ended = ", ".join(f"{count} {word}" for word, count in hows.most_common())
+                counts.append(f"| {section} | {len(runs)} | {ended} | {wrong} |")
+                faults += wrong
+    print("| | runs | how they ended | faults |", "| --- | --- | --- | --- |", *counts, sep="\n")
+    sys.exit(faults > 0)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 LIMIT = 60.0  # seconds a run may take
@@ -31,14 +31,8 @@ class Ended:
     stdout: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """One run: its section and name, and what is wrong with it (empty if it passed)."""
-
-    section: str
-    name: str
-    fault: str
-    how: str  # painted, refused, interrupted or resumed
+Verdict = tuple[str, str]  # how a run ended (painted, refused, ...), and what is wrong with that (empty if it passed)
+Runs = Iterator[tuple[str, Callable[[], Verdict]]]  # the runs of a section, by name
 
 
 @dataclasses.dataclass
@@ -74,9 +68,11 @@ class Bench:
         *,
         limit: float = LIMIT,
         send: tuple[signal.Signals, float] | None = None,
+        begun: Callable[[], bool] = lambda: True,
         file_limit: int | None = None,
     ) -> Ended:
-        """Run the command in a folder; `send` is a signal and the seconds after which it is sent."""
+        """Run the command in a folder; `send` is a signal and the seconds after which it is sent, once it has `begun`.
+        The time limit begins with the signal."""
 
         def bound() -> None:
             for kind in (signal.SIGINT, signal.SIGHUP):  # which nohup and shells ignore for what runs behind them
@@ -100,10 +96,13 @@ class Bench:
         for reader in readers:
             reader.start()
         if send:
+            while process.poll() is None and not begun() and time.monotonic() - started < limit:
+                time.sleep(0.01)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(send[1])
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(send[0])
+            started = time.monotonic()
         peak, code = 0, None
         while time.monotonic() - started < limit:
             peak = max(peak, peak_memory(process.pid))
@@ -134,9 +133,8 @@ def peak_memory(pid: int) -> int:
     return 0
 
 
-def judge(ended: Ended, *, results: set[str], found: set[str], whole: Callable[[], bool]) -> tuple[str, str]:
-    """(how a run ended, what is wrong with it). `results` are the names that a finished run leaves, `found` those that
-    are there now, `whole` looks into them."""
+def judge(ended: Ended, *, results: set[str], found: set[str], whole: Callable[[], bool]) -> Verdict:
+    """`results` are the names that a finished run leaves, `found` those that are there now, `whole` looks into them."""
     how = {0: "painted", 130: "interrupted"}.get(ended.code if ended.code is not None else -1, "refused")
     if ended.code is None:
         return how, f"still running after {ended.seconds:.0f} s"
@@ -165,7 +163,8 @@ def names_in(where: Path, besides: set[str]) -> set[str]:
     return {path.name for path in where.iterdir()} - besides
 
 
-def finished(bench: Bench, where: Path, result: Result) -> Result:
-    if not result.fault:
+def finished(where: Path, how: str, fault: str) -> Verdict:
+    """Clear up after a run that passed."""
+    if not fault:
         shutil.rmtree(where, ignore_errors=True)
-    return result
+    return how, fault

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
 
-from bench import Bench, Result, finished, judge, names_in
+from bench import Bench, Runs, Verdict, finished, judge, names_in
 from clips import mutate, scene
 from pictures import is_picture
 from PIL import Image
@@ -151,12 +150,12 @@ def endless(model, values, helper, onnx) -> bytes:
     )
 
 
-def models(bench: Bench) -> Iterator[Callable[[], Result]]:
+def models(bench: Bench) -> Runs:
     folder = bench.room("pictures")
     Image.fromarray(scene(1)).save(folder / "in.png")
     for name, data in hostile_models().items():
 
-        def one(name=name, data=data) -> Result:
+        def one(name=name, data=data) -> Verdict:
             where = bench.room(f"model_{name}")
             shutil.copy(folder / "in.png", where)
             (where / "model.onnx").write_bytes(data)
@@ -164,6 +163,6 @@ def models(bench: Bench) -> Iterator[Callable[[], Result]]:
             ended = bench.run(command, where, limit=150)
             found = names_in(where, {"in.png", "model.onnx"})
             how, fault = judge(ended, results={"out.png"}, found=found, whole=lambda: is_picture(where / "out.png"))
-            return finished(bench, where, Result("models", name, fault, how))
+            return finished(where, how, fault)
 
-        yield one
+        yield name, one

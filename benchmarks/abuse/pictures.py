@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import struct
 import zlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
-from bench import Bench, Result, finished, judge, names_in
+from bench import Bench, Runs, Verdict, finished, judge, names_in
 from clips import scene
 from PIL import Image
 
@@ -74,20 +73,20 @@ def is_picture(path: Path) -> bool:
     return False
 
 
-def pictures(bench: Bench) -> Iterator[Callable[[], Result]]:
+def pictures(bench: Bench) -> Runs:
     folder = bench.room("odd")
     odd_pictures(folder)
     for path in sorted(folder.iterdir()):
 
-        def one(path=path) -> Result:
+        def one(path=path) -> Verdict:
             where = bench.room(f"picture_{path.stem[:40]}_{path.suffix[1:]}")
             (where / path.name).symlink_to(path)
             ended = bench.run(["image", path.name, "out.png", "--device", "cpu"], where, limit=120)
             found = names_in(where, {path.name})
             how, fault = judge(ended, results={"out.png"}, found=found, whole=lambda: is_picture(where / "out.png"))
-            return finished(bench, where, Result("pictures", path.name, fault, how))
+            return finished(where, how, fault)
 
-        yield one
+        yield path.name, one
 
 
 def huge_jpeg() -> bytes:

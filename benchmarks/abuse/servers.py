@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import cv2
-from bench import Bench, Result, finished, judge, names_in
+from bench import Bench, Runs, Verdict, finished, judge, names_in
 from clips import scene
 from jobs import VIDEO
 from pictures import huge_jpeg
@@ -122,11 +122,11 @@ def serving(answer: Callable[[socket.socket], None]) -> Iterator[int]:
         listener.close()
 
 
-def servers(bench: Bench) -> Iterator[Callable[[], Result]]:
+def servers(bench: Bench) -> Runs:
     seconds = 6.0
     for name, answer in hostile_servers().items():
 
-        def one(name=name, answer=answer) -> Result:
+        def one(name=name, answer=answer) -> Verdict:
             where = bench.room(f"server_{name}")
             with serving(answer) as port:
                 source = f"http://127.0.0.1:{port}/"
@@ -136,6 +136,6 @@ def servers(bench: Bench) -> Iterator[Callable[[], Result]]:
             took = json.loads(ended.stdout)["seconds"] if ended.code == 0 else 0.0  # without the start of the process
             if not fault and took > seconds + 1:
                 fault = f"--duration {seconds:g} took {took:.1f} s"
-            return finished(bench, where, Result("servers", name, fault, how))
+            return finished(where, how, fault)
 
-        yield one
+        yield name, one

@@ -206,8 +206,9 @@ class Outputs:
         sound = sound_of(self.audio, source, capture, quiet=quiet or not self.record)
         make_recorder = functools.partial(Recorder, sound=sound)
         stream = LiveStream(self.stream) if self.stream else None
-        recorder = make_recorder(self.record, force=force) if self.record else None
+        recorder = None
         try:
+            recorder = make_recorder(self.record, force=force) if self.record else None
             yield {
                 "record": recorder,
                 "make_recorder": make_recorder,

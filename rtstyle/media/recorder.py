@@ -61,9 +61,14 @@ class Recorder:
         self._closed = False
         self.sound = sound
         self._track: SoundTrack | None = None
-        self._container, self._stream = self._open(open_container)
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
-        self._thread.start()
+        try:
+            self._container, self._stream = self._open(open_container)
+            self._thread.start()
+        except BaseException:  # also Ctrl-C: nobody could close this recording
+            with contextlib.suppress(OSError):
+                self._part.unlink(missing_ok=True)
+            raise
 
     def _open(self, open_container: Callable[..., OutputContainer]) -> tuple[OutputContainer, av.VideoStream]:
         """Open the container now, so that an unknown ending or a missing folder is heard of at once."""
@@ -79,12 +84,7 @@ class Recorder:
                 self._track = SoundTrack(container, self.sound)
                 self._track.start()
             return container, stream
-        except RtstyleError:  # there is no sound to be had
-            self._part.unlink(missing_ok=True)
-            raise
         except (av.FFmpegError, OSError, ValueError) as error:
-            with contextlib.suppress(OSError):
-                self._part.unlink(missing_ok=True)
             raise OutputError(f"cannot record to {self.path} ({reason(error)})") from None
 
     @property

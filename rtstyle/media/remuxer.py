@@ -21,6 +21,8 @@ from rtstyle.media.stream import StreamFormat, local_file
 Packet: TypeAlias = "av.Packet[Stream]"
 
 MOVIES = ("mp4", "mov")
+# what muxers, and the filters in them, say of packets and streams that they cannot make sense of
+DAMAGED = (av.error.ArgumentError, av.error.InvalidDataError, av.error.PatchWelcomeError)
 # Kinds of streams to do without, one set after another, until the container begins and ends.
 STREAM_FALLBACKS = (
     (),
@@ -87,7 +89,7 @@ class Remuxer:
                     return
                 except _Refused as refused:
                     problem = str(refused)
-                except (av.error.ArgumentError, av.error.InvalidDataError) as error:  # damage that shows at the end
+                except DAMAGED as error:  # it shows at the end
                     problem = reason(error)
         raise OutputError(f"{self.plan.format} takes no such video ({problem}): choose another `container`")
 
@@ -110,8 +112,8 @@ class Remuxer:
             for packet in heapq.merge(self._video_packets(segments, video), others, key=_due):
                 try:
                     out.mux(packet)
-                except av.error.ArgumentError as error:  # time stamps that no muxer takes
-                    if packet.stream is video:
+                except DAMAGED as error:
+                    if packet.stream is video:  # its packets are our own
                         text = f"{self.plan.format} refuses the video's time stamps ({reason(error)})"
                         raise OutputError(text) from None
                     lost += 1

@@ -236,6 +236,15 @@ def test_an_encoder_that_is_missing_is_one_sentence(tmp_path):
     assert tree(tmp_path) == {}
 
 
+def test_ctrl_c_while_it_is_opened_leaves_nothing(tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Recorder(tmp_path / "out.mp4", open_container=interrupted)
+    assert tree(tmp_path) == {}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_full_disk_is_a_sentence_and_what_was_recorded_is_kept(tmp_path, kind):
     path = tmp_path / f"out{kind}"

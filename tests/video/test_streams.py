@@ -166,6 +166,19 @@ def test_a_stream_without_time_stamps(tmp_path, stylizer):
     assert min(psnr(frame, picture(i, 96, 160)) for i, frame in enumerate(rgb_frames(tmp_path / "out.mp4"))) > 25
 
 
+def test_a_damaged_packet_of_sound_is_left_out_and_said(tmp_path, stylizer):
+    """The first ADTS header says that the channels come in the packet, which FFmpeg cannot write to Matroska."""
+    data = bytearray(make_clip(tmp_path / "in.ts").read_bytes())
+    headers = [at for at in range(len(data) - 4) if data[at] == 0xFF and data[at + 1 : at + 4] == b"\xf1\x4c\x40"]
+    assert len(headers) > 10
+    data[headers[0] + 3] &= 0x3F
+    (tmp_path / "in.ts").write_bytes(data)
+    result = stylize_video(tmp_path / "in.ts", tmp_path / "out.mkv", stylizer)
+    assert "1 damaged packets of other streams than the picture are left out" in result.notes
+    assert 0 < len(packets(tmp_path / "out.mkv")) < len(packets(tmp_path / "in.ts"))
+    assert len(timestamps(tmp_path / "out.mkv")) == 12
+
+
 def test_swapped_time_stamps_are_put_in_order():
     """As FFmpeg gives them for B-frames in AVI files: the pictures are in order, their stamps are not."""
     frames = [SimpleNamespace(pts=pts) for pts in (1, 2, 4, 3, 5, 7, 6, 8, None, 10)]
