@@ -182,15 +182,14 @@ def outliers(compare: Comparison, batch: Batch) -> torch.Tensor:
 
 
 def lattice(compare: Comparison, batch: Batch) -> torch.Tensor:
-    """What a window of a picture repeats every `LATTICE_STEP` diagonally, or every half of it, as its variance in
-    shares of 255^2: strokes average out, the dots and bars in which the net enlarges do not."""
+    """What a window of a picture repeats every `LATTICE_STEP` down and across, as its variance in shares of 255^2:
+    strokes average out, the dots and bars in which the net enlarges do not."""
     n, channels, height, width = batch.painted.shape
-    step, half = LATTICE_STEP, LATTICE_STEP // 2
+    step = LATTICE_STEP
     window = min(LATTICE_WINDOW, height // step * step, width // step * step)
     down, across = height // window, width // window
     x = batch.painted[:, :, : down * window, : across * window].div(255)
     x = x.reshape(n, channels, down, window // step, step, across, window // step, step).mean(dim=(3, 6))
-    x = (x + x.roll((half, half), dims=(3, 5))) / 2  # not what repeats every whole step only, as much that is seen does
     return x.var(dim=(3, 5), correction=0).mean(dim=(1, 2, 3))
 
 
