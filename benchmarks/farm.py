@@ -3,9 +3,9 @@
     python benchmarks/farm.py [overhead scaling memory kills] [--frames N] [--count N]
 
 - overhead: the same job with and without Ray on all cores, in turns, once Ray is up; and how long that takes;
-- scaling: with one and with two workers of one core; from the measured times and bytes of their segments, what 2, 10
-  and 100 machines would take, and what then binds;
-- memory: the driver's peak resident memory for a clip and for one ten times as long;
+- scaling: with one and with two workers, each held on a core of its own; from the measured times and bytes of their
+  segments, what 2, 10 and 100 machines would take, and what then binds;
+- memory: the driver's peak memory for a clip and for one ten times as long, which the workers see or do not see;
 - kills: SIGKILL of random workers (20) in one job, packets compared with a run without Ray.
 
 Everything runs on this machine: a cluster's machines are processes. Prints Markdown.
@@ -16,6 +16,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import heapq
+import itertools
+import json
+import os
 import random
 import subprocess
 import sys
@@ -27,6 +30,7 @@ from pathlib import Path
 import cv2  # noqa: F401 -- before av
 
 import av  # isort: skip
+import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -54,17 +58,21 @@ def table(title: str, rows: dict[str, object]) -> None:
 
 
 @contextlib.contextmanager
-def cluster(*processors: int):
-    """Machines with so many processor cores each."""
+def cluster(*processors: int, pinned: bool = False):
+    """Machines with so many processor cores each; if `pinned`, all processes of each on a core of its own."""
     load_ray()
     from ray.cluster_utils import Cluster
 
-    one = Cluster(initialize_head=True, head_node_args={"num_cpus": processors[0], "include_dashboard": False})
-    for count in processors[1:]:
-        one.add_node(num_cpus=count)
+    one, ours = Cluster(), os.sched_getaffinity(0)
     try:
+        for count, core in zip(processors, itertools.cycle(sorted(ours))):
+            if pinned:
+                os.sched_setaffinity(0, {core})  # what this thread starts inherits it
+            one.add_node(num_cpus=count, include_dashboard=False)
+        os.sched_setaffinity(0, ours)
         yield one.address
     finally:
+        os.sched_setaffinity(0, ours)
         one.shutdown()
 
 
@@ -121,31 +129,41 @@ def overhead(arguments, folder: Path) -> None:
 def scaling(arguments, folder: Path) -> None:
     frames = arguments.frames or 2400
     source, stylizer = real_clip(folder / "in.mp4", frames), Stylizer(device="cpu")
-    seconds = {}
+    segments, seconds, busy, joining = frames / SEGMENT, {}, {}, {}
     for count in (1, 2):
-        with cluster(*[1] * count) as address:
+        with cluster(*[1] * count, pinned=True) as address:
             by_ray(real_clip(folder / "short.mp4", count * SEGMENT), folder / "short-out.mp4", stylizer, address)
-            seconds[count] = by_ray(source, folder / "out.mp4", stylizer, address)
-    segments = frames / SEGMENT
-    each = 2 * seconds[2] / segments  # seconds of one core for one segment, with its neighbor at work
+            reports, before = [], time.process_time()
+            seconds[count] = by_ray(source, folder / "out.mp4", stylizer, address, progress=reports.append)
+            busy[count] = (time.process_time() - before) / segments
+            joining[count] = reports[-1].seconds - reports[-2].seconds  # the last two come before and behind it
+    each = (seconds[2] - joining[2]) * 2 / segments  # seconds of one core, with its neighbor at work
     with VideoReader(source) as reader:
+        started = time.monotonic()
         index = reader.index()
+        reading = time.monotonic() - started
         started = time.monotonic()
         sent = Parcel.of(reader, index, SEGMENT - 8, 2 * SEGMENT).size
         pack = time.monotonic() - started
     back = (folder / "out.mp4").stat().st_size / segments
     film = 172_800  # two hours at 24 frames a second
+    serial = (reading + joining[1]) * film / frames
     rows: dict[str, object] = {
-        "frames a second, 1 and 2 workers of one core": ", ".join(f"{frames / seconds[n]:.1f}" for n in (1, 2)),
+        "seconds, 1 and 2 workers of one core": ", ".join(f"{seconds[n]:.1f}" for n in (1, 2)),
+        "frames a second": ", ".join(f"{frames / seconds[n]:.1f}" for n in (1, 2)),
         "ratio": f"{seconds[1] / seconds[2]:.2f}",
-        "a segment: core seconds, MB sent, MB back, ms to pack": f"{each:.1f}, {sent / 1e6:.2f}, {back / 1e6:.2f}, "
-        f"{pack * 1000:.0f}",
+        "a segment: seconds of a core; MB sent, MB back": f"{each:.2f}; {sent / 1e6:.2f}, {back / 1e6:.2f}",
+        "its milliseconds of the driver: to pack, all else that it computes, beginning and joining included": f"{pack * 1000:.0f}, "
+        f"{busy[1] * 1000:.0f}",
+        "two hours of film: seconds to read the packets and to join": f"{serial:.1f}",
     }
     for machines in (1, 2, 10, 100):
-        took, busy = simulated(film // SEGMENT, 2 * machines, each, pack + (sent + back) / LINK)
-        rows[f"two hours of film, {machines} machines of two cores"] = (
-            f"{took / 60:.1f} minutes, {film / took:.0f} frames a second, driver busy {busy:.0%}"
-        )
+        for seen, transfer in ((False, pack + busy[1] + (sent + back) / LINK), (True, busy[1] + back / LINK)):
+            took, share = simulated(film // SEGMENT, 2 * machines, each, transfer)
+            rows[f"two hours of film, {machines} machines of two cores{', which see it' if seen else ''}"] = (
+                f"{(took + serial) / 60:.1f} minutes, {film / (took + serial):.0f} frames a second, "
+                f"driver busy {share:.0%}"
+            )
     table("Scaling: measured, and simulated from it", rows)
 
 
@@ -162,32 +180,50 @@ def simulated(segments: int, slots: int, work: float, transfer: float) -> tuple[
     return end, driver / end
 
 
+KINDS = "VmHWM", "RssAnon", "RssShmem"  # resident at most, of it anonymous, of it shared with Ray's object store
+# Not ru_maxrss: that begins with the peak of the program that started this one, which has made the clip.
 MEMORY = """
-import resource, sys, threading
+import json, sys, threading, time
 from pathlib import Path
 from rtstyle import Stylizer
-from rtstyle.video.convert import Options
+from rtstyle.video import segment_work
 from rtstyle.video.farm import stylize_videos
-came = []
-stylize_videos([(sys.argv[1], sys.argv[2])], Stylizer(device="cpu", work_height=48), address=sys.argv[3],
-               finished=lambda s, o, result: came.append(result))
-assert not isinstance(came[0], Exception), came[0]
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+source, out, address, seen = sys.argv[1:5]
+if seen == "unseen":
+    segment_work.File.of = classmethod(lambda cls, path, content=None: cls(Path("/nowhere"), (0,)))
+peaks = dict.fromkeys(sys.argv[5:], 0.0)
+def watch():
+    while True:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            name, _, rest = line.partition(":")
+            if name in peaks:
+                peaks[name] = max(peaks[name], int(rest.split()[0]) / 1024)
+        time.sleep(0.05)
+threading.Thread(target=watch, daemon=True).start()
+(result,) = stylize_videos([(source, out)], Stylizer(device="cpu", work_height=48), address=address)
+assert not isinstance(result, Exception), result
+print(json.dumps(peaks))
 """
 
 
 def memory(arguments, folder: Path) -> None:
-    peaks = {}
+    """The clip that workers do not see is noise, so that parcels are large: 6 MB a segment."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 160, 3), np.uint8)
+    rows = {}
     with cluster(cores()) as address:
-        for minutes in (1, 10):
-            source = make_clip(folder / f"{minutes}.mp4", frames=1440 * minutes, tracks=1)
-            command = [sys.executable, "-c", MEMORY, str(source), str(folder / f"{minutes}-out.mp4"), address]
-            peaks[minutes] = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    table(
-        "Peak resident memory of the driver",
-        {f"{minutes} minutes of 160x96": f"{peak:.0f} MB" for minutes, peak in peaks.items()}
-        | {"ratio": f"{peaks[10] / peaks[1]:.2f}"},
-    )
+        for seen, how in (("seen", {}), ("unseen", {"crf": 4, "draw": lambda i, h, w: noise[i % len(noise)]})):
+            peaks = {}
+            for minutes in (1, 10):
+                source = make_clip(folder / f"{seen}-{minutes}.mkv", frames=1440 * minutes, tracks=1, **how)
+                command = [sys.executable, "-c", MEMORY, str(source), str(folder / f"{minutes}-out.mkv")]
+                done = subprocess.run([*command, address, seen, *KINDS], capture_output=True, check=True)
+                peaks[minutes] = json.loads(done.stdout.splitlines()[-1])
+                (folder / f"{minutes}-out.mkv").unlink()
+                rows[f"{minutes} minutes, {source.stat().st_size / 1e6:.0f} MB {seen} by the workers"] = ", ".join(
+                    f"{peaks[minutes][kind]:.0f}" for kind in KINDS
+                )
+            rows[f"ratios, {seen}"] = ", ".join(f"{peaks[10][kind] / max(1, peaks[1][kind]):.2f}" for kind in KINDS)
+    table("MB of the driver at most: resident, of it anonymous, of it shared with Ray's object store; 160x96", rows)
 
 
 def kills(arguments, folder: Path) -> None:
