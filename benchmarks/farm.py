@@ -153,7 +153,7 @@ def scaling(arguments, folder: Path) -> None:
         "frames a second": ", ".join(f"{frames / seconds[n]:.1f}" for n in (1, 2)),
         "ratio": f"{seconds[1] / seconds[2]:.2f}",
         "a segment: seconds of a core; MB sent, MB back": f"{each:.2f}; {sent / 1e6:.2f}, {back / 1e6:.2f}",
-        "its milliseconds of the driver: to pack, all else that it computes, beginning and joining included": f"{pack * 1000:.0f}, "
+        "its milliseconds of the driver: to pack; all else, beginning and joining included": f"{pack * 1000:.0f}; "
         f"{busy[1] * 1000:.0f}",
         "two hours of film: seconds to read the packets and to join": f"{serial:.1f}",
     }
