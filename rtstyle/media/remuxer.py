@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import heapq
+import shutil
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -81,17 +83,26 @@ class Remuxer:
         if self.source is None:
             self._write_alone(segments)
             return
-        with av.open(local_file(self.source), metadata_errors="replace") as source:
-            for left_out in STREAM_FALLBACKS:
-                self.notes.clear()
-                try:
+        for left_out in STREAM_FALLBACKS:
+            self.notes.clear()
+            try:
+                with av.open(local_file(self.source), metadata_errors="replace") as source:  # from its beginning
                     self._write_with(source, segments, left_out)
-                    return
-                except _Refused as refused:
-                    problem = str(refused)
-                except DAMAGED as error:  # it shows at the end
-                    problem = reason(error)
+                return
+            except _Refused as refused:
+                problem = str(refused)
+            except DAMAGED as error:  # it shows at the end
+                problem = reason(error)
+            except OSError as error:
+                if not self._head_grew(error):
+                    raise
+                problem = "the head of a stream grew too long"
         raise OutputError(f"{self.plan.format} takes no such video ({problem}): choose another `container`")
+
+    def _head_grew(self, error: OSError) -> bool:
+        """Whether what looks like a full disk is Matroska's word for a stream whose head, changed by its packets, has
+        no room where it was."""
+        return error.errno == errno.ENOSPC and shutil.disk_usage(self.out.parent).free > self.out.stat().st_size
 
     def _write_with(self, source: InputContainer, segments: Sequence[Segment], left_out: tuple[str, ...]) -> None:
         """Raises _Refused if the container does not even begin with these streams."""

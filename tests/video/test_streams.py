@@ -179,6 +179,32 @@ def test_a_damaged_packet_of_sound_is_left_out_and_said(tmp_path, stylizer):
     assert len(timestamps(tmp_path / "out.mkv")) == 12
 
 
+def flv_tags(data):
+    """(begin, end) of the tags of an FLV file."""
+    at = 13
+    while at < len(data):
+        end = at + 15 + int.from_bytes(data[at + 1 : at + 4], "big")
+        yield at, end
+        at = end
+
+
+def test_sound_whose_head_changes_on_the_way_is_left_out_where_there_is_no_room_for_it(tmp_path, stylizer):
+    """Matroska calls that a full disk."""
+    data = make_clip(tmp_path / "in.flv").read_bytes()
+    sounds = [(begin, end) for begin, end in flv_tags(data) if data[begin] == 8]
+    begin, end = next(tag for tag in sounds if data[tag[0] + 12] == 0)  # the head
+    head = data[begin + 11 : end - 4] + bytes(400)
+    tag = data[begin : begin + 1] + len(head).to_bytes(3, "big") + data[begin + 4 : begin + 11] + head
+    place = sounds[len(sounds) // 2][0]
+    changed = data[:place] + tag + len(tag).to_bytes(4, "big") + data[place:]
+    (tmp_path / "in.flv").write_bytes(changed)
+    result = stylize_video(tmp_path / "in.flv", tmp_path / "out.mkv", stylizer)
+    assert any("(audio aac) does not fit into matroska and is left out" in note for note in result.notes)
+    assert len(timestamps(tmp_path / "out.mkv")) == 12
+    with av.open(str(tmp_path / "out.mkv")) as out:
+        assert not out.streams.audio
+
+
 def test_swapped_time_stamps_are_put_in_order():
     """As FFmpeg gives them for B-frames in AVI files: the pictures are in order, their stamps are not."""
     frames = [SimpleNamespace(pts=pts) for pts in (1, 2, 4, 3, 5, 7, 6, 8, None, 10)]
