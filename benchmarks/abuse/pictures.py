@@ -32,6 +32,8 @@ def odd_pictures(folder: Path) -> None:
     Image.fromarray(np.full((40, 40), np.nan, np.float32)).save(folder / "nan.tif")
     Image.fromarray(np.uint16(np.asarray(rgb.convert("L"))) * 257).save(folder / "16-bit.png")
     Image.fromarray(np.int32(np.asarray(rgb.convert("L"))) << 16).save(folder / "32-bit.tif")
+    Image.fromarray(np.full((40, 40), np.inf, np.float32)).save(folder / "infinite.tif")
+    rgb.save(folder / "progressive.jpg", progressive=True)
     rgb.resize((1, 1)).save(folder / "one pixel.png")
     rgb.resize((5000, 1)).save(folder / "one row.png")
     rgb.resize((16, 4000)).save(folder / "thin.png")
