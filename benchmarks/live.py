@@ -1,6 +1,6 @@
 """The live loop against a real source: motion JPEG over HTTP from another process, frames stamped with their number.
 
-    python benchmarks/live.py [freshness slow restarts switching recording overhead pace] [--seconds 60]
+    python benchmarks/live.py [freshness slow restarts switching recording streaming overhead pace] [--seconds 60]
 
 Without names all of them run. A window opens where there is a display (the figures then hold its cost); run it
 under Xvfb to do without a screen: `xvfb-run -s '-screen 0 1024x768x24' python benchmarks/live.py`. Prints Markdown.
@@ -29,11 +29,13 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 from support.mjpeg_server import Server, read_stamp  # noqa: E402
+from support.stream_listener import Listener, free_port  # noqa: E402
 
 from rtstyle import Stylizer  # noqa: E402
 from rtstyle.live.loop import Live  # noqa: E402
 from rtstyle.media.camera import open_source  # noqa: E402
 from rtstyle.media.capture import Capture  # noqa: E402
+from rtstyle.media.streaming import LiveStream  # noqa: E402
 from rtstyle.media.window import Window, has_display  # noqa: E402
 from rtstyle.paint.painter import Painter  # noqa: E402
 
@@ -252,6 +254,40 @@ def end_it(process, how):
         subprocess.run(["xdotool", "key", "q" if how == "q" else "alt+F4"], check=True)
 
 
+def streaming(seconds):
+    """Sent by RTMP beside the window, to a listener that is killed and started again, and to nobody."""
+    address = f"rtmp://127.0.0.1:{free_port()}/live/key"
+    back, done = [], threading.Event()
+
+    def listen():
+        while not done.is_set():
+            started, listener = time.monotonic(), Listener(address)
+            listener.frames.get(timeout=60)
+            back.append(time.monotonic() - started)
+            done.wait(3)
+            listener.kill()
+
+    rates: dict[str, list[float]] = {}
+    with Server(FPS, 640, 360) as server:
+        for _ in range(2):
+            for name in ("without a stream", "to a listener that is killed every 3 s", "to nobody"):
+                stream = None if name == "without a stream" else LiveStream(address)
+                listening = threading.Thread(target=listen)
+                if "listener" in name:
+                    done.clear()
+                    listening.start()
+                run = Run(server.url, seconds / 3, server=server, stream=stream)
+                done.set()
+                if listening.ident:
+                    listening.join()
+                rates.setdefault(name, []).append(run.summary.shown / run.summary.seconds)
+    table(
+        f"Streaming by RTMP, display {'on' if has_display() else 'off'}",
+        {f"shown a second, {name}": ", ".join(f"{rate:.1f}" for rate in found) for name, found in rates.items()}
+        | {"seconds from a listener's start to its first frame": ", ".join(f"{took:.1f}" for took in back)},
+    )
+
+
 def overhead(seconds):
     """What rtstyle adds to the net's own time, a live source of 640x360 at 30 fps, --work-height 360."""
     frame = np.random.default_rng(0).integers(0, 255, (1, 45, 80, 3), np.uint8).repeat(8, 1).repeat(8, 2)
@@ -308,7 +344,7 @@ def pace(seconds):
     table("Holding the frame rate", rows)
 
 
-BENCHMARKS = {f.__name__: f for f in (freshness, slow, restarts, switching, recording, overhead, pace)}
+BENCHMARKS = {f.__name__: f for f in (freshness, slow, restarts, switching, recording, streaming, overhead, pace)}
 
 
 def main():
