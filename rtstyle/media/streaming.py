@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -18,6 +20,7 @@ from rtstyle.media.segments import reason
 FORMATS = {"rtmp": "flv", "rtmps": "flv", "rtsp": "rtsp", "srt": "mpegts", "udp": "mpegts", "tcp": "mpegts"}
 OPTIONS = {"udp": {"pkt_size": "1316"}, "rtsp": {"rtsp_transport": "tcp"}}  # of the protocols
 CONNECT_SECONDS = SEND_SECONDS = 4.0  # that an address is given
+NICENESS = 10  # so that painting and the window go first where all cores are busy
 MIN_PAUSE, MAX_PAUSE = 0.25, 1.5  # seconds between two attempts to connect
 
 
@@ -63,6 +66,8 @@ class LiveStream:
             return None if self._stop.is_set() else item
 
     def _work(self) -> None:
+        if sys.platform == "linux":  # there a thread, and those of the encoder that it starts, may stand back alone
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         pause = MIN_PAUSE
         while self.error is None and (item := self._next()) is not None:
             try:
@@ -89,7 +94,7 @@ class LiveStream:
         )
         self._stream = self._container.add_stream("libx264", rate=30)
         # what a home connection bears; a key frame every two seconds, as platforms ask for
-        options = {"crf": "23", "maxrate": "6M", "bufsize": "6M", "preset": "veryfast"}
+        options = {"crf": "23", "maxrate": "6M", "bufsize": "6M", "preset": "superfast"}
         prepare_encoder(self._stream, item[1], options)
         self._origin, self._ticks = item[0], -1
 

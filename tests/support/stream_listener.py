@@ -9,7 +9,7 @@ import threading
 LISTENER = """
 import sys
 import av
-options = {"listen": "1"} if sys.argv[1].startswith("rtmp") else {}
+options = {"analyzeduration": "200000"} | ({"listen": "1"} if sys.argv[1].startswith("rtmp") else {})
 with av.open(sys.argv[1], options=options, timeout=60) as container:
     for frame in container.decode(video=0):
         color = frame.to_ndarray(format="rgb24").mean(axis=(0, 1)).round().astype(int)
@@ -24,10 +24,11 @@ def free_port(kind=socket.SOCK_STREAM):
 
 
 class Listener:
-    """FFmpeg in a process of its own; `frames` are the (width, height, red, green, blue) that it received."""
+    """FFmpeg in a process of its own; `frames` are the (width, height, red, green, blue) that it received. With a
+    `command` before it, such as `nice`, it stands for one on another machine."""
 
-    def __init__(self, address):
-        command = [sys.executable, "-c", LISTENER, address]
+    def __init__(self, address, command=()):
+        command = [*command, sys.executable, "-c", LISTENER, address]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         self.frames = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
