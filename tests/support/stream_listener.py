@@ -9,7 +9,7 @@ import threading
 LISTENER = """
 import sys
 import av
-options = {"analyzeduration": "200000"} | ({"listen": "1"} if sys.argv[1].startswith("rtmp") else {})
+options = {"listen": "1", "analyzeduration": "200000"} if sys.argv[1].startswith("rtmp") else {}
 with av.open(sys.argv[1], options=options, timeout=60) as container:
     for frame in container.decode(video=0):
         color = frame.to_ndarray(format="rgb24").mean(axis=(0, 1)).round().astype(int)
