@@ -35,7 +35,7 @@ def available() -> int | None:
 
 
 def installed() -> int:
-    """Bytes that this machine has, or the container where that has a limit; UNKNOWN where it is not told."""
+    """Bytes that this machine has, or the container where that has a limit; UNKNOWN where it cannot be read."""
     try:
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -89,8 +89,8 @@ def test_a_named_pipe_is_painted_from_python_and_by_cam(tmp_path, call, stylizer
     assert call(*cam, pipe, "--record", tmp_path / "live.mkv") == (0, "", "")
     assert read_frames(tmp_path / "live.mkv")
     write(bytes(1 << 17))
-    code, _, told = call(*cam, pipe)
-    assert code == 1 and told.endswith("pipe:1 is no video that can be read forward, such as MPEG-TS\n")
+    code, _, error = call(*cam, pipe)
+    assert code == 1 and error.endswith("pipe:1 is no video that can be read forward, such as MPEG-TS\n")
     with pytest.raises(UsageError, match="a job through a pipe cannot be resumed: leave `resume` out"):
         stylize_video(pipe, tmp_path / "again.mkv", stylizer, resume=True)
 
