@@ -89,25 +89,34 @@ def swirls(side: int, random: np.random.Generator) -> np.ndarray:
     return np.asarray(around + np.pi / 2 + random.normal(0, 0.3))
 
 
+def _ground(colors: Rgb, side: int) -> tuple[Rgb, Rgb]:
+    """A picture at side x side pixels, and one of its mean colour to paint on."""
+    small = np.asarray(cv2.resize(colors, (side, side), interpolation=cv2.INTER_AREA))
+    return small, np.full((side, side, 3), small.mean((0, 1)), np.uint8)
+
+
+def _near(color: np.ndarray, spread: float, random: np.random.Generator) -> list[float]:
+    """A colour near this one, by so many grey levels."""
+    near: list[float] = (color + random.normal(0, spread, 3)).clip(0, 255).tolist()
+    return near
+
+
 def strokes(colors: Rgb, angles: np.ndarray, random: np.random.Generator) -> Rgb:
     """A picture of brush strokes in these directions, radians [side, side], in the colours of another picture."""
     side = len(angles)
-    small = cv2.resize(colors, (side, side), interpolation=cv2.INTER_AREA)
-    result = np.full((side, side, 3), small.mean((0, 1)), np.uint8)
+    small, result = _ground(colors, side)
     length, thickness = side * random.uniform(0.02, 0.1), max(1, round(side * random.uniform(0.003, 0.02)))
     spread = random.uniform(4, 30)
     for x, y in random.integers(0, side, (int(1.5 * side**2 / (length * thickness)), 2)):
         step = np.array([np.cos(angles[y, x]), np.sin(angles[y, x])]) * length / 2
         start, end = ((np.array([x, y]) + sign * step).astype(int).tolist() for sign in (-1, 1))
-        color = (small[y, x] + random.normal(0, spread, 3)).clip(0, 255)
-        cv2.line(result, start, end, color.tolist(), thickness, cv2.LINE_AA)
+        cv2.line(result, start, end, _near(small[y, x], spread, random), thickness, cv2.LINE_AA)
     return result
 
 
 def bars(colors: Rgb, side: int, random: np.random.Generator) -> Rgb:
     """Planes with straight lines across them in a few directions, in the colours of another picture."""
-    small = cv2.resize(colors, (side, side), interpolation=cv2.INTER_AREA)
-    result = np.full((side, side, 3), small.mean((0, 1)), np.uint8)
+    small, result = _ground(colors, side)
 
     def color() -> list[int]:
         x, y = random.integers(0, side, 2)
@@ -130,13 +139,12 @@ def bars(colors: Rgb, side: int, random: np.random.Generator) -> Rgb:
 
 def dots(colors: Rgb, side: int, random: np.random.Generator) -> Rgb:
     """Dots or small tiles, more or less in rows, each in the colour that another picture has there."""
-    small = cv2.resize(colors, (side, side), interpolation=cv2.INTER_AREA)
-    result = np.full((side, side, 3), small.mean((0, 1)), np.uint8)
+    small, result = _ground(colors, side)
     space, spread, square = side * random.uniform(0.012, 0.04), random.uniform(0, 30), random.random() < 0.4
     radius, disorder = max(1, round(space * random.uniform(0.3, 0.6))), space * random.uniform(0, 0.5)
     places = np.stack(np.meshgrid(np.arange(0, side, space), np.arange(0, side, space)), -1).reshape(-1, 2)
     for x, y in (places + random.normal(0, disorder + 1e-6, places.shape)).clip(0, side - 1).astype(int).tolist():
-        color = (small[y, x] + random.normal(0, spread, 3)).clip(0, 255).tolist()
+        color = _near(small[y, x], spread, random)
         if square:
             cv2.rectangle(result, (x - radius, y - radius), (x + radius, y + radius), color, -1)
         else:

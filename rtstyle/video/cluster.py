@@ -36,7 +36,7 @@ while time.monotonic() < last + 10:  # one that was being started was not to be 
     for pid in filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc") else ()):
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
-                marked = b"RTSTYLE_RAY=" + sys.argv[1].encode() in file.read()
+                marked = sys.argv[1].encode() in file.read()
             if marked and int(pid) != os.getpid():
                 os.kill(int(pid), signal.SIGKILL)
                 last = time.monotonic()
@@ -102,7 +102,7 @@ def _guard() -> subprocess.Popen[bytes]:
     mark = uuid.uuid4().hex
     os.environ.pop(MARK, None)
     guard = subprocess.Popen(
-        [sys.executable, "-c", GUARD, mark],
+        [sys.executable, "-c", GUARD, f"{MARK}={mark}"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -136,7 +136,7 @@ def _check_address(address: str) -> None:
         if os.environ.get("RAY_USE_TLS", "0") == "0" and not _speaks_http2(connection):
             raise DeviceError(
                 f"what answers at {address} is no Ray cluster: its port is the one that ray start --head says (6379 "
-                "unless told otherwise), not that of its dashboard"
+                "unless another was given), not that of its dashboard"
             )
 
 
