@@ -29,15 +29,22 @@ SETTINGS = 4  # the kind of frame with which a server begins
 MARK = "RTSTYLE_RAY"  # in the environment of all processes of a Ray that was started here
 GUARD = """
 import os, signal, sys, time
-sys.stdin.read()  # ends when the process that holds the other end dies
+session = sys.stdin.read()  # ends when the process that holds the other end dies
+mark = sys.argv[1].encode()
 time.sleep(3)  # Ray ends most of its processes itself
 last = time.monotonic()
+
+def belongs(pid):  # to the Ray: by its environment, which some replace by their title, or by its open files
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        if mark in file.read():
+            return True
+    files = f"/proc/{pid}/fd"
+    return bool(session) and any(os.readlink(f"{files}/{n}").startswith(session) for n in os.listdir(files))
+
 while time.monotonic() < last + 10:  # one that was being started was not to be seen
     for pid in filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc") else ()):
         try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                marked = sys.argv[1].encode() in file.read()
-            if marked and int(pid) != os.getpid():
+            if int(pid) != os.getpid() and belongs(pid):
                 os.kill(int(pid), signal.SIGKILL)
                 last = time.monotonic()
         except OSError:
@@ -84,6 +91,7 @@ def connected(address: str) -> Iterator[Any]:
         _dismiss(guard)
         raise DeviceError(f"Ray could not be reached at {address} ({text})") from None
     worker = ray._private.worker
+    _tell(guard, worker._global_node.get_session_dir_path())
     loud = getattr(worker, "_worker_logs_enabled", True)
     worker._worker_logs_enabled = False  # what Ray prints of workers that died in spite of log_to_driver
     try:
@@ -97,8 +105,9 @@ def connected(address: str) -> Iterator[Any]:
 
 
 def _guard() -> subprocess.Popen[bytes]:
-    """A process that waits for this one to die, and ends what its Ray leaves behind then; all that Ray starts inherits
-    a mark from this process' environment."""
+    """A process that waits for this one to die, and ends what its Ray leaves behind then. All that Ray starts inherits
+    a mark from this process' environment. Most of it ends by itself, but not where nobody waits for orphans (as process
+    1 of many containers): there Ray takes the ended parent for one that still runs."""
     mark = uuid.uuid4().hex
     os.environ.pop(MARK, None)
     guard = subprocess.Popen(
@@ -110,6 +119,14 @@ def _guard() -> subprocess.Popen[bytes]:
     )
     os.environ[MARK] = mark
     return guard
+
+
+def _tell(guard: subprocess.Popen[bytes] | None, session: str) -> None:
+    """The folder in which all processes of the Ray have files open; the guard reads it when this process has died."""
+    if guard and guard.stdin:
+        with contextlib.suppress(OSError):  # a guard that is no longer there
+            guard.stdin.write(os.path.join(session, "").encode())
+            guard.stdin.flush()
 
 
 def _dismiss(guard: subprocess.Popen[bytes] | None) -> None:

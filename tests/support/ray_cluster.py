@@ -1,6 +1,8 @@
 """A real Ray cluster on this machine; a test module asks for it with `pytest_plugins = ["support.ray_cluster"]`."""
 
+import contextlib
 import os
+import re
 import signal
 import subprocess
 
@@ -39,14 +41,30 @@ def kill(pids):
     return killed
 
 
-def with_mark(mark):
-    """Processes that have this in their environment, other than this one."""
-    found = []
-    for pid in filter(str.isdecimal, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                if mark.encode() in file.read() and int(pid) != os.getpid():
-                    found.append(int(pid))
-        except OSError:
-            continue
+# What process 1 of many containers is: orphans are its children, and it waits for none of them. Prints a child's pid.
+NO_REAPER = """
+import ctypes, subprocess, sys, time
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+print(subprocess.Popen(sys.argv[1:]).pid, flush=True)
+time.sleep(600)
+"""
+
+
+def sessions(pid):
+    """The folders of a Ray's session in which a process has files open."""
+    names = []
+    with contextlib.suppress(OSError):
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                names.append(os.readlink(f"/proc/{pid}/fd/{number}"))
+    return {found[0] for name in names if (found := re.match(r"/.*/session_[^/]+(?=/)", name))}
+
+
+def belonging(mark, session):
+    """Processes that have `mark` in their environment, or files of the session open."""
+    found = set()
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
+            if mark.encode() in file.read() or session in sessions(pid):
+                found.add(pid)
     return found

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -266,20 +267,27 @@ def test_a_killed_driver_leaves_no_process_behind(tmp_path, source):
     )
     command = [sys.executable, "-c", program, "video", str(source), str(out), "--device", "cpu", "--ray"]
     environment = {**os.environ, mark.partition("=")[0]: mark.partition("=")[2]}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob(".out.mkv.rtstyle/segment-*.json")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    assert len(ray_support.with_mark(mark)) > 3
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stderr.close()
-    deadline = time.monotonic() + 60
-    while left := ray_support.with_mark(mark):
-        assert time.monotonic() < deadline, f"{len(left)} processes are still there"
-        time.sleep(0.2)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", ray_support.NO_REAPER, *command],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with parent, contextlib.ExitStack() as stack:
+        stack.callback(parent.kill)
+        driver = int(parent.stdout.readline())
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob(".out.mkv.rtstyle/segment-*.json")):
+            assert time.monotonic() < deadline and os.path.exists(f"/proc/{driver}/environ")
+            time.sleep(0.02)
+        (session,) = ray_support.sessions(driver)
+        assert len(ray_support.belonging(mark, session)) > 7
+        os.kill(driver, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while left := ray_support.belonging(mark, session) - {parent.pid}:
+            assert time.monotonic() < deadline, f"still there: {[Path(f'/proc/{p}/cmdline').read_text() for p in left]}"
+            time.sleep(0.2)
     result = subprocess.run(
         [*command[:-1], "--resume", "--ray"], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
