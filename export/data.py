@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.resources
 import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ from rtstyle.media.images import SUFFIXES, read_image
 
 MIN_SIDE = 32  # pixels of a picture
 
+T = TypeVar("T")
 log = logging.getLogger("rtstyle")
 
 
@@ -49,15 +52,27 @@ def list_pictures(folder: str | os.PathLike[str]) -> list[Path]:
     return files
 
 
+def evenly(items: Sequence[T], limit: int | None) -> list[T]:
+    """`limit` items spread evenly over the whole sequence; all of them if there are no more or no limit."""
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[i * len(items) // limit] for i in range(limit)]
+
+
 class Photos:
     """Content photographs, decoded once and kept as uint8 on `device`.
 
     Files that cannot be read are skipped and counted; `skipped` lists them. Without a folder there are the few
-    photographs that come with rtstyle, in several colourings, and pictures of dead leaves. `batch` draws crops.
+    photographs that come with rtstyle, in several colourings, and pictures of dead leaves. With `limit` so many of the
+    folder's files are read, evenly from the sorted list. `batch` draws crops.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str] | None, short_side: int = 288, device: str | torch.device = "cpu"
+        self,
+        folder: str | os.PathLike[str] | None,
+        short_side: int = 288,
+        device: str | torch.device = "cpu",
+        limit: int | None = None,
     ):
         self.device = device
         if folder is None:
@@ -70,7 +85,7 @@ class Photos:
             except RtstyleError as error:
                 return error
 
-        files = list_pictures(folder)
+        files = evenly(list_pictures(folder), limit)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             loaded = list(pool.map(load, files))
         self.skipped = [str(item) for item in loaded if isinstance(item, RtstyleError)]

@@ -33,8 +33,9 @@ from rtstyle.perceptual import vgg as perceptual
 if TYPE_CHECKING:
     from rtstyle.paint.stylizer import Stylizer
 
-STAGE = Stage(crop=128, batch=2, style_size=640)
-LEARNING_RATE = 1e-2
+STAGE = Stage(crop=192, batch=1, style_size=640)  # a smaller crop holds too little of large strokes
+LEARNING_RATE = 6e-2
+PHOTOGRAPHS = 300  # more are not looked at in a minute on two cores, and reading them takes its time
 AVERAGE = 0.95  # of the code over steps
 REPORT_SECONDS = 4.0
 NICENESS = 15
@@ -107,6 +108,7 @@ def codes(
             vgg=vgg,
             init=known.path,
             frozen=True,
+            most_photographs=PHOTOGRAPHS,
             precision="fp32",
         )
     first = time.monotonic()

@@ -32,13 +32,13 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 
 from rtstyle.errors import InputError, ModelError, UsageError
-from rtstyle.export.data import list_pictures, read_picture
+from rtstyle.export.data import evenly, list_pictures, read_picture
 from rtstyle.export.evaluate import lbfgs_reference, measures
 from rtstyle.export.evaluate.judge import STYLE_LAYERS, Judge, Progress
 from rtstyle.export.evaluate.report import Evaluation, Score
@@ -275,16 +275,6 @@ def styles_of(
             "give the recipe that the model was trained with (`recipe`)"
         )
     return [known[style.name] for style in model.styles]
-
-
-T = TypeVar("T")
-
-
-def evenly(items: Sequence[T], limit: int | None) -> list[T]:
-    """`limit` items spread evenly over the whole sequence; all of them if there are no more or no limit."""
-    if limit is None or limit >= len(items):
-        return list(items)
-    return [items[i * len(items) // limit] for i in range(limit)]
 
 
 def as_frame(picture: torch.Tensor) -> np.ndarray:

@@ -8,7 +8,15 @@ torch = pytest.importorskip("torch")
 from PIL import Image, ImageCms  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
-from rtstyle.export.data import Photos, list_pictures, read_picture, synthetic_motion, warp, whole_shifts  # noqa: E402
+from rtstyle.export.data import (  # noqa: E402
+    Photos,
+    evenly,
+    list_pictures,
+    read_picture,
+    synthetic_motion,
+    warp,
+    whole_shifts,
+)
 
 
 def generator(seed=0):
@@ -303,3 +311,9 @@ def test_a_tenth_of_the_crops_has_no_colour(photos_folder):
     crops = Photos(photos_folder, 64).batch(400, 16, generator())
     grey = (crops.amax(1) - crops.amin(1)).flatten(1).amax(1) < 1e-3
     assert 15 <= grey.sum() <= 75
+
+
+def test_evenly_spreads_over_the_whole_list(photos_folder):
+    assert evenly(range(10), 4) == [0, 2, 5, 7]
+    assert evenly(range(3), 9) == [0, 1, 2] == evenly(range(3), None)
+    assert len(Photos(photos_folder, limit=2)) == 2 < len(Photos(photos_folder))

@@ -249,11 +249,6 @@ def test_overall_has_means_and_the_worst_styles():
     assert "-" in printed(result.table(), 80)
 
 
-def test_evenly_spreads_over_the_whole_list():
-    assert evaluate.evenly(range(10), 4) == [0, 2, 5, 7]
-    assert evaluate.evenly(range(3), 9) == [0, 1, 2] == evaluate.evenly(range(3), None)
-
-
 # The whole run
 
 
