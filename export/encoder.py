@@ -89,7 +89,11 @@ class Encoder(nn.Module):
 
     def forward(self, picture: torch.Tensor) -> torch.Tensor:
         """A picture, float [1, 3, H, W] in grey levels, to its code [1, K]."""
-        x = scaled(picture) / 127.5 - 1
+        return self.seen(scaled(picture))
+
+    def seen(self, picture: torch.Tensor) -> torch.Tensor:
+        """The same for a picture that is scaled already, or a part of it."""
+        x = picture / 127.5 - 1
         colors = moments(x)
         statistics = [colors]
         for convolution in self.convolutions:

@@ -43,8 +43,8 @@ SHOWN = 6  # style pictures of a preview
 class EncoderRecipe:
     """What makes an encoder again; `encoder` names the model whose body it writes codes for. `paintings`, `photographs`
     and `made` say how many views of each kind of picture it learns from (`style_pictures`), `held_out` which files of
-    the pictures' folder it must not see. Pictures are compared at `style_size` pixels of their short side, by `window`
-    pixels of their middle."""
+    the pictures' folder it must not see. The encoder looks at `window` pixels of the middle of a picture whose short side
+    has `style_size`, and with the same part its paintings are compared."""
 
     encoder: str = "live"
     seed: int = 0
@@ -203,7 +203,7 @@ class EncoderTrainer:
         """Losses of photographs [N, 3, H, W], each painted in the style of one of N pictures: each [N], `total` and its
         terms."""
         compare = self.compare
-        codes = torch.cat([self.encoder(style.picture.to(self.device).float()) for style in styles])
+        codes = torch.cat([self.encoder.seen(style.picture.to(self.device).float()) for style in styles])
         outliers: list[torch.Tensor] | None = [] if self.loss.outlier_weight else None
         painted = self.body(photos.contiguous(memory_format=torch.channels_last), codes, outliers, offsets).float()
         with torch.no_grad():
@@ -291,7 +291,7 @@ class EncoderTrainer:
         encoder = self.averaged_encoder()
         body = from_onnx(catalog.load(self.recipe.encoder).path)[0]
         styles = [self.styles[i * len(self.styles) // SHOWN].picture.cpu() for i in range(SHOWN)]
-        codes = torch.cat([encoder(picture.float()) for picture in styles])
+        codes = torch.cat([encoder.seen(picture.float()) for picture in styles])
         rows = [[np.zeros((8, 8, 3), np.uint8), *(style[0].permute(1, 2, 0).numpy() for style in styles)]]
         for i in range(1, 4):
             frame = self.photos.pictures[i * len(self.photos) // 5].cpu().permute(1, 2, 0)

@@ -170,8 +170,8 @@ def made_picture(colors: Rgb, random: np.random.Generator) -> Rgb:
 
 @dataclasses.dataclass
 class StylePicture:
-    """What an encoder sees, uint8 [1, 3, H, W] with a short side of SIDE; what the painting is compared with: Gram
-    matrices and palette, bfloat16, each [1, ...]; and the weight of its style."""
+    """The middle of a picture, scaled as an encoder sees it, uint8 [1, 3, h, w]; what paintings are compared with: Gram
+    matrices and palette of the same part, bfloat16, each [1, ...]; and the weight of its style."""
 
     picture: torch.Tensor
     targets: losses.Targets
@@ -210,9 +210,9 @@ def describe(
     balance: float,
     device: torch.device,
 ) -> StylePicture:
-    """A picture with what is compared: at a short side of `style_size` pixels, as much of its middle as `window` x
-    `window` pixels hold. `photos` are the Gram matrices of some photographs, for the balance of its weight
-    (`Artworks.balanced_weights`)."""
+    """As much of a picture's middle as `window` x `window` pixels hold where its short side has `style_size` pixels. The
+    encoder must see the very part that is compared: where it has to guess the rest, its codes come out muted. `photos`
+    are the Gram matrices of some photographs, for the balance of the weight (`Artworks.balanced_weights`)."""
     large = resized(rgb, style_size)
     top, left = ((side - min(side, window)) // 2 for side in large.shape[:2])
     large = large[top : top + window, left : left + window]
@@ -223,7 +223,7 @@ def describe(
     ).mean()
     kept = {name: value.bfloat16().cpu() for name, value in targets.items()}
     return StylePicture(
-        _tensor(resized(rgb, SIDE)),
+        _tensor(resized(large, round(min(large.shape[:2]) * SIDE / style_size))),
         kept | {losses.PALETTE: perceptual.palette(picture).cpu()},
         min(max(balance / float(distance), MIN_BALANCED), MAX_BALANCED),
     )

@@ -21,6 +21,7 @@ from rtstyle.export.encoder_training import (  # noqa: E402
 )
 from rtstyle.export.to_onnx import from_onnx, properties  # noqa: E402
 from rtstyle.gallery import catalog  # noqa: E402
+from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
 pytest_plugins = ["support.training_fixtures"]
 
@@ -83,6 +84,20 @@ def test_a_file_that_is_no_encoder_is_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(RtstyleError, match=r"encoder\.onnx (does not exist|is not an encoder that rtstyle wrote)"):
         encoders.from_onnx(path)
+
+
+def test_the_encoder_looks_at_the_part_that_is_compared(encoder_in):
+    trainer = encoder_in("part")
+    picture = np.full((96, 200, 3), (200, 30, 30), np.uint8)
+    picture[8:-8, 60:-60] = (20, 60, 180)  # the middle: 80 x 80 pixels, of 96 x 200
+    photos = {name: torch.eye(matrix.shape[-1])[None] for name, matrix in trainer.styles[0].targets.items()}
+    seen = style_pictures.describe(picture, 96, 80, trainer.compare, photos, 15.0, torch.device("cpu"))
+    assert seen.picture.shape == (1, 3, 213, 213), "80 of 96 pixels, scaled as 96 to 256"
+    assert torch.equal(seen.picture[0, :, 4:-4, 4:-4].amax((1, 2)), torch.tensor([20, 60, 180], dtype=torch.uint8))
+    assert torch.equal(
+        seen.targets["palette"][0],
+        perceptual.palette(torch.tensor([20.0, 60.0, 180.0]).reshape(1, 3, 1, 1).expand(1, 3, 80, 80))[0],
+    )
 
 
 def test_one_seed_gives_the_same_pictures_of_every_kind():
