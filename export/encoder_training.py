@@ -43,8 +43,8 @@ SHOWN = 6  # style pictures of a preview
 class EncoderRecipe:
     """What makes an encoder again; `encoder` names the model whose body it writes codes for. `paintings`, `photographs`
     and `made` say how many views of each kind of picture it learns from (`style_pictures`), `held_out` which files of
-    the pictures' folder it must not see. The encoder looks at `window` pixels of the middle of a picture whose short side
-    has `style_size`, and with the same part its paintings are compared."""
+    the pictures' folder it must not see. The encoder looks at `window` pixels of the middle of a picture whose short
+    side has `style_size`, and with the same part its paintings are compared."""
 
     encoder: str = "live"
     seed: int = 0

@@ -210,9 +210,9 @@ def describe(
     balance: float,
     device: torch.device,
 ) -> StylePicture:
-    """As much of a picture's middle as `window` x `window` pixels hold where its short side has `style_size` pixels. The
-    encoder must see the very part that is compared: where it has to guess the rest, its codes come out muted. `photos`
-    are the Gram matrices of some photographs, for the balance of the weight (`Artworks.balanced_weights`)."""
+    """As much of a picture's middle as `window` x `window` pixels hold where its short side has `style_size` pixels.
+    The encoder must see the very part that is compared: where it has to guess the rest, its codes come out muted.
+    `photos` are the Gram matrices of some photographs, for the balance of the weight (`Artworks.balanced_weights`)."""
     large = resized(rgb, style_size)
     top, left = ((side - min(side, window)) // 2 for side in large.shape[:2])
     large = large[top : top + window, left : left + window]
