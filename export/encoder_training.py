@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from rtstyle.errors import InputError, OutputError, RtstyleError
-from rtstyle.export import encoder as encoders
-from rtstyle.export import losses, operations, style_pictures
+from rtstyle.export import encoder_file, losses, operations, style_pictures
 from rtstyle.export.checkpoint import load_checkpoint, save_checkpoint
 from rtstyle.export.data import Photos, list_pictures, read_picture
+from rtstyle.export.encoder import CORRECTIONS, Encoder, Trial
 from rtstyle.export.loop import COLUMNS, Progress, run_steps
 from rtstyle.export.plots import draw_curves
 from rtstyle.export.recipe import Loss
@@ -133,10 +133,11 @@ class EncoderTrainer:
         self.styles = self.prepare(Path(pictures), preparing)
         make_folder(self.run_dir)
         self.generator = torch.Generator().manual_seed(recipe.seed)
-        self.encoder = encoders.Encoder(body.code_length, generator=self.generator)
-        self.encoder.start_from(body.codes.detach())
+        self.trial = Trial(self.body, recipe.style_size)
+        self.encoder = Encoder(body.code_length, generator=self.generator)
+        self.encoder.start_from(body.codes.detach().cpu(), (style.picture for style in self.styles))
         if init and not resume:
-            self.encoder, _ = encoders.from_onnx(init)
+            self.encoder, _ = encoder_file.from_onnx(init)
         self.encoder.to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.encoder.state_dict().items()}
         self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99))
@@ -182,7 +183,8 @@ class EncoderTrainer:
         chosen = torch.randint(len(self.styles), (recipe.batch,), generator=self.generator).tolist()
         offsets = torch.randint(operations.CANVAS_SIDE, (recipe.batch, 2), generator=self.generator)
         styles = [self.styles[index] for index in chosen]
-        sampled = self.sample_losses(photos, styles, offsets)
+        corrections = int(torch.randint(1, CORRECTIONS + 1, (1,), generator=self.generator))
+        sampled = self.sample_losses(photos, styles, offsets, corrections)
         means = {name: values.mean() for name, values in sampled.items()}
         self.optimizer.zero_grad(set_to_none=True)
         means["total"].backward()
@@ -198,12 +200,17 @@ class EncoderTrainer:
         return {k: float(v.detach()) for k, v in means.items()} | {"learning_rate": rate}
 
     def sample_losses(
-        self, photos: torch.Tensor, styles: list[style_pictures.StylePicture], offsets: torch.Tensor | None = None
+        self,
+        photos: torch.Tensor,
+        styles: list[style_pictures.StylePicture],
+        offsets: torch.Tensor | None = None,
+        corrections: int = CORRECTIONS,
     ) -> dict[str, torch.Tensor]:
-        """Losses of photographs [N, 3, H, W], each painted in the style of one of N pictures: each [N], `total` and its
-        terms."""
+        """Losses of photographs [N, 3, H, W], each painted in the style of one of N pictures, by a code that was
+        corrected so many times: each [N], `total` and its terms."""
         compare = self.compare
-        codes = torch.cat([self.encoder.seen(style.picture.to(self.device).float()) for style in styles])
+        pictures = (style.picture.to(self.device).float() for style in styles)
+        codes = torch.cat([self.encoder.seen(picture, self.trial, corrections) for picture in pictures])
         outliers: list[torch.Tensor] | None = [] if self.loss.outlier_weight else None
         painted = self.body(photos.contiguous(memory_format=torch.channels_last), codes, outliers, offsets).float()
         with torch.no_grad():
@@ -278,11 +285,16 @@ class EncoderTrainer:
             "device": self.device.type,
         }
 
-    def averaged_encoder(self) -> encoders.Encoder:
+    def averaged_encoder(self) -> Encoder:
         """The encoder with the averaged weights, on the CPU: what is exported."""
-        encoder = encoders.Encoder(**self.encoder.config)
+        encoder = Encoder(**self.encoder.config)
         encoder.load_state_dict({k: v.cpu() for k, v in self.average.items()})
         return encoder.eval()
+
+    def write(self, out: str | os.PathLike[str], *, force: bool = False) -> None:
+        """Write the averaged encoder as ONNX; without `force` no file is replaced. Raises RtstyleError."""
+        trial = Trial(self.body.cpu(), self.recipe.style_size)
+        encoder_file.write_encoder(self.averaged_encoder(), trial, self.describe(), out, force=force)
 
     @torch.no_grad()
     def show(self) -> None:
@@ -291,7 +303,8 @@ class EncoderTrainer:
         encoder = self.averaged_encoder()
         body = from_onnx(catalog.load(self.recipe.encoder).path)[0]
         styles = [self.styles[i * len(self.styles) // SHOWN].picture.cpu() for i in range(SHOWN)]
-        codes = torch.cat([encoder.seen(picture.float()) for picture in styles])
+        trial = Trial(body, self.recipe.style_size)
+        codes = torch.cat([encoder.seen(picture.float(), trial) for picture in styles])
         rows = [[np.zeros((8, 8, 3), np.uint8), *(style[0].permute(1, 2, 0).numpy() for style in styles)]]
         for i in range(1, 4):
             frame = self.photos.pictures[i * len(self.photos) // 5].cpu().permute(1, 2, 0)
@@ -323,10 +336,9 @@ def train_encoder(
     if steps:
         plan = dataclasses.replace(plan, steps=steps)
     trainer = EncoderTrainer(plan, content, pictures, folder, resume=resume, preparing=preparing, **options)
-    sha256 = trainer.body.body_sha256()
     return train_to_file(
         lambda: trainer.run(callback),
-        lambda: encoders.write_encoder(trainer.averaged_encoder(), sha256, trainer.describe(), out, force=replace),
+        lambda: trainer.write(out, force=replace),
         trainer,
         plan.steps,
         out,

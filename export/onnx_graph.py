@@ -16,6 +16,7 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
+        self.prefix = ""  # of the names of nodes
 
     def constant(self, name: str, values: npt.ArrayLike) -> str:
         array = np.asarray(values)
@@ -24,6 +25,6 @@ class Graph:
         return name
 
     def node(self, op: str, *inputs: str, **attributes: Any) -> str:
-        out = f"{op.lower()}_{len(self.nodes)}"
+        out = f"{self.prefix}{op.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [out], out, **attributes))
         return out

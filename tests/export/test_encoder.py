@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 from PIL import Image  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
-from rtstyle.export import encoder as encoders  # noqa: E402
-from rtstyle.export import style_pictures  # noqa: E402
+from rtstyle.export import encoder_file, networks, style_pictures  # noqa: E402
+from rtstyle.export.encoder import Encoder, Trial  # noqa: E402
 from rtstyle.export.encoder_training import (  # noqa: E402
     EncoderRecipe,
     EncoderTrainer,
@@ -40,41 +40,87 @@ def encoder_in(tmp_path, toy_model, photos_folder, paintings_folder, fake_vgg):
     return make
 
 
-def new_encoder():
-    encoder = encoders.Encoder(40, widths=(8, 12), hidden=16, directions=6, generator=torch.Generator().manual_seed(3))
-    encoder.start_from(torch.randn(5, 40, generator=torch.Generator().manual_seed(4)))
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def body():
+    result = networks.build("live", 5, {"widths": [4, 6], "dilations": [1, 2]}, seeded(4)).eval().requires_grad_(False)
+    result.codes += 0.2 * torch.randn(result.codes.shape, generator=seeded(5))
+    return result
+
+
+@pytest.fixture(scope="module")
+def trial(body):
+    return Trial(body, 640)
+
+
+def new_encoder(body):
+    encoder = Encoder(body.code_length, widths=(8, 12), hidden=16, directions=6, generator=seeded(3))
+    encoder.start_from(body.codes, [torch.randint(0, 256, (1, 3, 64, 64 + i), generator=seeded(i)) for i in range(4)])
     return encoder
 
 
-def test_a_new_encoder_gives_the_mean_code_and_the_colors_of_the_picture():
-    codes = torch.randn(5, 40, generator=torch.Generator().manual_seed(4))
-    encoder = new_encoder()
-    with torch.no_grad():
-        encoder.coefficients.weight.zero_()
-        code = encoder(torch.full((1, 3, 64, 64), 51.0))[0]
-    assert torch.allclose(code[:-6], codes.mean(0)[:-6])
+@torch.no_grad()
+def test_a_new_encoder_gives_the_mean_code_and_the_colors_of_the_picture(body, trial):
+    encoder = new_encoder(body)
+    encoder.coefficients.weight.zero_()
+    code = encoder.seen(torch.full((1, 3, 64, 64), 51.0), trial, corrections=0)[0]
+    assert torch.allclose(code[:-6], body.codes.mean(0)[:-6])
     assert torch.allclose(code[-3:], torch.tensor(51 / 127.5 - 1))  # mean
     assert (code[-6:-3] < 0.01).all()  # deviation
 
 
-def test_the_first_directions_span_most_of_what_the_codes_of_the_body_differ_by():
-    codes = torch.randn(5, 40, generator=torch.Generator().manual_seed(4))
-    off = (codes - codes.mean(0))[:, :-6]
-    span = new_encoder().directions[:4, :-6].detach()
+def test_the_first_directions_span_most_of_what_the_codes_of_the_body_differ_by(body):
+    off = (body.codes - body.codes.mean(0))[:, :-6]
+    span = new_encoder(body).directions[:4, :-6].detach()
     rest = off - off @ torch.linalg.pinv(span) @ span
-    assert rest.norm() < 0.7 * off.norm()  # the span of four directions of 40 holds what differs, less its colours
+    assert rest.norm() < 0.7 * off.norm()  # the span of four directions holds what differs, less its colours
 
 
-def test_the_onnx_file_agrees_with_torch_and_can_be_read_back(tmp_path):
-    encoder = new_encoder()
-    encoders.write_encoder(encoder, "body", {"steps": 1}, tmp_path / "encoder.onnx")
+@torch.no_grad()
+def test_a_correction_brings_the_colors_of_the_painting_nearer_to_those_of_the_picture(body, trial):
+    encoder = new_encoder(body)
+    for learned in (encoder.coefficients, encoder.corrections):
+        learned.weight.zero_()  # what is left are the colours
+    picture = torch.rand(1, 3, 96, 96, generator=seeded(6)) * torch.tensor([60.0, 150.0, 220.0]).view(3, 1, 1)
+
+    def off(corrections):
+        painting = trial(encoder.seen(picture, trial, corrections))
+        return (encoder.statistics(painting) - encoder.statistics(picture))[0, :6].abs().sum()
+
+    assert off(3) < off(1) < off(0)
+
+
+def test_gradients_reach_everything_that_learns_and_not_the_body(body, trial):
+    encoder = new_encoder(body)
+    encoder.seen(torch.rand(1, 3, 64, 64, generator=seeded(7)) * 255, trial, 2).square().sum().backward()
+    assert [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert all(p.grad is None for p in body.parameters())
+
+
+def test_the_trial_is_as_large_as_the_part_of_a_picture_that_has_as_large_strokes(body, trial):
+    assert trial.photograph.shape == (1, 384, 384, 3) and trial.photograph.dtype == torch.uint8
+    assert trial(body.codes[:2]).shape == (2, 3, 154, 154)  # 384 of 640 pixels, scaled as 640 to 256
+
+
+def test_the_onnx_file_agrees_with_torch_and_can_be_read_back(tmp_path, body, trial):
+    encoder = new_encoder(body)
+    encoder_file.write_encoder(encoder, trial, {"steps": 1}, tmp_path / "encoder.onnx")
     model = onnx.load(tmp_path / "encoder.onnx")
     assert [value.name for value in model.graph.input] == ["picture"]
-    assert properties(tmp_path / "encoder.onnx")["rtstyle.body_sha256"] == "body"
-    assert encoders.compare(model, encoder) < encoders.CODE_DIFFERENCE
-    again, sha256 = encoders.from_onnx(tmp_path / "encoder.onnx")
-    assert sha256 == "body"
-    assert all(torch.equal(again.state_dict()[k], v) for k, v in encoder.state_dict().items())
+    assert properties(tmp_path / "encoder.onnx")["rtstyle.body_sha256"] == body.body_sha256()
+    encoder = encoder_file.rounded(encoder)
+    assert encoder_file.compare(model, encoder, trial) < encoder_file.CODE_DIFFERENCE
+    with torch.no_grad():
+        encoder.ways += 0.01
+    assert encoder_file.compare(model, encoder, trial) > encoder_file.CODE_DIFFERENCE, "the comparison sees corrections"
+    again, sha256 = encoder_file.from_onnx(tmp_path / "encoder.onnx")
+    assert sha256 == body.body_sha256()
+    with torch.no_grad():
+        encoder.ways -= 0.01
+    assert all(torch.allclose(again.state_dict()[k], v, atol=1e-6) for k, v in encoder.state_dict().items())
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", None])
@@ -83,7 +129,7 @@ def test_a_file_that_is_no_encoder_is_refused(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(RtstyleError, match=r"encoder\.onnx (does not exist|is not an encoder that rtstyle wrote)"):
-        encoders.from_onnx(path)
+        encoder_file.from_onnx(path)
 
 
 def test_the_encoder_looks_at_the_part_that_is_compared(encoder_in):
@@ -140,7 +186,7 @@ def test_training_moves_the_encoder_and_not_the_body(encoder_in, toy_model):
     trainer.run(steps.append, show_seconds=0)  # each preview takes the place of the one before
     assert [p.step for p in steps] == [1, 2, 3, 4]
     after = trainer.encoder.state_dict()
-    assert [name for name, weight in before.items() if torch.equal(weight, after[name])] == []
+    assert [name for name, weight in before.items() if torch.equal(weight, after[name])] == ["spread"]
     assert trainer.body.body_sha256() == catalog.load(str(toy_model)).body_sha256
     with Image.open(trainer.run_dir / "preview.png") as picture:
         assert picture.format == "PNG" and min(picture.size) > 400
@@ -186,7 +232,7 @@ def test_the_command_writes_an_encoder_for_its_body(tmp_path, toy_model, photos_
         preparing=lambda done, total: prepared.append((done, total)),
     )
     assert prepared[-1] == (7, 7)
-    _, sha256 = encoders.from_onnx(out)
+    _, sha256 = encoder_file.from_onnx(out)
     assert sha256 == from_onnx(toy_model)[0].body_sha256()
     with pytest.raises(RtstyleError, match="already exists"):
         train_encoder(recipe, photos_folder, paintings_folder, out, vgg=fake_vgg)
