@@ -22,7 +22,7 @@ import torch
 from rtstyle.errors import InputError, OutputError, RtstyleError
 from rtstyle.export import encoder_file, losses, operations, style_pictures
 from rtstyle.export.checkpoint import load_checkpoint, save_checkpoint
-from rtstyle.export.data import Photos, list_pictures, read_picture
+from rtstyle.export.data import Photos, evenly, list_pictures, read_picture
 from rtstyle.export.encoder import CORRECTIONS, Encoder, Trial
 from rtstyle.export.loop import COLUMNS, Progress, run_steps
 from rtstyle.export.plots import draw_curves
@@ -302,7 +302,7 @@ class EncoderTrainer:
         draw_curves(self.rows, COLUMNS, self.run_dir / "curves.png")
         encoder = self.averaged_encoder()
         body = from_onnx(catalog.load(self.recipe.encoder).path)[0]
-        styles = [self.styles[i * len(self.styles) // SHOWN].picture.cpu() for i in range(SHOWN)]
+        styles = [style.picture.cpu() for style in evenly(self.styles, SHOWN)]
         trial = Trial(body, self.recipe.style_size)
         codes = torch.cat([encoder.seen(picture.float(), trial) for picture in styles])
         rows = [[np.zeros((8, 8, 3), np.uint8), *(style[0].permute(1, 2, 0).numpy() for style in styles)]]
@@ -310,7 +310,7 @@ class EncoderTrainer:
             frame = self.photos.pictures[i * len(self.photos) // 5].cpu().permute(1, 2, 0)
             painted = body.stylize(frame.expand(len(codes), -1, -1, -1).contiguous(), codes)
             rows.append([frame.numpy(), *painted.numpy()])
-        draw_grid(rows, ["photograph", *(str(i + 1) for i in range(SHOWN))], self.run_dir / "preview.png", force=True)
+        draw_grid(rows, ["photograph", *(str(i + 1) for i in range(len(styles)))], self.run_dir / "preview.png", force=True)
 
 
 def train_encoder(

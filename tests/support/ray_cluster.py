@@ -5,21 +5,46 @@ import os
 import re
 import signal
 import subprocess
+from fractions import Fraction
 
+import numpy as np
 import pytest
+
+from support.media_files import make_clip, picture
+
+FRAMES = 64
+SEGMENT = 10
+
+
+def with_a_cut(index, height, width):
+    """Another scene from frame 27 on, in the middle of a segment."""
+    scene = picture(index, height, width)
+    return scene if index < 27 else np.ascontiguousarray(255 - scene[:, ::-1])
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """A clip of variable rate with a cut and two tracks of sound."""
+    stamps = [40 * i + 9 * (i % 3) for i in range(FRAMES)]
+    folder = tmp_path_factory.mktemp("farm")
+    return make_clip(
+        folder / "in.mkv", pts=stamps, time_base=Fraction(1, 1000), tracks=2, b_frames=2, draw=with_a_cut, key_every=15
+    )
 
 
 @pytest.fixture(scope="module")
 def ray_cluster():
-    """Two machines of one processor core each, both of them processes here; `address` is theirs."""
-    from rtstyle.video.cluster import load_ray
+    """Two machines of one processor core each, both of them processes here; `address` is theirs. A connection stays
+    open, so that the jobs of a module share their workers, each of which takes seconds to start."""
+    from rtstyle.video.cluster import connected, load_ray
 
     load_ray()
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     cluster.add_node(num_cpus=1)
-    yield cluster
+    with connected(cluster.address):
+        yield cluster
     cluster.shutdown()
 
 
