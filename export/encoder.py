@@ -30,8 +30,8 @@ SIDE = 256  # pixels, to which the short side of a picture is scaled
 EPS = 1e-5
 COLORS = 3
 CORRECTIONS = 3  # of a code
-MOST_OFF = 6.0  # deviations from the usual that a correction takes notice of
-LEAST_SPREAD = 1e-3
+MAX_DIFFERENCE = 6.0  # that a correction takes notice of, in deviations over pictures
+MIN_SPREAD = 1e-3
 ON_TRIAL = ("astronaut", "camera", "coffee", "gravel")  # photographs, the middles of which are painted side by side
 PATCH, PATCH_FROM = 192, 288  # pixels: the middle, of so large a short side
 
@@ -117,7 +117,7 @@ class Encoder(nn.Module):
         self.directions[:, -2 * COLORS :].mul_(0.1)
         self.coefficients.weight.mul_(0.3)
         self.ways.copy_(self.directions)
-        self.spread.copy_(torch.cat([self.statistics(picture.float()) for picture in pictures]).std(0) + LEAST_SPREAD)
+        self.spread.copy_(torch.cat([self.statistics(picture.float()) for picture in pictures]).std(0) + MIN_SPREAD)
 
     def forward(self, picture: torch.Tensor, trial: Trial) -> torch.Tensor:
         """A picture, float [1, 3, H, W] in grey levels, to its code [1, K]."""
@@ -126,15 +126,15 @@ class Encoder(nn.Module):
     def seen(self, picture: torch.Tensor, trial: Trial, corrections: int = CORRECTIONS) -> torch.Tensor:
         """The same for a picture that is scaled already, or a part of it. Gradients go through the last correction
         alone, and not through the painting."""
-        wanted = self.statistics(picture)
-        hidden = F.relu(self.hidden(self.norm(wanted)))
+        target = self.statistics(picture)
+        hidden = F.relu(self.hidden(self.norm(target)))
         coefficients = self.coefficients(hidden)
-        code = self.mean + coefficients @ self.directions + self.as_colors(wanted)
+        code = self.mean + coefficients @ self.directions + self.as_colors(target)
         for number in range(corrections):
             with torch.set_grad_enabled(torch.is_grad_enabled() and number == corrections - 1):
-                missing = wanted - self.statistics(trial(code.detach()))
-                notable = (missing / self.spread).clamp(-MOST_OFF, MOST_OFF)
-                compared = F.relu(self.compared(torch.cat([notable, hidden, coefficients], 1)))
+                missing = target - self.statistics(trial(code.detach()))
+                difference = (missing / self.spread).clamp(-MAX_DIFFERENCE, MAX_DIFFERENCE)
+                compared = F.relu(self.compared(torch.cat([difference, hidden, coefficients], 1)))
                 change = self.corrections(compared)
                 color_change = self.as_colors(missing, self.color_gain)
                 code_change = change @ self.ways + color_change

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rtstyle.errors import ModelError
 from rtstyle.export import to_onnx
-from rtstyle.export.encoder import COLORS, CORRECTIONS, EPS, MOST_OFF, SIDE, Encoder, Trial
+from rtstyle.export.encoder import COLORS, CORRECTIONS, EPS, MAX_DIFFERENCE, SIDE, Encoder, Trial
 from rtstyle.export.onnx_graph import Graph
 from rtstyle.files import written_beside
 
@@ -32,15 +32,15 @@ def to_model(encoder: Encoder, trial: Trial) -> onnx.ModelProto:
     """The ONNX graph of an encoder, with the body of its trial in it. No metadata yet."""
     written = _Writer(encoder)
     picture = written.node("Cast", written.node("Transpose", "picture", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
-    wanted = written.statistics(written.resize(picture, written.scaled_size()))
+    target = written.statistics(written.resize(picture, written.scaled_size()))
     normed = written.node(
-        "LayerNormalization", wanted, written.weight("norm.weight"), written.weight("norm.bias"), axis=-1, epsilon=EPS
+        "LayerNormalization", target, written.weight("norm.weight"), written.weight("norm.bias"), axis=-1, epsilon=EPS
     )
     hidden = written.node("Relu", written.linear(normed, "hidden"))
     coefficients = written.linear(hidden, "coefficients")
     code = written.node("Gemm", coefficients, written.weight("directions"), written.weight("mean"))
-    code = written.node("Add", code, written.as_colors(wanted))
-    correction = _correction(written, trial, wanted, hidden)
+    code = written.node("Add", code, written.as_colors(target))
+    correction = _correction(written, trial, target, hidden)
     loop = [written.constant("corrections", CORRECTIONS), "", code, coefficients]
     written.nodes.append(helper.make_node("Loop", loop, ["corrected", "last_coefficients"], "correct", body=correction))
     written.nodes.append(helper.make_node("Squeeze", ["corrected", written.constant("batch", [0])], ["code"], "code"))
@@ -58,7 +58,7 @@ def to_model(encoder: Encoder, trial: Trial) -> onnx.ModelProto:
     )
 
 
-def _correction(outer: _Writer, trial: Trial, wanted: str, hidden: str) -> onnx.GraphProto:
+def _correction(outer: _Writer, trial: Trial, target: str, hidden: str) -> onnx.GraphProto:
     """The graph of one correction: code and coefficients in, better ones out."""
     inner = outer.inside()
     body = onnx.compose.add_prefix_graph(to_onnx.to_model(trial.body).graph, "body/")
@@ -68,11 +68,11 @@ def _correction(outer: _Writer, trial: Trial, wanted: str, hidden: str) -> onnx.
     painted = inner.node("Transpose", "body/stylized", perm=[0, 3, 1, 2])
     painted = inner.node("Cast", painted, to=TensorProto.FLOAT)
     painted = inner.resize(painted, inner.constant("trial_size", [trial.seen_side] * 2))
-    missing = inner.node("Sub", wanted, inner.statistics(painted))
-    notable = inner.node("Div", missing, inner.weight("spread"))
-    bounds = (inner.constant(f"most_{sign}", value) for sign, value in (("less", -MOST_OFF), ("more", MOST_OFF)))
-    notable = inner.node("Clip", notable, *bounds)
-    compared = inner.node("Concat", notable, hidden, "coefficients_before", axis=1)
+    missing = inner.node("Sub", target, inner.statistics(painted))
+    difference = inner.node("Div", missing, inner.weight("spread"))
+    bounds = (inner.constant(name, value) for name, value in (("min", -MAX_DIFFERENCE), ("max", MAX_DIFFERENCE)))
+    difference = inner.node("Clip", difference, *bounds)
+    compared = inner.node("Concat", difference, hidden, "coefficients_before", axis=1)
     change = inner.linear(inner.node("Relu", inner.linear(compared, "compared")), "corrections")
     code_change = inner.node("Gemm", change, inner.weight("ways"))
     color_change = inner.as_colors(missing, inner.weight("color_gain"))

@@ -310,7 +310,9 @@ class EncoderTrainer:
             frame = self.photos.pictures[i * len(self.photos) // 5].cpu().permute(1, 2, 0)
             painted = body.stylize(frame.expand(len(codes), -1, -1, -1).contiguous(), codes)
             rows.append([frame.numpy(), *painted.numpy()])
-        draw_grid(rows, ["photograph", *(str(i + 1) for i in range(len(styles)))], self.run_dir / "preview.png", force=True)
+        draw_grid(
+            rows, ["photograph", *(str(i + 1) for i in range(len(styles)))], self.run_dir / "preview.png", force=True
+        )
 
 
 def train_encoder(

@@ -108,7 +108,7 @@ def codes(
             vgg=vgg,
             init=known.path,
             frozen=True,
-            most_photographs=PHOTOGRAPHS,
+            max_photographs=PHOTOGRAPHS,
             precision="fp32",
         )
     first = time.monotonic()

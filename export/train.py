@@ -70,7 +70,7 @@ class Trainer:
 
     Without `content` training looks at a few bundled photographs (`data.default_pictures`). `init` starts from the
     weights of an exported model; with `frozen` these stay as they are, and only the codes learn. Of a folder with more
-    than `most_photographs`, so many are read. `run_dir` receives checkpoint.pt, losses.csv, curves.png and preview.png.
+    than `max_photographs`, so many are read. `run_dir` receives checkpoint.pt, losses.csv, curves.png and preview.png.
     Raises RtstyleError when a picture, the weights or a checkpoint cannot be used.
     """
 
@@ -87,7 +87,7 @@ class Trainer:
         vgg_convention: str | None = None,
         init: str | os.PathLike[str] | None = None,
         frozen: bool = False,
-        most_photographs: int | None = None,
+        max_photographs: int | None = None,
         resume: bool = False,
     ):
         self.recipe = recipe
@@ -105,7 +105,7 @@ class Trainer:
         files = [Path(pictures) / style.file for style in recipe.artworks]
         self.artworks = Artworks(files, recipe.stage, self.compare, self.device)
         largest = max(stage.crop for stage in recipe.stage)
-        self.photos = Photos(content, max(256, largest + largest // 8), self.device, most_photographs)
+        self.photos = Photos(content, max(256, largest + largest // 8), self.device, max_photographs)
         self.style_weights = torch.tensor(self.artworks.style_weights(recipe, self.photos), device=self.device)
         if recipe.passes:
             steps = math.ceil(recipe.passes * len(self.photos) / recipe.stage[0].batch)

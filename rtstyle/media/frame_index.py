@@ -34,16 +34,16 @@ class FrameIndex:
         Neighbors with the same time stamp are the parts of one frame. None if packets do not tell which frame is which:
         one has no time stamp, or they are in disorder, as in recordings that were joined without care.
         """
-        stamps: list[int] = []
+        all_pts: list[int] = []
         keys: list[int] = []
         for pts, key in packets:
             if pts is None:
                 return None
-            if not stamps or pts != stamps[-1]:
-                stamps.append(pts)
+            if not all_pts or pts != all_pts[-1]:
+                all_pts.append(pts)
                 if key:
                     keys.append(pts)
-        pts_array = np.array(stamps, np.int64)
+        pts_array = np.array(all_pts, np.int64)
         order = np.argsort(pts_array, kind="stable")
         rising = pts_array[order]
         if not keys or (np.diff(rising) <= 0).any() or np.abs(order - np.arange(len(order))).max() > MAX_REORDER:

@@ -49,7 +49,7 @@ def sides(value):
     return [side.dim_value or side.dim_param for side in value.type.tensor_type.shape.dim]
 
 
-def apart(a, b):
+def max_difference(a, b):
     return int(np.abs(a.astype(int) - b.astype(int)).max())
 
 
@@ -69,7 +69,7 @@ def test_web_form(portable, tmp_path, half):
     frames = picture_like(np.random.default_rng(1), 1, 64, 96)
     for style in ("waves", "bricks"):
         (got,) = session_of(str(out)).run(None, {"frames": frames, "code": code_of(portable, style)})
-        assert apart(got, painted(portable, frames, style)) <= (2 if half else 1)
+        assert max_difference(got, painted(portable, frames, style)) <= (2 if half else 1)
 
 
 def test_web_form_of_one_style_has_no_code(portable, tmp_path):
@@ -77,7 +77,7 @@ def test_web_form_of_one_style_has_no_code(portable, tmp_path):
     export_model(portable, out, form="web", size=(32, 48), style="bricks")
     frames = picture_like(np.random.default_rng(2), 1, 48, 32)
     (got,) = session_of(str(out)).run(None, {"frames": frames})
-    assert apart(got, painted(portable, frames, "bricks")) <= 1
+    assert max_difference(got, painted(portable, frames, "bricks")) <= 1
 
 
 def test_ffmpeg_form(portable, tmp_path):
@@ -90,7 +90,7 @@ def test_ffmpeg_form(portable, tmp_path):
         picture = picture_like(np.random.default_rng(3), 1, height, width)
         (got,) = session_of(str(out)).run(None, {"frames": (picture.transpose(0, 3, 1, 2) / 255).astype(np.float32)})
         assert got.min() >= 0 and got.max() <= 1
-        assert apart(np.rint(255 * got.transpose(0, 2, 3, 1)), painted(portable, picture, "bricks")) <= 1
+        assert max_difference(np.rint(255 * got.transpose(0, 2, 3, 1)), painted(portable, picture, "bricks")) <= 1
 
 
 def test_ffmpeg_form_of_one_size(portable, tmp_path):
@@ -100,7 +100,9 @@ def test_ffmpeg_form_of_one_size(portable, tmp_path):
     assert sides(graph.input[0]) == sides(graph.output[0]) == [1, 3, 64, 96]
     assert not {"Shape", "Mod", "Neg", "Max"} & {node.op_type for node in graph.node}
     picture = picture_like(np.random.default_rng(4), 1, 64, 96)
-    assert apart(Stylizer(str(out), device="cpu", threads=1)(picture), painted(portable, picture, "waves")) <= 1
+    assert (
+        max_difference(Stylizer(str(out), device="cpu", threads=1)(picture), painted(portable, picture, "waves")) <= 1
+    )
 
 
 def test_what_cannot_be_is_refused(portable, tmp_path):
@@ -136,4 +138,4 @@ def test_layers_of_the_web_form_share_an_epsilon(portable):
     frames = picture_like(np.random.default_rng(5), 2, 37, 53)
     code = code_of(portable, "waves")
     (got,) = session_of(form.SerializeToString()).run(None, {"frames": frames, "code": code})
-    assert apart(got, painted(portable, frames, "waves")) <= 1
+    assert max_difference(got, painted(portable, frames, "waves")) <= 1

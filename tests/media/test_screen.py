@@ -37,7 +37,7 @@ def test_what_people_write_is_a_part_of_the_desktop(source, expected):
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "sentence"),
     [
         ("screen:3", "there is no screen 3: there are 2"),
         ("screen:0", "there is no screen 0"),
@@ -48,10 +48,10 @@ def test_what_people_write_is_a_part_of_the_desktop(source, expected):
         ("screen:0,0,8x8", "at least 16 x 16"),
     ],
 )
-def test_what_is_not_there_is_said(source, told):
+def test_what_is_not_there_is_said(source, sentence):
     with pytest.raises(RtstyleError) as error:
         screen._region(source, [DESKTOP, FIRST, SECOND])
-    assert told in str(error.value)
+    assert sentence in str(error.value)
 
 
 def test_other_sources_are_no_screens():

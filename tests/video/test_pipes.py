@@ -68,14 +68,14 @@ def test_through_pipes(tmp_path, clip):
 def test_a_named_pipe_is_read_like_standard_input(tmp_path, call, clip, fifo):
     pipe, write = fifo
     write(clip.read_bytes())
-    code, _, told = call("video", pipe, tmp_path / "out.mkv", "--device", "cpu")
-    assert code == 0, told
-    assert told.startswith(FIRST.format(pipe))
+    code, _, err = call("video", pipe, tmp_path / "out.mkv", "--device", "cpu")
+    assert code == 0, err
+    assert err.startswith(FIRST.format(pipe))
     assert contents(tmp_path / "out.mkv") == contents(clip)
     with pytest.raises(RtstyleError, match="is a pipe, and a video is read twice: write it to a file first"):
         VideoReader(pipe)
-    code, _, told = call("video", pipe, tmp_path / "out.mkv", "--resume")
-    assert code == 2 and "a job through a pipe cannot be resumed: leave --resume out" in told
+    code, _, err = call("video", pipe, tmp_path / "out.mkv", "--resume")
+    assert code == 2 and "a job through a pipe cannot be resumed: leave --resume out" in err
 
 
 @needs_fifo
@@ -165,10 +165,10 @@ def test_a_slow_pipe_is_heard_of(caplog, monkeypatch, fifo):
 def test_what_is_no_video_is_a_sentence(tmp_path, call, fifo):
     pipe, write = fifo
     write(bytes(100_000))
-    code, _, told = call("video", pipe, tmp_path / "out.mkv", "-q")
+    code, _, err = call("video", pipe, tmp_path / "out.mkv", "-q")
     assert (
         code == 1
-        and told == f"rtstyle: {pipe} is not a video that can be opened (Invalid data found when processing input)\n"
+        and err == f"rtstyle: {pipe} is not a video that can be opened (Invalid data found when processing input)\n"
     )
 
 
