@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtstyle.errors import ModelError, RtstyleError, UsageError
-from rtstyle.export.recipe import Stage, Style
-from rtstyle.export.run import teaching_recipe
+from rtstyle.export.recipe import Style
+from rtstyle.export.run import CODE_RATE, teaching_recipe
 from rtstyle.export.train import Trainer
 from rtstyle.gallery import catalog, encoder
 from rtstyle.gallery.model_file import typeable
@@ -33,8 +33,6 @@ from rtstyle.perceptual import vgg as perceptual
 if TYPE_CHECKING:
     from rtstyle.paint.stylizer import Stylizer
 
-STAGE = Stage(crop=192, batch=1, style_size=640)  # a smaller crop holds too little of large strokes
-LEARNING_RATE = 6e-2
 PHOTOGRAPHS = 300  # more are not looked at in a minute on two cores, and reading them takes its time
 AVERAGE = 0.95  # of the code over steps
 REPORT_SECONDS = 4.0
@@ -94,8 +92,6 @@ def codes(
     plan = dataclasses.replace(
         teaching_recipe(known, full=False),
         style=[style],
-        stage=[STAGE],
-        learning_rate=LEARNING_RATE,
         average=AVERAGE,
     )
     with tempfile.TemporaryDirectory(prefix="rtstyle-") as folder:
@@ -120,9 +116,9 @@ def codes(
 def rate(step: int, passed: float, whole: float) -> float:
     """The learning rate at a step, after `passed` of `whole` seconds."""
     if math.isinf(whole):
-        return LEARNING_RATE / math.sqrt(1 + step / 100)
+        return CODE_RATE / math.sqrt(1 + step / 100)
     share = min(1.0, passed / whole) if whole > 0 else 1.0
-    return LEARNING_RATE * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
+    return CODE_RATE * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def main(arguments: list[str]) -> None:

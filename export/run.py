@@ -23,7 +23,8 @@ log = logging.getLogger("rtstyle")
 TEACH_STEPS = 400
 FULL_STEPS = 1500
 BALANCE = 15.0  # about the median of weight times distance of the bundled styles, whose weights were found by hand
-STAGES = [Stage(crop=192, batch=2, style_size=640)]
+STAGE = Stage(crop=192, batch=1, style_size=640)  # a smaller crop holds too little of large strokes
+CODE_RATE, FULL_RATE = 6e-2, 1e-3  # learning rates
 SHOW_SECONDS = 30.0  # between previews while somebody waits for one style
 
 
@@ -115,7 +116,7 @@ def teaching_recipe(model: model_file.Model, *, full: bool) -> Recipe:
         loss = Loss.from_metadata(training["loss"])
     else:
         loss = Recipe.read(packaged).loss if packaged.exists() else Loss()
-    steps, rate, average = (FULL_STEPS, 1e-3, 0.999) if full else (TEACH_STEPS, 2e-2, 0.99)
+    steps, rate, average = (FULL_STEPS, FULL_RATE, 0.999) if full else (TEACH_STEPS, CODE_RATE, 0.97)
     if not loss.absolute:
         loss = dataclasses.replace(loss, balance=BALANCE)
     return Recipe(
@@ -126,7 +127,7 @@ def teaching_recipe(model: model_file.Model, *, full: bool) -> Recipe:
         average=average,
         reference_height=model.reference_height,
         loss=loss,
-        stage=STAGES,
+        stage=[dataclasses.replace(STAGE, batch=2) if full else STAGE],
     )
 
 

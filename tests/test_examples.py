@@ -78,7 +78,7 @@ def test_new_style(
     toy = {"device": "cpu", "precision": "fp32", "vgg": fake_vgg}
     model = tmp_path / "toy.onnx"
     training.train_model(toy_recipe_path, photos_folder, paintings_folder, model, steps=2, **toy)
-    monkeypatch.setattr(training, "STAGES", [training.Stage(1.0, 48, 2, 48)])
+    monkeypatch.setattr(training, "STAGE", training.Stage(1.0, 48, 2, 48))
     monkeypatch.setenv("RTSTYLE_VGG16", str(fake_vgg))
     arguments = [paintings_folder / "bricks.png", photograph, tmp_path / "mine.onnx", "--photos", photos_folder]
     monkeypatch.setattr("sys.argv", ["new_style.py", *map(str, arguments), "--model", str(model), "--steps", "2"])

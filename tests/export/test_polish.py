@@ -12,7 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from rtstyle import Stylizer, UsageError  # noqa: E402
-from rtstyle.export import polish as polishing  # noqa: E402
+from rtstyle.export import run  # noqa: E402
 from rtstyle.export.polish import codes, polish, polish_style, rate  # noqa: E402
 from rtstyle.export.recipe import Stage  # noqa: E402
 from rtstyle.gallery import catalog  # noqa: E402
@@ -22,7 +22,7 @@ pytest_plugins = ["support.training_fixtures"]
 
 @pytest.fixture
 def small_crops(monkeypatch):
-    monkeypatch.setattr(polishing, "STAGE", Stage(crop=48, batch=2, style_size=48))
+    monkeypatch.setattr(run, "STAGE", Stage(crop=48, batch=2, style_size=48))
 
 
 def test_polishing_changes_the_code_and_leaves_the_body(
@@ -41,9 +41,9 @@ def test_polishing_changes_the_code_and_leaves_the_body(
 
 
 def test_the_learning_rate_falls_towards_the_end():
-    assert rate(0, 0.0, 60.0) == pytest.approx(polishing.LEARNING_RATE)
+    assert rate(0, 0.0, 60.0) == pytest.approx(run.CODE_RATE)
     assert rate(9, 60.0, 60.0) < 0.1 * rate(0, 0.0, 60.0)
-    assert rate(400, 1e9, float("inf")) == pytest.approx(polishing.LEARNING_RATE / np.sqrt(5))
+    assert rate(400, 1e9, float("inf")) == pytest.approx(run.CODE_RATE / np.sqrt(5))
 
 
 def test_only_a_picture_can_be_polished():
@@ -61,9 +61,9 @@ def run_program(*arguments, start=("-m", "rtstyle.export.polish"), **environment
 
 QUICK = """
 import sys
-from rtstyle.export import polish
+from rtstyle.export import polish, run
 
-polish.STAGE = polish.Stage(crop=48, batch=2, style_size=48)
+run.STAGE = run.Stage(crop=48, batch=2, style_size=48)
 polish.REPORT_SECONDS = 0.01
 polish.main(sys.argv[1:])
 """

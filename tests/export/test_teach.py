@@ -32,7 +32,7 @@ pytest_plugins = ["support.runtime_fixtures", "support.training_fixtures"]
 @pytest.fixture
 def teach(toy_model, photos_folder, paintings_folder, fake_vgg, monkeypatch, tmp_path, caplog):
     """A function that teaches the toy body the bricks, in small crops."""
-    monkeypatch.setattr(run, "STAGES", [run.Stage(1.0, 48, 2, 48)])
+    monkeypatch.setattr(run, "STAGE", run.Stage(1.0, 48, 2, 48))
 
     def teach(out="mine.onnx", picture=paintings_folder / "bricks.png", **options):
         caplog.set_level(logging.INFO, "rtstyle")
@@ -253,7 +253,7 @@ def test_a_tiny_or_broken_picture_is_a_sentence(teach, tmp_path):
 
 
 def test_the_command(call, toy_model, photos_folder, paintings_folder, fake_vgg, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "STAGES", [run.Stage(1.0, 48, 2, 48)])
+    monkeypatch.setattr(run, "STAGE", run.Stage(1.0, 48, 2, 48))
     common = ["--content", photos_folder, "--model", toy_model, "--vgg", fake_vgg, "--device", "cpu"]
     picture = paintings_folder / "waves.png"
     code, out, err = call("train", picture, *common, "-o", tmp_path / "sea.onnx", "--steps", "2", "--artist", "Me")
