@@ -125,7 +125,7 @@ class Evaluation:
             pad_edge=False,
             caption_justify="left",
         )
-        table.add_column("style", no_wrap=True)
+        table.add_column("style", no_wrap=True, max_width=26)
         for name in ("paint", "recog", "top-1", "ratio", "subject", "palette", "warp", "flicker", "ms"):
             table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
         for score in self.scores:
