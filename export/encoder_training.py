@@ -291,24 +291,25 @@ class EncoderTrainer:
         encoder.load_state_dict({k: v.cpu() for k, v in self.average.items()})
         return encoder.eval()
 
+    def trial_on_cpu(self) -> Trial:
+        return Trial(from_onnx(catalog.load(self.recipe.encoder).path)[0], self.recipe.style_size)
+
     def write(self, out: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the averaged encoder as ONNX; without `force` no file is replaced. Raises RtstyleError."""
-        trial = Trial(self.body.cpu(), self.recipe.style_size)
-        encoder_file.write_encoder(self.averaged_encoder(), trial, self.describe(), out, force=force)
+        encoder_file.write_encoder(self.averaged_encoder(), self.trial_on_cpu(), self.describe(), out, force=force)
 
     @torch.no_grad()
     def show(self) -> None:
         """Draw curves.png, and preview.png: style pictures in the first row, below them photographs in their styles."""
         draw_curves(self.rows, COLUMNS, self.run_dir / "curves.png")
         encoder = self.averaged_encoder()
-        body = from_onnx(catalog.load(self.recipe.encoder).path)[0]
+        trial = self.trial_on_cpu()
         styles = [style.picture.cpu() for style in evenly(self.styles, SHOWN)]
-        trial = Trial(body, self.recipe.style_size)
         codes = torch.cat([encoder.seen(picture.float(), trial) for picture in styles])
         rows = [[np.zeros((8, 8, 3), np.uint8), *(style[0].permute(1, 2, 0).numpy() for style in styles)]]
         for i in range(1, 4):
             frame = self.photos.pictures[i * len(self.photos) // 5].cpu().permute(1, 2, 0)
-            painted = body.stylize(frame.expand(len(codes), -1, -1, -1).contiguous(), codes)
+            painted = trial.body.stylize(frame.expand(len(codes), -1, -1, -1).contiguous(), codes)
             rows.append([frame.numpy(), *painted.numpy()])
         draw_grid(
             rows, ["photograph", *(str(i + 1) for i in range(len(styles)))], self.run_dir / "preview.png", force=True

@@ -25,11 +25,11 @@ pytest_plugins = ["support.runtime_fixtures", "support.ray_cluster"]
 
 
 def test_a_killed_driver_leaves_no_process_behind(tmp_path, film):
-    """With a Ray of its own. What it had painted is there for --resume, with Ray or without."""
+    """With a Ray of its own. What it had painted is there for --resume."""
     out, mark = tmp_path / "out.mkv", f"RTSTYLE_TEST_MARK={os.urandom(8).hex()}"
     program = (
-        "from rtstyle.video import convert; import dataclasses; from rtstyle import cli; options = convert.Options\n"
-        f"convert.Options = lambda *a, **k: dataclasses.replace(options(*a, **k), segment_frames={SEGMENT})\n"
+        "from rtstyle.video import convert; import functools; from rtstyle import cli\n"
+        f"convert.Options = functools.partial(convert.Options, segment_frames={SEGMENT})\n"
         "cli.main()"
     )
     command = [sys.executable, "-c", program, "video", str(film), str(out), "--device", "cpu", "--ray"]
@@ -56,7 +56,7 @@ def test_a_killed_driver_leaves_no_process_behind(tmp_path, film):
             assert time.monotonic() < deadline, f"still there: {[Path(f'/proc/{p}/cmdline').read_text() for p in left]}"
             time.sleep(0.2)
     result = subprocess.run(
-        [*command[:-1], "--resume"], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [*command[:-1], "--resume", "--ray"], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert result.returncode == 0, result.stderr
     assert "of them from the interrupted run" in result.stderr
