@@ -1,21 +1,21 @@
 """The encoder: a picture in, the code of its style out (Ghiasi et al. 2017, "Exploring the structure of a real-time,
 arbitrary neural artistic stylization network").
 
-A code says which strokes and colours, not where: so the net sees a picture only through statistics, the mean and the
-deviation over all places of the features of each depth. From them it makes a few coefficients, and the code is the mean
-of the body's own codes plus so much of each of as many directions, the first of which are those in which the body's own
-codes differ.
+A code says which strokes and colours, not where, and style is measured by Gram matrices of VGG features: so the net
+sees a picture through those of a small net that sees as VGG does (`small_vgg`), at three scales. From the moments of
+what it sees it makes a few coefficients, and the code is the mean of the body's own codes plus so much of each of as
+many directions.
 
 Then it sees what comes of it: the body, which is part of the file, paints a photograph with the code, and from what the
-statistics of the painting still lack of those of the picture the net corrects the code, CORRECTIONS times over. (The
-idea is that of Alaluf, Patashnik and Cohen-Or 2021, "ReStyle", for the inversion of GANs.) What it has to guess is then
-a difference only, and so it does better on pictures unlike those that it learned from.
+painting's matrices still lack of the picture's the net corrects the code, CORRECTIONS times over. (The idea is that of
+Alaluf, Patashnik and Cohen-Or 2021, "ReStyle", for the inversion of GANs.) What it has to guess is then a difference
+only, and so it does better on pictures unlike those that it learned from.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,14 +24,17 @@ from torch import nn
 
 from rtstyle.export import networks
 from rtstyle.export.data import read_picture
+from rtstyle.export.small_vgg import COMPONENTS, WIDTHS, SmallVGG, second_moments
 from rtstyle.media.contact_sheet import bundled_photograph
 
-SIDE = 256  # pixels, to which the short side of a picture is scaled
-EPS = 1e-5
+SIDE = 448  # pixels, to which the short side of a picture is scaled
+SCALES = (1, 2, 4)  # by which it is shrunk once more, for larger strokes
+EPS, LEAST_LENGTH = 1e-5, 1e-4
 COLORS = 3
-CORRECTIONS = 3  # of a code
-MAX_DIFFERENCE = 6.0  # that a correction takes notice of, in deviations over pictures
-MIN_SPREAD = 1e-3
+CORRECTIONS = 2  # of a code; a third brings nothing
+FARTHEST, FARTHEST_STEP = 4.0, 2.0  # of a coefficient from 0, and by one correction
+MAX_DEVIATION, MAX_DIFFERENCE = 4.0, 6.0  # that are taken notice of, in deviations over pictures
+GRAM_SHARE = 0.3  # of a Gram matrix' entry to a moment: there are ten times as many
 ON_TRIAL = ("astronaut", "camera", "coffee", "gravel")  # photographs, the middles of which are painted side by side
 PATCH, PATCH_FROM = 192, 288  # pixels: the middle, of so large a short side
 
@@ -42,71 +45,106 @@ class Trial:
 
     def __init__(self, body: networks.Body, style_size: int):
         self.body = body
-        patches = [read_picture(bundled_photograph(name), PATCH_FROM) for name in ON_TRIAL]
-        start = [[(side - PATCH) // 2 for side in patch.shape[1:]] for patch in patches]
-        one, two, three, four = (
-            patch[:, top : top + PATCH, left : left + PATCH] for patch, (top, left) in zip(patches, start, strict=True)
-        )
-        both = torch.cat([torch.cat([one, two], 2), torch.cat([three, four], 2)], 1)
-        self.photograph = both.permute(1, 2, 0)[None].contiguous()
+        self.photograph = joined([middle(read_picture(bundled_photograph(name), PATCH_FROM)) for name in ON_TRIAL])
         self.seen_side = round(2 * PATCH * SIDE / style_size)
 
-    def __call__(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codes [N, K] to what there is to see, float [N, 3, s, s] in grey levels."""
-        photograph = self.photograph.to(codes.device).expand(len(codes), -1, -1, -1).contiguous()
-        painted = self.body.stylize(photograph, codes).permute(0, 3, 1, 2).float()
+    def __call__(self, codes: torch.Tensor, photograph: torch.Tensor | None = None) -> torch.Tensor:
+        """Codes [N, K] to what there is to see, float [N, 3, s, s] in grey levels, of the trial's photograph or of
+        another `joined` one."""
+        shown = self.photograph if photograph is None else photograph
+        shown = shown.to(codes.device).expand(len(codes), -1, -1, -1).contiguous()
+        painted = self.body.stylize(shown, codes).permute(0, 3, 1, 2).float()
         return F.interpolate(painted, [self.seen_side] * 2, mode="bilinear", antialias=True, align_corners=False)
 
 
-class Encoder(nn.Module):
-    """Pictures to codes. `widths` are the channels of its convolutions, each of which halves the size."""
+def middle(picture: torch.Tensor) -> torch.Tensor:
+    """PATCH x PATCH pixels of a picture [3, H, W]."""
+    top, left = ((side - PATCH) // 2 for side in picture.shape[1:])
+    return picture[:, top : top + PATCH, left : left + PATCH]
 
-    spread: torch.Tensor  # of each of the statistics over pictures
+
+def joined(patches: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Four patches [3, p, p] side by side, [1, 2 p, 2 p, 3]."""
+    one, two, three, four = patches
+    both = torch.cat([torch.cat([one, two], 2), torch.cat([three, four], 2)], 1)
+    return both.permute(1, 2, 0)[None].contiguous()
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What an encoder sees of N pictures: means and deviations of the colours [N, 6]; the same followed by the mean and
+    the root mean square of each component at each scale [N, M]; the Gram matrices of the components without their
+    doubles, all in a row [N, G], and how long each of them is [N, L]."""
+
+    colors: torch.Tensor
+    moments: torch.Tensor
+    grams: torch.Tensor
+    lengths: torch.Tensor
+
+    def __getitem__(self, which: Any) -> Seen:
+        return Seen(*(getattr(self, field.name)[which] for field in dataclasses.fields(self)))
+
+    @staticmethod
+    def of(several: Sequence[Seen]) -> Seen:
+        return Seen(*(torch.cat([getattr(one, f.name) for one in several]) for f in dataclasses.fields(Seen)))
+
+
+class Encoder(nn.Module):
+    """Pictures to codes. `widths` and `components` are those of its SmallVGG."""
+
+    moment_mean: torch.Tensor
+    moment_spread: torch.Tensor
+    gram_spread: torch.Tensor
+    matrix: torch.Tensor  # which of the matrices an entry of `grams` belongs to
 
     def __init__(
         self,
         code_length: int,
-        widths: Sequence[int] = (32, 64, 96, 128, 192),
+        widths: Sequence[Sequence[int]] = WIDTHS,
+        components: Sequence[int] = COMPONENTS,
         hidden: int = 384,
+        compared: int = 256,
         directions: int = 96,
         generator: torch.Generator | None = None,
     ):
         super().__init__()
         self.config: dict[str, Any] = {
             "code_length": code_length,
-            "widths": list(widths),
+            "widths": [list(stage) for stage in widths],
+            "components": list(components),
             "hidden": hidden,
+            "compared": compared,
             "directions": directions,
         }
-        sizes = [5] + [3] * (len(widths) - 1)
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(cin, cout, size, 2, padding=size // 2)
-            for (cin, cout), size in zip(itertools.pairwise([COLORS, *widths]), sizes, strict=True)
-        )
-        statistics = 2 * (COLORS + sum(widths))
-        self.norm = nn.LayerNorm(statistics, eps=EPS)
-        self.hidden = nn.Linear(statistics, hidden)
+        self.vgg = SmallVGG(widths, components, generator)
+        sizes = [count * (count + 1) // 2 for _ in SCALES for count in components]
+        moments, grams = 2 * (COLORS + len(SCALES) * sum(components)), sum(sizes)
+        self.hidden = nn.Linear(moments, hidden)
         self.coefficients = nn.Linear(hidden, directions)
+        self.compared = nn.Linear(grams + len(sizes) + moments + hidden + directions, compared)
+        self.corrections = nn.Linear(compared, directions)
         self.mean = nn.Parameter(torch.zeros(code_length))
         self.directions = nn.Parameter(torch.zeros(directions, code_length))
-        self.compared = nn.Linear(statistics + hidden + directions, hidden)
-        self.corrections = nn.Linear(hidden, directions)
-        self.ways = nn.Parameter(torch.zeros(directions, code_length))  # the directions of the corrections
         self.color_gain = nn.Parameter(torch.full((2 * COLORS,), 0.5))
-        self.register_buffer("spread", torch.ones(statistics))
+        self.register_buffer("moment_mean", torch.zeros(moments))
+        self.register_buffer("moment_spread", torch.ones(moments))
+        self.register_buffer("gram_spread", torch.ones(grams))
+        matrix = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+        self.register_buffer("matrix", matrix, persistent=False)
         with torch.no_grad():
-            for module in (*self.convolutions, self.hidden, self.coefficients, self.compared, self.corrections):
-                fan_in = module.weight[0].numel()
-                gain = 2 if module in (*self.convolutions, self.hidden) else 1
-                module.weight.normal_(0, (gain / fan_in) ** 0.5, generator=generator)
+            for module, gain in (
+                (self.hidden, 1.0),
+                (self.coefficients, 1.0),
+                (self.compared, 0.5),
+                (self.corrections, 0.1),
+            ):
+                module.weight.normal_(0, gain / module.weight.shape[1] ** 0.5, generator=generator)
                 module.bias.zero_()
-            self.corrections.weight.mul_(0.1)
             self.directions.normal_(0, 1, generator=generator)
 
     @torch.no_grad()
-    def start_from(self, codes: torch.Tensor, pictures: Iterable[torch.Tensor]) -> None:
-        """Begin with the mean of codes [S, K], the directions in which they differ, and small random ones; and with
-        what the statistics of some pictures, scaled already, differ by."""
+    def start_from(self, codes: torch.Tensor) -> None:
+        """Begin with the mean of codes [S, K], the directions in which they differ, and small random ones."""
         centered = codes - codes.mean(0)
         _, lengths, axes = torch.linalg.svd(centered, full_matrices=False)
         count = min(len(self.directions), len(codes) - 1)
@@ -115,47 +153,92 @@ class Encoder(nn.Module):
         self.directions.mul_(0.1 * centered.std(0))
         self.directions[:count] = axes[:count] * lengths[:count, None] / max(1, len(codes) - 1) ** 0.5
         self.directions[:, -2 * COLORS :].mul_(0.1)
-        self.coefficients.weight.mul_(0.3)
-        self.ways.copy_(self.directions)
-        self.spread.copy_(torch.cat([self.statistics(picture.float()) for picture in pictures]).std(0) + MIN_SPREAD)
+
+    @torch.no_grad()
+    def get_used_to(self, seen: Seen) -> None:
+        """Take the spread of what it sees from some pictures."""
+        self.moment_mean.copy_(seen.moments.mean(0))
+        spread = seen.moments.std(0)
+        self.moment_spread.copy_(spread + 0.01 * spread.mean() + EPS)
+        self.gram_spread.copy_(self.relative(seen, seen[torch.arange(len(seen.grams)).roll(1)]).std(0) + 1e-4)
 
     def forward(self, picture: torch.Tensor, trial: Trial) -> torch.Tensor:
         """A picture, float [1, 3, H, W] in grey levels, to its code [1, K]."""
-        return self.seen(scaled(picture), trial)
+        return self.write(self.look(scaled(picture)), trial)
 
-    def seen(self, picture: torch.Tensor, trial: Trial, corrections: int = CORRECTIONS) -> torch.Tensor:
-        """The same for a picture that is scaled already, or a part of it. Gradients go through the last correction
-        alone, and not through the painting."""
-        target = self.statistics(picture)
-        hidden = F.relu(self.hidden(self.norm(target)))
-        coefficients = self.coefficients(hidden)
-        code = self.mean + coefficients @ self.directions + self.as_colors(target)
+    def look(self, picture: torch.Tensor) -> Seen:
+        """What there is to see of a picture that is scaled already, or of a part of it."""
+        colors = color_moments(picture / 127.5 - 1)
+        moments, grams, lengths = [colors], [], []
+        for scale in SCALES:
+            for maps in self.vgg(F.avg_pool2d(picture, scale) if scale > 1 else picture):
+                matrix = second_moments(maps)
+                moments += [maps.mean((2, 3)), (matrix.diagonal(dim1=1, dim2=2) + EPS).sqrt()]
+                rows, columns = torch.triu_indices(matrix.shape[1], matrix.shape[1])
+                gram = matrix[:, rows, columns] * doubles(matrix.shape[1]).to(matrix)
+                grams.append(gram)
+                lengths.append(gram.norm(dim=1, keepdim=True) + LEAST_LENGTH)
+        return Seen(colors, torch.cat(moments, 1), torch.cat(grams, 1), torch.cat(lengths, 1))
+
+    def write(self, target: Seen, trial: Trial, corrections: int = CORRECTIONS) -> torch.Tensor:
+        """The code [1, K] of a picture that was looked at. Gradients go to the guess and the last correction, and not
+        through the paintings."""
+        hidden, coefficients, colors = self.guess(target)
         for number in range(corrections):
             with torch.set_grad_enabled(torch.is_grad_enabled() and number == corrections - 1):
-                missing = target - self.statistics(trial(code.detach()))
-                difference = (missing / self.spread).clamp(-MAX_DIFFERENCE, MAX_DIFFERENCE)
-                compared = F.relu(self.compared(torch.cat([difference, hidden, coefficients], 1)))
-                change = self.corrections(compared)
-                color_change = self.as_colors(missing, self.color_gain)
-                code_change = change @ self.ways + color_change
-            coefficients, code = coefficients + change, code + code_change
-        result: torch.Tensor = code
-        return result
+                with torch.no_grad():
+                    painting = self.look(trial(self.code(coefficients, colors)))
+                change, color_change = self.correct(target, painting, hidden, coefficients, number)
+            coefficients, colors = coefficients + change, colors + color_change
+        return self.code(coefficients, colors)
 
-    def statistics(self, picture: torch.Tensor) -> torch.Tensor:
-        """Means and deviations of the colours and of the features of each depth, of a picture in grey levels."""
-        x = picture / 127.5 - 1
-        result = [moments(x)]
-        for convolution in self.convolutions:
-            x = F.relu(convolution(x))
-            result.append(moments(x))
-        return torch.cat(result, 1)
+    def guess(self, target: Seen) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the picture is hidden in, coefficients, and colours, before any correction."""
+        deviations = (target.moments - self.moment_mean) / self.moment_spread
+        hidden = F.relu(self.hidden(deviations.clamp(-MAX_DEVIATION, MAX_DEVIATION)))
+        return hidden, self.coefficients(hidden), color_code(target)
 
-    def as_colors(self, statistics: torch.Tensor, gain: torch.Tensor | float = 1.0) -> torch.Tensor:
-        """A code [1, K] in which only the colours of the last normalisation are given (`networks.Live.start_colors`):
-        first the deviations, then the means."""
-        colors = torch.cat([statistics[:, COLORS : 2 * COLORS], statistics[:, :COLORS]], 1) * gain
-        return F.pad(colors, [len(self.mean) - 2 * COLORS, 0])
+    def correct(
+        self, target: Seen, painting: Seen, hidden: torch.Tensor, coefficients: torch.Tensor, number: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What to add to coefficients and colours, from what the painting lacks. Each correction goes less far than the
+        one before, or they would run away."""
+        grams = (self.relative(target, painting) / self.gram_spread).clamp(-MAX_DIFFERENCE, MAX_DIFFERENCE)
+        moments = (target.moments - painting.moments) / self.moment_spread
+        compared = [
+            GRAM_SHARE * grams,
+            (target.lengths / painting.lengths).log(),
+            moments.clamp(-MAX_DIFFERENCE, MAX_DIFFERENCE),
+            hidden,
+            bounded(coefficients, FARTHEST),
+        ]
+        change = bounded(self.corrections(F.relu(self.compared(torch.cat(compared, 1)))), FARTHEST_STEP)
+        color_change = (color_code(target) - color_code(painting)) * self.color_gain
+        return change / (number + 1), color_change / (number + 1)
+
+    def relative(self, target: Seen, painting: Seen) -> torch.Tensor:
+        """Differences of Gram matrices against the lengths of both, as in `perceptual.symmetric_style_loss`."""
+        return (target.grams - painting.grams) / (target.lengths * painting.lengths).sqrt()[:, self.matrix]
+
+    def code(self, coefficients: torch.Tensor, colors: torch.Tensor) -> torch.Tensor:
+        """The code [N, K]; its last entries are the colours of the last normalisation (`networks.Live`)."""
+        colors = F.pad(colors, [len(self.mean) - 2 * COLORS, 0])
+        return self.mean + bounded(coefficients, FARTHEST) @ self.directions + colors
+
+
+def bounded(x: torch.Tensor, most: float) -> torch.Tensor:
+    return most * torch.tanh(x / most)
+
+
+def doubles(count: int) -> torch.Tensor:
+    """What each entry of the upper triangle of a symmetric matrix counts, row by row, so that the length stays."""
+    rows, columns = torch.triu_indices(count, count)
+    return torch.where(rows == columns, 1.0, 2**0.5)
+
+
+def color_code(seen: Seen) -> torch.Tensor:
+    """The colours as a code has them: first the deviations, then the means, [N, 6]."""
+    return torch.cat([seen.colors[:, COLORS:], seen.colors[:, :COLORS]], 1)
 
 
 def scaled(picture: torch.Tensor) -> torch.Tensor:
@@ -168,7 +251,7 @@ def scaled(picture: torch.Tensor) -> torch.Tensor:
     return F.interpolate(picture, size, mode="bilinear", antialias=True, align_corners=False)
 
 
-def moments(x: torch.Tensor) -> torch.Tensor:
+def color_moments(x: torch.Tensor) -> torch.Tensor:
     """[N, C, H, W] to the means and deviations over all places, [N, 2 C]."""
     mean = x.mean((2, 3), keepdim=True)
     deviation = ((x - mean).square().mean((2, 3)) + EPS).sqrt()

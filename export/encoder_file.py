@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -18,15 +19,31 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rtstyle.errors import ModelError
 from rtstyle.export import to_onnx
-from rtstyle.export.encoder import COLORS, CORRECTIONS, EPS, MAX_DIFFERENCE, SIDE, Encoder, Trial
+from rtstyle.export.encoder import (
+    COLORS,
+    CORRECTIONS,
+    EPS,
+    FARTHEST,
+    FARTHEST_STEP,
+    GRAM_SHARE,
+    LEAST_LENGTH,
+    MAX_DEVIATION,
+    MAX_DIFFERENCE,
+    SCALES,
+    SIDE,
+    Encoder,
+    Trial,
+    doubles,
+)
 from rtstyle.export.onnx_graph import Graph
+from rtstyle.export.small_vgg import UNIT
 from rtstyle.files import written_beside
 
 OPSET = 18  # the first whose Resize can smooth what it shrinks
-FORMAT = "1"
+FORMAT = "2"
 CHECKED_SIZES = ((32, 45), (300, 257), (1000, 700))
 # Between ONNX Runtime and torch, of entries whose spread over styles is about 1. What is painted on trial may differ by
-# a grey level here and there, which three corrections amplify: .007 was measured.
+# a grey level here and there, also because the body in the file has weights in float16.
 CODE_DIFFERENCE = 0.02
 
 
@@ -34,18 +51,17 @@ def to_model(encoder: Encoder, trial: Trial) -> onnx.ModelProto:
     """The ONNX graph of an encoder, with the body of its trial in it. No metadata yet."""
     written = _Writer(encoder)
     picture = written.node("Cast", written.node("Transpose", "picture", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
-    target = written.statistics(written.resize(picture, written.scaled_size()))
-    normed = written.node(
-        "LayerNormalization", target, written.weight("norm.weight"), written.weight("norm.bias"), axis=-1, epsilon=EPS
-    )
-    hidden = written.node("Relu", written.linear(normed, "hidden"))
+    target = written.look(written.resize(picture, written.scaled_size()))
+    deviations = written.node("Sub", target.moments, written.weight("moment_mean"))
+    deviations = written.node("Div", deviations, written.weight("moment_spread"))
+    hidden = written.node("Relu", written.linear(written.clip(deviations, MAX_DEVIATION), "hidden"))
     coefficients = written.linear(hidden, "coefficients")
-    code = written.node("Gemm", coefficients, written.weight("directions"), written.weight("mean"))
-    code = written.node("Add", code, written.as_colors(target))
     correction = _correction(written, trial, target, hidden)
-    loop = [written.constant("corrections", CORRECTIONS), "", code, coefficients]
-    written.nodes.append(helper.make_node("Loop", loop, ["corrected", "last_coefficients"], "correct", body=correction))
-    written.nodes.append(helper.make_node("Squeeze", ["corrected", written.constant("batch", [0])], ["code"], "code"))
+    loop = [written.constant("corrections", CORRECTIONS), "", coefficients, written.color_code(target.colors)]
+    last = ["last_coefficients", "last_colors"]
+    written.nodes.append(helper.make_node("Loop", loop, last, "correct", body=correction))
+    code = written.node("Squeeze", written.code(*last), written.constant("batch", [0]))
+    written.nodes.append(helper.make_node("Identity", [code], ["code"], "code"))
     return helper.make_model(
         helper.make_graph(
             written.nodes,
@@ -60,38 +76,53 @@ def to_model(encoder: Encoder, trial: Trial) -> onnx.ModelProto:
     )
 
 
-def _correction(outer: _Writer, trial: Trial, target: str, hidden: str) -> onnx.GraphProto:
-    """The graph of one correction: code and coefficients in, better ones out."""
+def _correction(outer: _Writer, trial: Trial, target: _Seen, hidden: str) -> onnx.GraphProto:
+    """The graph of one correction: coefficients and colours in, better ones out."""
     inner = outer.inside()
     body = onnx.compose.add_prefix_graph(to_onnx.to_model(trial.body).graph, "body/")
     photograph = numpy_helper.from_array(trial.photograph.numpy(), "body/frames")
-    inner.nodes.append(helper.make_node("Squeeze", ["code_before", inner.constant("batch", [0])], ["body/code"]))
+    code = inner.code("coefficients_before", "colors_before")
+    inner.nodes.append(helper.make_node("Squeeze", [code, inner.constant("batch", [0])], ["body/code"]))
+    inner.store(body.initializer)
     inner.nodes.extend(body.node)
-    painted = inner.node("Transpose", "body/stylized", perm=[0, 3, 1, 2])
-    painted = inner.node("Cast", painted, to=TensorProto.FLOAT)
-    painted = inner.resize(painted, inner.constant("trial_size", [trial.seen_side] * 2))
-    missing = inner.node("Sub", target, inner.statistics(painted))
-    difference = inner.node("Div", missing, inner.weight("spread"))
-    bounds = (inner.constant(name, value) for name, value in (("min", -MAX_DIFFERENCE), ("max", MAX_DIFFERENCE)))
-    difference = inner.node("Clip", difference, *bounds)
-    compared = inner.node("Concat", difference, hidden, "coefficients_before", axis=1)
+    shown = inner.node("Transpose", "body/stylized", perm=[0, 3, 1, 2])
+    shown = inner.node("Cast", shown, to=TensorProto.FLOAT)
+    painting = inner.look(inner.resize(shown, inner.constant("trial_size", [trial.seen_side] * 2)))
+    grams = inner.node("Sub", target.grams, painting.grams)
+    lengths = inner.node("Sqrt", inner.node("Mul", target.lengths, painting.lengths))
+    matrix = inner.constant("matrix", outer.encoder.matrix.cpu().numpy())
+    grams = inner.node("Div", grams, inner.node("Gather", lengths, matrix, axis=1))
+    grams = inner.clip(inner.node("Div", grams, inner.weight("gram_spread")), MAX_DIFFERENCE)
+    moments = inner.node("Sub", target.moments, painting.moments)
+    compared = inner.node(
+        "Concat",
+        inner.node("Mul", grams, inner.constant("gram_share", GRAM_SHARE)),
+        inner.node("Log", inner.node("Div", target.lengths, painting.lengths)),
+        inner.clip(inner.node("Div", moments, inner.weight("moment_spread")), MAX_DIFFERENCE),
+        hidden,
+        inner.bounded("coefficients_before", FARTHEST),
+        axis=1,
+    )
     change = inner.linear(inner.node("Relu", inner.linear(compared, "compared")), "corrections")
-    code_change = inner.node("Gemm", change, inner.weight("ways"))
-    color_change = inner.as_colors(missing, inner.weight("color_gain"))
+    change = inner.bounded(change, FARTHEST_STEP)
+    color_change = inner.node("Sub", inner.color_code(target.colors), inner.color_code(painting.colors))
+    color_change = inner.node("Mul", color_change, inner.weight("color_gain"))
+    count = inner.node("Add", inner.node("Cast", "number", to=TensorProto.FLOAT), inner.constant("one_more", 1.0))
     results = {
         "going_on_still": "going_on",
-        "code_after": inner.node("Add", "code_before", inner.node("Add", code_change, color_change)),
-        "coefficients_after": inner.node("Add", "coefficients_before", change),
+        "coefficients_after": inner.node("Add", "coefficients_before", inner.node("Div", change, count)),
+        "colors_after": inner.node("Add", "colors_before", inner.node("Div", color_change, count)),
     }
     for name, value in results.items():
         inner.nodes.append(helper.make_node("Identity", [value], [name], name))
-    length, directions = (outer.encoder.config[key] for key in ("code_length", "directions"))
 
     def values(when: str, condition: str) -> list[onnx.ValueInfoProto]:
         return [
             helper.make_tensor_value_info(condition, TensorProto.BOOL, []),
-            helper.make_tensor_value_info(f"code_{when}", TensorProto.FLOAT, [1, length]),
-            helper.make_tensor_value_info(f"coefficients_{when}", TensorProto.FLOAT, [1, directions]),
+            helper.make_tensor_value_info(
+                f"coefficients_{when}", TensorProto.FLOAT, [1, outer.encoder.config["directions"]]
+            ),
+            helper.make_tensor_value_info(f"colors_{when}", TensorProto.FLOAT, [1, 2 * COLORS]),
         ]
 
     return helper.make_graph(
@@ -99,8 +130,17 @@ def _correction(outer: _Writer, trial: Trial, target: str, hidden: str) -> onnx.
         "correction",
         [helper.make_tensor_value_info("number", TensorProto.INT64, []), *values("before", "going_on")],
         values("after", "going_on_still"),
-        [photograph, *body.initializer],
+        [photograph],
     )
+
+
+class _Seen(NamedTuple):
+    """The names of the values of a `Seen`."""
+
+    colors: str
+    moments: str
+    grams: str
+    lengths: str
 
 
 class _Writer(Graph):
@@ -125,9 +165,22 @@ class _Writer(Graph):
             return self.constant(name, values)
         wide = f"{name}_float32"
         if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(values.astype(np.float16), name)
-            self.casts.append(helper.make_node("Cast", [name], [wide], wide, to=TensorProto.FLOAT))
+            self.halved(name, values, wide)
         return wide
+
+    def halved(self, name: str, values: np.ndarray, wide: str) -> None:
+        """Store values as float16 called `name`; they are used as float32 called `wide`."""
+        self.initializers[name] = numpy_helper.from_array(values.astype(np.float16), name)
+        self.casts.append(helper.make_node("Cast", [name], [wide], wide, to=TensorProto.FLOAT))
+
+    def store(self, constants: Iterable[onnx.TensorProto]) -> None:
+        """Those of another graph, the larger weights among them as float16: for a trial that is near enough."""
+        for tensor in constants:
+            values = numpy_helper.to_array(tensor)
+            if values.dtype == np.float32 and values.ndim > 1:
+                self.halved(f"{tensor.name}_float16", values, tensor.name)
+            else:
+                self.initializers[tensor.name] = tensor
 
     def linear(self, x: str, name: str) -> str:
         return self.node("Gemm", x, self.weight(f"{name}.weight"), self.weight(f"{name}.bias"), transB=1)
@@ -144,35 +197,82 @@ class _Writer(Graph):
         how: dict[str, Any] = {"mode": "linear", "antialias": 1, "coordinate_transformation_mode": "half_pixel"}
         return self.node("Resize", x, "", "", size, axes=[2, 3], **how)
 
-    def moments(self, x: str) -> str:
-        places = self.constant("places", [2, 3])
-        mean = self.node("ReduceMean", x, places, keepdims=1)
+    def color_moments(self, x: str) -> str:
+        mean = self.node("ReduceMean", x, self.places(), keepdims=1)
         off = self.node("Sub", x, mean)
-        variance = self.node("ReduceMean", self.node("Mul", off, off), places, keepdims=0)
+        variance = self.node("ReduceMean", self.node("Mul", off, off), self.places(), keepdims=0)
         deviation = self.node("Sqrt", self.node("Add", variance, self.constant("eps", EPS)))
-        return self.node("Concat", self.node("Squeeze", mean, places), deviation, axis=1)
+        return self.node("Concat", self.node("Squeeze", mean, self.places()), deviation, axis=1)
 
-    def statistics(self, x: str) -> str:
-        """Of a picture in grey levels."""
-        middle = self.constant("middle", 127.5)
-        x = self.node("Div", self.node("Sub", x, middle), middle)
-        result = [self.moments(x)]
-        for i in range(len(self.encoder.convolutions)):
-            pads = [self.weights[f"convolutions.{i}.weight"].shape[-1] // 2] * 4
-            weights = (self.weight(f"convolutions.{i}.{which}") for which in ("weight", "bias"))
-            x = self.node("Relu", self.node("Conv", x, *weights, strides=[2, 2], pads=pads))
-            result.append(self.moments(x))
-        return self.node("Concat", *result, axis=1)
+    def places(self) -> str:
+        return self.constant("places", [2, 3])
 
-    def as_colors(self, statistics: str, gain: str = "") -> str:
+    def look(self, picture: str) -> _Seen:
+        """At a picture in grey levels."""
+        gray = self.constant("middle", 127.5)
+        colors = self.color_moments(self.node("Div", self.node("Sub", picture, gray), gray))
+        moments, grams, lengths = [colors], [], []
+        for scale in SCALES:
+            sides = {"kernel_shape": [scale] * 2, "strides": [scale] * 2}
+            for maps, count in self.small_vgg(self.node("AveragePool", picture, **sides) if scale > 1 else picture):
+                matrix = self.second_moments(maps)
+                diagonal = self.node(
+                    "Gather", matrix, self.constant(f"diagonal_{count}", np.arange(count) * (count + 1)), axis=1
+                )
+                diagonal = self.node("Sqrt", self.node("Add", diagonal, self.constant("eps", EPS)))
+                moments += [self.node("ReduceMean", maps, self.places(), keepdims=0), diagonal]
+                rows, columns = np.triu_indices(count)
+                gram = self.node("Gather", matrix, self.constant(f"triangle_{count}", rows * count + columns), axis=1)
+                gram = self.node("Mul", gram, self.constant(f"doubles_{count}", doubles(count).numpy()))
+                length = self.node("ReduceL2", gram, self.constant("in_a_row", [1]), keepdims=1)
+                grams.append(gram)
+                lengths.append(self.node("Add", length, self.constant("least_length", LEAST_LENGTH)))
+        return _Seen(colors, *(self.node("Concat", *values, axis=1) for values in (moments, grams, lengths)))
+
+    def small_vgg(self, picture: str) -> list[tuple[str, int]]:
+        """The components of each layer, and how many they are."""
+        net = self.encoder.vgg
+        x = self.node("Sub", picture, self.constant("vgg_mean", net.mean.cpu().numpy()))
+        x = self.node("Div", x, self.constant("vgg_unit", UNIT))
+        result = []
+        for stage, count in enumerate(net.components):
+            if stage:
+                x = self.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+            for number in range(len(self.encoder.config["widths"][stage])):
+                x = self.node("Relu", self.convolution(x, f"vgg.stages.{stage}.{number}", 1))
+            result.append((self.convolution(x, f"vgg.heads.{stage}", 0), count))
+        return result
+
+    def convolution(self, x: str, name: str, pad: int) -> str:
+        return self.node("Conv", x, self.weight(f"{name}.weight"), self.weight(f"{name}.bias"), pads=[pad] * 4)
+
+    def second_moments(self, maps: str) -> str:
+        """[1, C, H, W] to [1, C C]."""
+        flat = self.node("Reshape", maps, self.constant("in_rows", [0, 0, -1]))
+        count = self.node("Cast", self.node("Shape", flat, start=2), to=TensorProto.FLOAT)
+        matrix = self.node("Div", self.node("MatMul", flat, self.node("Transpose", flat, perm=[0, 2, 1])), count)
+        return self.node("Reshape", matrix, self.constant("in_one_row", [1, -1]))
+
+    def clip(self, x: str, most: float) -> str:
+        return self.node("Clip", x, self.constant(f"least_{most:g}", -most), self.constant(f"most_{most:g}", most))
+
+    def bounded(self, x: str, most: float) -> str:
+        bound = self.constant(f"most_{most:g}", most)
+        return self.node("Mul", self.node("Tanh", self.node("Div", x, bound)), bound)
+
+    def color_code(self, colors: str) -> str:
         ends = [self.constant(f"colors_{k}", [k]) for k in (0, COLORS, 2 * COLORS)]
-        one = self.constant("one", [1])
-        mean, deviation = (self.node("Slice", statistics, *pair, one) for pair in itertools.pairwise(ends))
-        colors = self.node("Concat", deviation, mean, axis=1)
-        if gain:
-            colors = self.node("Mul", colors, gain)
+        one = self.constant("in_a_row", [1])
+        mean, deviation = (self.node("Slice", colors, *pair, one) for pair in itertools.pairwise(ends))
+        return self.node("Concat", deviation, mean, axis=1)
+
+    def code(self, coefficients: str, colors: str) -> str:
         rest = np.zeros((1, self.encoder.config["code_length"] - 2 * COLORS))
-        return self.node("Concat", self.constant("rest", rest), colors, axis=1)
+        colors = self.node("Concat", self.constant("rest", rest), colors, axis=1)
+        directed = self.node(
+            "Gemm", self.bounded(coefficients, FARTHEST), self.weight("directions"), self.weight("mean")
+        )
+        return self.node("Add", directed, colors)
 
 
 @torch.no_grad()

@@ -1,17 +1,16 @@
 """Training an encoder: pictures and photographs in, a net out that writes codes for the body of a model.
 
-The body is frozen, and the losses are those by which `rtstyle train PICTURE` learns a single code for it; but the code
+Three phases. First it learns to see, from VGG (`small_vgg`). Then it practises on paintings by the body itself, with
+codes drawn at random, which it has to find again: of these there are as many as one likes. At last it learns to paint:
+the body is frozen, and the losses are those by which `rtstyle train PICTURE` learns a single code for it; but the code
 is what the encoder makes of the picture, and it is the encoder that learns.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import os
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,14 @@ from rtstyle.errors import InputError, OutputError, RtstyleError
 from rtstyle.export import encoder_file, losses, operations, style_pictures
 from rtstyle.export.checkpoint import load_checkpoint, save_checkpoint
 from rtstyle.export.data import Photos, evenly, list_pictures, read_picture
-from rtstyle.export.encoder import CORRECTIONS, Encoder, Trial
+from rtstyle.export.encoder import CORRECTIONS, Encoder, Seen, Trial
+from rtstyle.export.encoder_lessons import Practice, Seeing
+from rtstyle.export.encoder_recipe import PAINTING, EncoderRecipe
 from rtstyle.export.loop import COLUMNS, Progress, run_steps
 from rtstyle.export.plots import draw_curves
 from rtstyle.export.recipe import Loss
 from rtstyle.export.run import BALANCE, check_model_output, train_to_file
+from rtstyle.export.small_vgg import COMPONENTS, WIDTHS, stages_of
 from rtstyle.export.to_onnx import from_onnx, properties, read_training
 from rtstyle.files import make_folder
 from rtstyle.gallery import catalog
@@ -37,63 +39,10 @@ from rtstyle.perceptual import vgg as perceptual
 BALANCED_ON = 8  # photographs, for the weights of the styles
 READ_SIDE = 1024  # pixels: the short side of the paintings in memory
 SHOWN = 6  # style pictures of a preview
-
-
-@dataclasses.dataclass
-class EncoderRecipe:
-    """What makes an encoder again; `encoder` names the model whose body it writes codes for. `paintings`, `photographs`
-    and `made` say how many views of each kind of picture it learns from (`style_pictures`), `held_out` which files of
-    the pictures' folder it must not see. The encoder looks at `window` pixels of the middle of a picture whose short
-    side has `style_size`, and with the same part its paintings are compared."""
-
-    encoder: str = "live"
-    seed: int = 0
-    steps: int = 4000
-    learning_rate: float = 1e-3
-    average: float = 0.998
-    crop: int = 128
-    batch: int = 4
-    style_size: int = 640
-    window: int = 448
-    paintings: int = 600
-    photographs: int = 400
-    made: int = 80
-    held_out: list[str] = dataclasses.field(default_factory=list)
-
-    @classmethod
-    def read(cls, path: str | os.PathLike[str]) -> EncoderRecipe:
-        """A recipe from a TOML file. Raises RtstyleError for unknown keys or wrong values."""
-        try:
-            recipe = cls(**tomllib.loads(Path(path).read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            raise InputError(f"the recipe {path} does not exist") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
-            raise InputError(f"the recipe {path} is not understood: {error}") from None
-        numbers = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(cls) if f.type in ("int", "float")}
-        for key, value in numbers.items():
-            minimum = 64 if key in ("crop", "style_size", "window") else 0
-            if not isinstance(value, int | float) or value < minimum:
-                raise InputError(f"the recipe {path} must give {key} a number from {minimum}, not {value!r}")
-        if not recipe.paintings + recipe.photographs + recipe.made:
-            raise InputError(f"the recipe {path} asks for no pictures to learn from")
-        return recipe
-
-    def learning_rate_at(self, step: int) -> float:
-        """A warm-up over 100 steps, then a cosine down to 2 % of the peak."""
-        if step < min(100, self.steps // 10):
-            return self.learning_rate * (step + 1) / min(100, self.steps // 10)
-        return self.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / max(1, self.steps))))
-
-    def digest(self) -> str:
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
-
-
-def is_encoder_recipe(path: str | os.PathLike[str]) -> bool:
-    """Whether a recipe is one for an encoder; False for what cannot be read, of which its own reader says more."""
-    try:
-        return "encoder" in tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
-        return False
+# Of the learning rate while painting: many inputs, or small values that much depends on
+RATE_SHARES = {"compared.weight": 0.3, "hidden.weight": 0.5, "mean": 0.1, "directions": 0.1}
+EARLY = 0.25  # the share of the painting in which there is one correction at most
+NORMS, USUAL, FAR = 200, 1.5, 8.0  # gradients: the last so many; clipped at, and left out beyond, so many medians
 
 
 class EncoderTrainer:
@@ -134,13 +83,23 @@ class EncoderTrainer:
         make_folder(self.run_dir)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.trial = Trial(self.body, recipe.style_size)
-        self.encoder = Encoder(body.code_length, generator=self.generator)
-        self.encoder.start_from(body.codes.detach().cpu(), (style.picture for style in self.styles))
+        stages = stages_of(self.loss.style_layers)
+        self.encoder = Encoder(body.code_length, WIDTHS[:stages], COMPONENTS[:stages], generator=self.generator)
+        self.encoder.start_from(body.codes.detach().cpu())
         if init and not resume:
             self.encoder, _ = encoder_file.from_onnx(init)
         self.encoder.to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.encoder.state_dict().items()}
-        self.optimizer = torch.optim.Adam(self.encoder.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99))
+        groups = [
+            {"params": [weight], "share": RATE_SHARES.get(name, 1.0)}
+            for name, weight in self.encoder.named_parameters()
+        ]
+        self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.995))
+        self.norms: list[float] = []
+        self.starts_anew = not init
+        self.seeing: Seeing | None = None
+        self.practice: Practice | None = None
+        self.seen: Seen | None = None  # the style pictures, by an encoder that has learned to see
         self.step, self.seconds = 0, 0.0
         self.rows: list[list[float]] = []
         if earlier:
@@ -176,41 +135,90 @@ class EncoderTrainer:
 
     def train_step(self) -> dict[str, float]:
         recipe = self.recipe
+        phase, step = recipe.phase_at(self.step)
+        if step == 0:
+            self.norms.clear()
         rate = recipe.learning_rate_at(self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        photos = self.photos.batch(recipe.batch, recipe.crop, self.generator)
-        chosen = torch.randint(len(self.styles), (recipe.batch,), generator=self.generator).tolist()
-        offsets = torch.randint(operations.CANVAS_SIDE, (recipe.batch, 2), generator=self.generator)
-        styles = [self.styles[index] for index in chosen]
-        corrections = int(torch.randint(1, CORRECTIONS + 1, (1,), generator=self.generator))
-        sampled = self.sample_losses(photos, styles, offsets, corrections)
-        means = {name: values.mean() for name, values in sampled.items()}
+            group["lr"] = rate * (group["share"] if phase == PAINTING else 1.0)
+        means = (self.seeing_losses, self.practice_losses, self.painting_losses)[phase]()
         self.optimizer.zero_grad(set_to_none=True)
         means["total"].backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 5.0)
-        if not torch.isfinite(means["total"] + norm):
-            raise RtstyleError(f"the loss became NaN or infinite at step {self.step}: lower learning_rate")
-        self.optimizer.step()
+        if self.clip_gradients(means["total"]):
+            self.optimizer.step()
         self.step += 1
         with torch.no_grad():
-            decay = min(recipe.average, self.step / (self.step + 10))
+            decay = min(recipe.average, (step + 1) / (step + 11))
             for name, value in self.encoder.state_dict().items():
                 self.average[name].lerp_(value, 1 - decay)
-        return {k: float(v.detach()) for k, v in means.items()} | {"learning_rate": rate}
+        return (
+            dict.fromkeys(COLUMNS[1:-2], 0.0)
+            | {k: float(v.detach()) for k, v in means.items()}
+            | {"learning_rate": rate}
+        )
+
+    def clip_gradients(self, loss: torch.Tensor) -> bool:
+        """Clip the gradients by what is usual; False if they are so far off that the step is better left out: now and
+        then a code that is corrected paints next to nothing, and relative distances to that are without bounds."""
+        usual = float(np.median(self.norms)) if self.norms else math.inf
+        learning = [p for p in self.encoder.parameters() if p.grad is not None]
+        norm = float(torch.nn.utils.clip_grad_norm_(learning, USUAL * usual))
+        if not math.isfinite(norm + float(loss.detach())):
+            raise RtstyleError(f"the loss became NaN or infinite at step {self.step}: lower learning_rate")
+        self.norms = [*self.norms[1 - NORMS :], norm]
+        return norm <= FAR * usual
+
+    def seeing_losses(self) -> dict[str, torch.Tensor]:
+        if self.seeing is None:
+            self.seeing = Seeing(self.encoder, self.trial, self.photos, self.styles, self.recipe.crop, self.vgg)
+        return self.seeing.losses(self.generator)
+
+    def practice_losses(self) -> dict[str, torch.Tensor]:
+        self.styles_seen()
+        if self.practice is None:
+            recipe = self.recipe
+            self.practice = Practice(self.encoder, self.trial, self.photos, recipe.random_codes, recipe.seed)
+        return self.practice.losses(self.generator)
+
+    @torch.no_grad()
+    def styles_seen(self) -> Seen:
+        """What the encoder sees of all style pictures. From the first time on it sees as it has learned to on
+        average."""
+        if self.seen is None:
+            begins = self.step == self.recipe.seeing and (self.starts_anew or self.recipe.seeing)
+            if begins:
+                self.encoder.load_state_dict(self.average)
+            self.encoder.vgg.requires_grad_(False)
+            self.seen = Seen.of([self.encoder.look(style.picture.to(self.device).float()) for style in self.styles])
+            if begins:
+                self.encoder.get_used_to(self.seen)
+                self.average = {k: v.detach().clone() for k, v in self.encoder.state_dict().items()}
+        return self.seen
+
+    def painting_losses(self) -> dict[str, torch.Tensor]:
+        recipe = self.recipe
+        _, step = recipe.phase_at(self.step)
+        photos = self.photos.batch(recipe.batch, recipe.crop, self.generator)
+        chosen = torch.randint(len(self.styles), (recipe.batch,), generator=self.generator)
+        offsets = torch.randint(operations.CANVAS_SIDE, (recipe.batch, 2), generator=self.generator)
+        bounds = (0, 2) if step < EARLY * recipe.steps else (1, CORRECTIONS + 1)
+        corrections = int(torch.randint(*bounds, (1,), generator=self.generator))
+        sampled = self.sample_losses(photos, chosen, offsets, corrections)
+        return {name: values.mean() for name, values in sampled.items()}
 
     def sample_losses(
         self,
         photos: torch.Tensor,
-        styles: list[style_pictures.StylePicture],
+        chosen: torch.Tensor,
         offsets: torch.Tensor | None = None,
         corrections: int = CORRECTIONS,
     ) -> dict[str, torch.Tensor]:
-        """Losses of photographs [N, 3, H, W], each painted in the style of one of N pictures, by a code that was
-        corrected so many times: each [N], `total` and its terms."""
+        """Losses of photographs [N, 3, H, W], each painted in the style of one of the style pictures, int64 [N], by a
+        code that was corrected so many times: each [N], `total` and its terms."""
         compare = self.compare
-        pictures = (style.picture.to(self.device).float() for style in styles)
-        codes = torch.cat([self.encoder.seen(picture, self.trial, corrections) for picture in pictures])
+        seen = self.styles_seen()
+        codes = torch.cat([self.encoder.write(seen[index : index + 1], self.trial, corrections) for index in chosen])
+        styles = [self.styles[index] for index in chosen.tolist()]
         outliers: list[torch.Tensor] | None = [] if self.loss.outlier_weight else None
         painted = self.body(photos.contiguous(memory_format=torch.channels_last), codes, outliers, offsets).float()
         with torch.no_grad():
@@ -242,7 +250,7 @@ class EncoderTrainer:
         show_seconds: float = 300.0,
     ) -> None:
         """Train to the last step; see `run_steps`."""
-        run_steps(self, self.recipe.steps, callback, save_seconds, show_seconds)
+        run_steps(self, sum(self.recipe.phases()), callback, save_seconds, show_seconds)
 
     def save(self) -> None:
         state = {
@@ -254,6 +262,7 @@ class EncoderTrainer:
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "rows": self.rows,
+            "norms": self.norms,
             "description": self.describe(),
         }
         save_checkpoint(self.checkpoint, state)
@@ -263,7 +272,7 @@ class EncoderTrainer:
         if not self.checkpoint.exists():
             raise InputError(f"there is nothing to resume in {self.run_dir}: leave `resume` out")
         state = load_checkpoint(self.checkpoint)
-        if state["recipe"] != self.recipe.digest() or "rows" not in state:
+        if state["recipe"] != self.recipe.digest() or "norms" not in state:
             raise InputError(f"{self.checkpoint} was made by another recipe: resume with that one, or start afresh")
         return state
 
@@ -272,7 +281,7 @@ class EncoderTrainer:
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        self.step, self.seconds, self.rows = state["step"], state["seconds"], state["rows"]
+        self.step, self.seconds, self.rows, self.norms = (state[k] for k in ("step", "seconds", "rows", "norms"))
 
     def describe(self) -> dict[str, Any]:
         """What makes this run again, as it goes into the file's metadata."""
@@ -305,7 +314,7 @@ class EncoderTrainer:
         encoder = self.averaged_encoder()
         trial = self.trial_on_cpu()
         styles = [style.picture.cpu() for style in evenly(self.styles, SHOWN)]
-        codes = torch.cat([encoder.seen(picture.float(), trial) for picture in styles])
+        codes = torch.cat([encoder.write(encoder.look(picture.float()), trial) for picture in styles])
         rows = [[np.zeros((8, 8, 3), np.uint8), *(style[0].permute(1, 2, 0).numpy() for style in styles)]]
         for i in range(1, 4):
             frame = self.photos.pictures[i * len(self.photos) // 5].cpu().permute(1, 2, 0)
@@ -343,6 +352,6 @@ def train_encoder(
         lambda: trainer.run(callback),
         lambda: trainer.write(out, force=replace),
         trainer,
-        plan.steps,
+        sum(plan.phases()),
         out,
     )

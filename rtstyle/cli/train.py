@@ -80,7 +80,8 @@ def train(
         if given:
             raise UsageError(f"{flag} goes with {'a picture' if recipe else '--recipe'}")
     needs_training("train")
-    from rtstyle.export.encoder_training import is_encoder_recipe, train_encoder
+    from rtstyle.export.encoder_recipe import is_encoder_recipe
+    from rtstyle.export.encoder_training import train_encoder
     from rtstyle.export.run import teach_style, train_model
 
     with progress_bar("training", unit="steps", quiet=quiet) as update:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FILE = "encoder.onnx"
 MIN_SIDE = 32  # pixels of a picture
-SIDE = 512  # pixels, to which the short side of a larger picture is shrunk before; the encoder looks at half of that
+SIDE = 448  # pixels, to which the short side of a larger picture is shrunk: what the encoder looks at
 LONGEST = 4  # times the short side: of a longer picture, the middle is looked at
 
 

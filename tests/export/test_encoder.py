@@ -12,20 +12,21 @@ from PIL import Image  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import encoder_file, networks, style_pictures  # noqa: E402
-from rtstyle.export.encoder import Encoder, Trial  # noqa: E402
-from rtstyle.export.encoder_training import (  # noqa: E402
-    EncoderRecipe,
-    EncoderTrainer,
-    is_encoder_recipe,
-    train_encoder,
-)
+from rtstyle.export.data import Photos  # noqa: E402
+from rtstyle.export.encoder import FARTHEST, Encoder, Seen, Trial  # noqa: E402
+from rtstyle.export.encoder_lessons import Practice, random_codes  # noqa: E402
+from rtstyle.export.encoder_recipe import PAINTING, PRACTICE, SEEING, EncoderRecipe, is_encoder_recipe  # noqa: E402
+from rtstyle.export.encoder_training import EncoderTrainer, train_encoder  # noqa: E402
+from rtstyle.export.small_vgg import Lesson, SmallVGG, second_moments  # noqa: E402
 from rtstyle.export.to_onnx import from_onnx, properties  # noqa: E402
 from rtstyle.gallery import catalog  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
 pytest_plugins = ["support.training_fixtures"]
 
-TOY = EncoderRecipe(steps=3, crop=64, batch=1, style_size=96, window=80, paintings=2, photographs=1, made=1)
+TOY = EncoderRecipe(
+    seeing=1, practice=1, steps=2, random_codes=3, crop=64, style_size=320, window=128, paintings=2, photographs=1, made=1
+)
 
 
 @pytest.fixture
@@ -57,8 +58,11 @@ def trial(body):
 
 
 def new_encoder(body):
-    encoder = Encoder(body.code_length, widths=(8, 12), hidden=16, directions=6, generator=seeded(3))
-    encoder.start_from(body.codes, [torch.randint(0, 256, (1, 3, 64, 64 + i), generator=seeded(i)) for i in range(4)])
+    sizes = {"widths": ((4, 6), (6, 8), (8, 8)), "components": (3, 4, 5), "hidden": 16, "compared": 12, "directions": 6}
+    encoder = Encoder(body.code_length, **sizes, generator=seeded(3))
+    encoder.start_from(body.codes)
+    pictures = [255 * torch.rand(1, 3, 64, 64 + i, generator=seeded(i)) for i in range(4)]
+    encoder.get_used_to(Seen.of([encoder.look(picture) for picture in pictures]))
     return encoder
 
 
@@ -66,7 +70,7 @@ def new_encoder(body):
 def test_a_new_encoder_gives_the_mean_code_and_the_colors_of_the_picture(body, trial):
     encoder = new_encoder(body)
     encoder.coefficients.weight.zero_()
-    code = encoder.seen(torch.full((1, 3, 64, 64), 51.0), trial, corrections=0)[0]
+    code = encoder.write(encoder.look(torch.full((1, 3, 64, 64), 51.0)), trial, corrections=0)[0]
     assert torch.allclose(code[:-6], body.codes.mean(0)[:-6])
     assert torch.allclose(code[-3:], torch.tensor(51 / 127.5 - 1))  # mean
     assert (code[-6:-3] < 0.01).all()  # deviation
@@ -85,24 +89,92 @@ def test_a_correction_brings_the_colors_of_the_painting_nearer_to_those_of_the_p
     for learned in (encoder.coefficients, encoder.corrections):
         learned.weight.zero_()  # what is left are the colours
     picture = torch.rand(1, 3, 96, 96, generator=seeded(6)) * torch.tensor([60.0, 150.0, 220.0]).view(3, 1, 1)
+    target = encoder.look(picture)
 
     def off(corrections):
-        painting = trial(encoder.seen(picture, trial, corrections))
-        return (encoder.statistics(painting) - encoder.statistics(picture))[0, :6].abs().sum()
+        return (encoder.look(trial(encoder.write(target, trial, corrections))).colors - target.colors).abs().sum()
 
     assert off(3) < off(1) < off(0)
 
 
+@torch.no_grad()
+def test_no_coefficient_runs_away(body, trial):
+    encoder = new_encoder(body)
+    encoder.corrections.bias.fill_(1e4)
+    code = encoder.write(encoder.look(torch.rand(1, 3, 64, 64, generator=seeded(8)) * 255), trial)
+    farthest = FARTHEST * encoder.directions[:, :-6].abs().sum(0)
+    assert ((code[0] - encoder.mean)[:-6].abs() <= farthest + 1e-5).all()
+
+
 def test_gradients_reach_everything_that_learns_and_not_the_body(body, trial):
     encoder = new_encoder(body)
-    encoder.seen(torch.rand(1, 3, 64, 64, generator=seeded(7)) * 255, trial, 2).square().sum().backward()
+    target = encoder.look(torch.rand(1, 3, 64, 64, generator=seeded(7)) * 255)
+    encoder.write(target, trial, 2).square().sum().backward()
     assert [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()] == []
     assert all(p.grad is None for p in body.parameters())
 
 
 def test_the_trial_is_as_large_as_the_part_of_a_picture_that_has_as_large_strokes(body, trial):
     assert trial.photograph.shape == (1, 384, 384, 3) and trial.photograph.dtype == torch.uint8
-    assert trial(body.codes[:2]).shape == (2, 3, 154, 154)  # 384 of 640 pixels, scaled as 640 to 256
+    assert trial(body.codes[:2]).shape == (2, 3, 269, 269)  # 384 of 640 pixels, scaled as 640 to 448
+
+
+@torch.no_grad()
+def test_what_is_seen_is_the_gram_matrices_without_their_doubles(body):
+    encoder, picture = new_encoder(body), 255 * torch.rand(1, 3, 48, 64, generator=seeded(9))
+    seen = encoder.look(picture)
+    matrices = [second_moments(maps) for maps in encoder.vgg(picture)]
+    assert seen.lengths.shape == (1, 9)  # three layers at three scales
+    assert torch.allclose(seen.lengths[0, :3], torch.stack([matrix.norm() for matrix in matrices]), rtol=1e-3)
+    assert seen.grams.shape == (1, 3 * (6 + 10 + 15))
+
+
+def test_the_small_net_learns_to_see_as_vgg_does(fake_vgg):
+    vgg = perceptual.VGG("vgg16", fake_vgg)
+    random = np.random.default_rng(0)
+    pictures = [
+        torch.from_numpy(random.integers(0, 256, (1, 3, 8, 8)).repeat(6, 2).repeat(6, 3)).float() for _ in range(4)
+    ]
+    lesson = Lesson(vgg, pictures, (3, 4))
+    assert [maps.shape[1] for maps in lesson.components(pictures[0])] == [3, 4]
+    whole = Lesson(vgg, pictures, (64, 128))
+    for maps, layer, energies in zip(whole.components(pictures[0]), whole.layers, whole.energies, strict=True):
+        true = second_moments(vgg(pictures[0], [layer])[layer])
+        assert torch.allclose(second_moments(maps).norm() * energies.mean(), true.norm(), rtol=1e-3), (
+            "all of it is there"
+        )
+    net = SmallVGG(((4, 6), (6, 8)), (3, 4), seeded(1))
+    optimizer = torch.optim.Adam(net.parameters(), 0.01)
+    losses = []
+    for step in range(40):
+        loss = lesson.loss(net, pictures[step % 4])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert np.mean(losses[-4:]) < 0.5 * np.mean(losses[:4])
+
+
+def test_random_codes_are_mixtures_of_the_body_s_own(body):
+    own = body.codes
+    codes = random_codes(own, 200, seeded(1))
+    assert torch.equal(codes, random_codes(own, 200, seeded(1))) and codes.shape == (200, own.shape[1])
+    assert torch.allclose(codes.mean(0), own.mean(0), atol=0.1)
+    assert ((codes - own.mean(0)).abs().amax(0) < 2.5 * (own - own.mean(0)).abs().amax(0) + 0.3).all()
+
+
+def test_practice_begins_with_the_very_codes_that_are_to_be_corrected(body, trial, photos_folder):
+    encoder = new_encoder(body)
+    with torch.no_grad():
+        encoder.directions.copy_(torch.linalg.qr(torch.randn(encoder.directions.T.shape, generator=seeded(2))).Q.T)
+    practice = Practice(encoder, trial, Photos(photos_folder, 256), 3, seed=4)
+    inside = encoder.code(torch.randn(3, 6, generator=seeded(3)), torch.rand(3, 6, generator=seeded(4))).detach()
+    again = encoder.code(*practice.parts(inside, torch.zeros(3, 6)))
+    assert torch.allclose(again[:, -6:], inside[:, -6:], atol=1e-4)
+    assert (again - inside).norm() < 0.3 * (inside - encoder.mean).norm()
+    losses = practice.losses(seeded(5))
+    losses["total"].backward()
+    assert encoder.corrections.weight.grad.any() and encoder.coefficients.weight.grad.any()
 
 
 def test_the_onnx_file_agrees_with_torch_and_can_be_read_back(tmp_path, body, trial):
@@ -114,12 +186,12 @@ def test_the_onnx_file_agrees_with_torch_and_can_be_read_back(tmp_path, body, tr
     encoder = encoder_file.rounded(encoder)
     assert encoder_file.compare(model, encoder, trial) < encoder_file.CODE_DIFFERENCE
     with torch.no_grad():
-        encoder.ways += 0.01
+        encoder.corrections.bias += 0.2
     assert encoder_file.compare(model, encoder, trial) > encoder_file.CODE_DIFFERENCE, "the comparison sees corrections"
     again, sha256 = encoder_file.from_onnx(tmp_path / "encoder.onnx")
     assert sha256 == body.body_sha256()
     with torch.no_grad():
-        encoder.ways -= 0.01
+        encoder.corrections.bias -= 0.2
     assert all(torch.allclose(again.state_dict()[k], v, atol=1e-6) for k, v in encoder.state_dict().items())
 
 
@@ -138,8 +210,8 @@ def test_the_encoder_looks_at_the_part_that_is_compared(encoder_in):
     picture[8:-8, 60:-60] = (20, 60, 180)  # the middle: 80 x 80 pixels, of 96 x 200
     photos = {name: torch.eye(matrix.shape[-1])[None] for name, matrix in trainer.styles[0].targets.items()}
     seen = style_pictures.describe(picture, 96, 80, trainer.compare, photos, 15.0, torch.device("cpu"))
-    assert seen.picture.shape == (1, 3, 213, 213), "80 of 96 pixels, scaled as 96 to 256"
-    assert torch.equal(seen.picture[0, :, 4:-4, 4:-4].amax((1, 2)), torch.tensor([20, 60, 180], dtype=torch.uint8))
+    assert seen.picture.shape == (1, 3, 373, 373), "80 of 96 pixels, scaled as 96 to 448"
+    assert torch.equal(seen.picture[0, :, 8:-8, 8:-8].amax((1, 2)), torch.tensor([20, 60, 180], dtype=torch.uint8))
     assert torch.equal(
         seen.targets["palette"][0],
         perceptual.palette(torch.tensor([20.0, 60.0, 180.0]).reshape(1, 3, 1, 1).expand(1, 3, 80, 80))[0],
@@ -181,16 +253,37 @@ def test_pictures_made_by_program_have_the_colors_of_others_and_forms_of_their_o
 
 def test_training_moves_the_encoder_and_not_the_body(encoder_in, toy_model):
     trainer = encoder_in("run")
-    before = {name: weight.clone() for name, weight in trainer.encoder.state_dict().items()}
-    steps = []
+    states = [trainer.encoder.state_dict()]
+    states[0] = {name: weight.clone() for name, weight in states[0].items()}
     (trainer.run_dir / "preview.png").write_bytes(b"the one before")
-    trainer.run(steps.append)
-    assert [p.step for p in steps] == [1, 2, 3]
-    after = trainer.encoder.state_dict()
-    assert [name for name, weight in before.items() if torch.equal(weight, after[name])] == ["spread"]
+    trainer.run(lambda _: states.append({k: v.clone() for k, v in trainer.encoder.state_dict().items()}))
+
+    def moved(phase):
+        return {name for name, weight in states[phase].items() if not torch.equal(weight, states[phase + 1][name])}
+
+    assert len(states) == 5
+    assert moved(SEEING) and all(name.startswith("vgg.") for name in moved(SEEING))
+    heads = {name for name in states[0] if not name.startswith("vgg.")}
+    assert moved(PRACTICE) >= heads, "with what it is used to; and from here on it sees as it did on average"
+    assert moved(PAINTING) | moved(PAINTING + 1) <= heads
+    assert any(name.startswith("hidden.") for name in moved(PAINTING))
     assert trainer.body.body_sha256() == catalog.load(str(toy_model)).body_sha256
     with Image.open(trainer.run_dir / "preview.png") as picture:
         assert picture.format == "PNG" and min(picture.size) > 400
+
+
+def test_a_step_whose_gradients_are_far_off_is_left_out(encoder_in):
+    trainer = encoder_in("run", dataclasses.replace(TOY, seeing=0, practice=0))
+    trainer.norms = [1.0] * 30
+    before = trainer.encoder.hidden.weight.clone()
+    for share, taken in ((100.0, False), (0.01, True)):
+        loss = share * trainer.encoder.hidden.weight.sum()
+        trainer.optimizer.zero_grad()
+        loss.backward()
+        assert trainer.clip_gradients(loss) is taken
+    assert torch.equal(trainer.encoder.hidden.weight, before)
+    with pytest.raises(RtstyleError, match="NaN or infinite"):
+        trainer.clip_gradients(torch.tensor(float("nan")))
 
 
 def test_a_resumed_run_ends_like_one_that_never_stopped(encoder_in, monkeypatch):

@@ -10,7 +10,7 @@ from support.helpers import with_loss  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import networks  # noqa: E402
-from rtstyle.export.encoder_training import EncoderRecipe, is_encoder_recipe  # noqa: E402
+from rtstyle.export.encoder_recipe import EncoderRecipe, is_encoder_recipe  # noqa: E402
 from rtstyle.export.recipe import Loss, Recipe, Stage  # noqa: E402
 
 pytest_plugins = ["support.training_fixtures"]

@@ -1,0 +1,119 @@
+"""The first two phases of an encoder's training, in which it needs no photographs painted by its own codes: learning to
+see, and practising on paintings whose codes are known."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from rtstyle.export.data import Photos, evenly
+from rtstyle.export.encoder import FARTHEST, PATCH, Encoder, Seen, Trial, color_code, joined
+from rtstyle.export.small_vgg import Lesson
+from rtstyle.export.style_pictures import StylePicture
+from rtstyle.perceptual import vgg as perceptual
+
+LESSON_PICTURES = 65  # from which the principal directions of VGG's features are taken
+LESSON_BATCH, PRACTICE_BATCH = 2, 32
+
+
+@dataclasses.dataclass
+class Seeing:
+    """Lessons in seeing as VGG does: on style pictures, photographs, and paintings with random codes."""
+
+    encoder: Encoder
+    trial: Trial
+    photos: Photos
+    styles: Sequence[StylePicture]
+    crop: int
+    vgg: dataclasses.InitVar[perceptual.VGG]
+
+    def __post_init__(self, vgg: perceptual.VGG) -> None:
+        device = self.photos.device
+        shown = (style.picture.to(device).float() for style in evenly(self.styles, LESSON_PICTURES))
+        self.lesson = Lesson(vgg, shown, self.encoder.vgg.components)
+
+    def losses(self, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        pictures = torch.cat([self.picture(generator) for _ in range(LESSON_BATCH)])
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        return {"total": self.lesson.loss(self.encoder.vgg, pictures)}
+
+    @torch.no_grad()
+    def picture(self, generator: torch.Generator) -> torch.Tensor:
+        """A part of some picture, float [1, 3, crop, crop] in grey levels."""
+        kind, zoom, mirrored, contrast, light = torch.rand(5, generator=generator).tolist()
+        if kind < 0.4:
+            codes = random_codes(self.trial.body.codes, 1, generator)
+            picture = self.trial(codes, some_photographs(self.photos, generator))
+        elif kind < 0.55:
+            picture = self.photos.batch(1, self.crop, generator)
+        else:
+            index = int(torch.randint(len(self.styles), (1,), generator=generator))
+            picture = self.styles[index].picture.to(self.photos.device).float()
+        side = min(round(self.crop * (1 + 0.6 * zoom)), *picture.shape[2:])
+        top, left = (int(torch.randint(n - side + 1, (1,), generator=generator)) for n in picture.shape[2:])
+        part = picture[:, :, top : top + side, left : left + side]
+        part = part.flip(3) if mirrored < 0.5 else part
+        part = F.interpolate(part, [self.crop] * 2, mode="bilinear", antialias=True, align_corners=False)
+        if contrast < 0.3:
+            part = ((part - 128) * (0.5 + 2.5 * contrast) + 68 + 120 * light).clamp(0, 255)
+        return part
+
+
+class Practice:
+    """Paintings of photographs with codes drawn at random, which are to be found again from what is seen of them; and
+    those of the trial's photograph with other codes, to be corrected. They are the same for every run of a seed."""
+
+    @torch.no_grad()
+    def __init__(self, encoder: Encoder, trial: Trial, photos: Photos, count: int, seed: int):
+        generator = torch.Generator().manual_seed(seed)
+        own = trial.body.codes
+        self.encoder = encoder
+        self.codes, self.trial_codes = (random_codes(own, count, generator) for _ in range(2))
+        self.seen = Seen.of(
+            [encoder.look(trial(code[None], some_photographs(photos, generator))) for code in self.codes]
+        )
+        self.trials = Seen.of([encoder.look(trial(code[None])) for code in self.trial_codes])
+        self.spread = own.detach().std(0) + 1e-3
+
+    def losses(self, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        """How far guessed codes and corrected codes are off, in deviations of the body's own."""
+        encoder = self.encoder
+        one, other = torch.randint(len(self.codes), (2, PRACTICE_BATCH), generator=generator)
+        wanted, target = self.codes[one], self.seen[one]
+        hidden, coefficients, colors = encoder.guess(target)
+        guessed = encoder.code(coefficients, colors)
+        before, colors_before = self.parts(self.trial_codes[other], color_code(target))
+        change, color_change = encoder.correct(target, self.trials[other], hidden, before, 0)
+        corrected = encoder.code(before + change, colors_before + color_change)
+        errors = [((codes - wanted) / self.spread).square().mean() for codes in (guessed, corrected)]
+        return {"total": errors[0] + errors[1]}
+
+    @torch.no_grad()
+    def parts(self, codes: torch.Tensor, colors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Coefficients and colours that come nearest to codes, in terms of their spread."""
+        encoder = self.encoder
+        nothing = torch.zeros(len(codes), len(encoder.directions), device=codes.device)
+        off = (codes - encoder.code(nothing, colors)) / self.spread
+        nearest = off @ torch.linalg.pinv(encoder.directions / self.spread)
+        coefficients = FARTHEST * torch.atanh((nearest / FARTHEST).clamp(-0.97, 0.97))
+        rest = codes - encoder.code(coefficients, torch.zeros_like(colors))
+        return coefficients, rest[:, -colors.shape[1] :]
+
+
+@torch.no_grad()
+def random_codes(codes: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Codes [count, K] drawn at random: two of a body's own mixed, sometimes beyond both, and noise."""
+    own = codes.cpu()
+    pairs = torch.randint(len(own), (count, 2), generator=generator)
+    share, noise = 1.4 * torch.rand(count, 1, generator=generator) - 0.2, torch.rand(count, 1, generator=generator)
+    off = own.std(0) * torch.randn(count, own.shape[1], generator=generator)
+    result = share * own[pairs[:, 0]] + (1 - share) * own[pairs[:, 1]] + 0.25 * noise * off
+    return result.to(codes.device)
+
+
+def some_photographs(photos: Photos, generator: torch.Generator) -> torch.Tensor:
+    """Parts of four of them, `joined`."""
+    return joined(list(photos.batch(4, PATCH, generator).round().to(torch.uint8)))

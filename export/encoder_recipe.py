@@ -1,0 +1,94 @@
+"""What makes an encoder again: a recipe, from a TOML file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import tomllib
+from pathlib import Path
+
+from rtstyle.errors import InputError
+
+SEEING, PRACTICE, PAINTING = range(3)  # the phases of a training
+SEEING_RATE, PRACTICE_RATE = 3e-3, 1e-3
+
+
+@dataclasses.dataclass
+class EncoderRecipe:
+    """What makes an encoder again; `encoder` names the model whose body it writes codes for. `paintings`, `photographs`
+    and `made` say how many views of each kind of picture it learns from (`style_pictures`), `held_out` which files of
+    the pictures' folder it must not see. The encoder looks at `window` pixels of the middle of a picture whose short
+    side has `style_size`, and with the same part its paintings are compared. `seeing`, `practice` and `steps` are the
+    steps of the three phases, `random_codes` how many paintings it practises on, `learning_rate` that of the third."""
+
+    encoder: str = "live"
+    seed: int = 0
+    seeing: int = 3200
+    practice: int = 2000
+    steps: int = 2000
+    random_codes: int = 1100
+    learning_rate: float = 2e-4
+    average: float = 0.998
+    crop: int = 192
+    batch: int = 1
+    style_size: int = 640
+    window: int = 448
+    paintings: int = 600
+    photographs: int = 400
+    made: int = 80
+    held_out: list[str] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> EncoderRecipe:
+        """A recipe from a TOML file. Raises RtstyleError for unknown keys or wrong values."""
+        try:
+            recipe = cls(**tomllib.loads(Path(path).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise InputError(f"the recipe {path} does not exist") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
+            raise InputError(f"the recipe {path} is not understood: {error}") from None
+        numbers = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(cls) if f.type in ("int", "float")}
+        for key, value in numbers.items():
+            minimum = 64 if key in ("crop", "style_size", "window") else 0
+            if not isinstance(value, int | float) or value < minimum:
+                raise InputError(f"the recipe {path} must give {key} a number from {minimum}, not {value!r}")
+        if recipe.practice and not recipe.random_codes:
+            raise InputError(f"the recipe {path} must give random_codes a number from 1, or practice 0")
+        if not recipe.paintings + recipe.photographs + recipe.made:
+            raise InputError(f"the recipe {path} asks for no pictures to learn from")
+        return recipe
+
+    def phases(self) -> tuple[int, int, int]:
+        """The steps of the phases."""
+        return self.seeing, self.practice, self.steps
+
+    def phase_at(self, step: int) -> tuple[int, int]:
+        """(number of the phase, step in it) at a step of the whole."""
+        for number, steps in enumerate(self.phases()):
+            if step < steps:
+                return number, step
+            step -= steps
+        return PAINTING, step + self.steps
+
+    def learning_rate_at(self, step: int) -> float:
+        """In each phase a warm-up, then a cosine down to 2 % of the peak."""
+        phase, step = self.phase_at(step)
+        steps, peak = self.phases()[phase], (SEEING_RATE, PRACTICE_RATE, self.learning_rate)[phase]
+        warm_up = min(100, steps // 10)
+        if step < warm_up:
+            return peak * (step + 1) / warm_up
+        return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / max(1, steps))))
+
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def is_encoder_recipe(path: str | os.PathLike[str]) -> bool:
+    """Whether a recipe is one for an encoder; False for what cannot be read, of which its own reader says more."""
+    try:
+        return "encoder" in tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return False
