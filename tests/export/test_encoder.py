@@ -25,7 +25,16 @@ from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 pytest_plugins = ["support.training_fixtures"]
 
 TOY = EncoderRecipe(
-    seeing=1, practice=1, steps=2, random_codes=3, crop=64, style_size=320, window=128, paintings=2, photographs=1, made=1
+    seeing=1,
+    practice=1,
+    steps=2,
+    random_codes=3,
+    crop=64,
+    style_size=320,
+    window=128,
+    paintings=2,
+    photographs=1,
+    made=1,
 )
 
 
