@@ -45,6 +45,23 @@ EARLY = 0.25  # the share of the painting in which there is one correction at mo
 NORMS, USUAL, FAR = 200, 1.5, 8.0  # gradients: the last so many; clipped at, and left out beyond, so many medians
 
 
+@dataclasses.dataclass
+class GradientClip:
+    """Gradients clipped by what is usual: USUAL times the median of the last NORMS."""
+
+    norms: list[float] = dataclasses.field(default_factory=list)
+
+    def __call__(self, learning: list[torch.nn.Parameter], loss: torch.Tensor, step: int) -> bool:
+        """Clip those of a step; False if they are so far off that it is better left out: now and then a code that is
+        corrected paints next to nothing, and relative distances to that are without bounds. Raises RtstyleError."""
+        usual = float(np.median(self.norms)) if self.norms else math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(learning, USUAL * usual))
+        if not math.isfinite(norm + float(loss.detach())):
+            raise RtstyleError(f"the loss became NaN or infinite at step {step}: lower learning_rate")
+        self.norms = [*self.norms[1 - NORMS :], norm]
+        return norm <= FAR * usual
+
+
 class EncoderTrainer:
     """One training run of an encoder, resumable to the same result. `content` is a folder of photographs, None for the
     few bundled ones; `pictures` a folder of paintings. `run_dir` receives checkpoint.pt, curves.png and preview.png;
@@ -79,7 +96,7 @@ class EncoderTrainer:
         self.vgg = perceptual.VGG(self.loss.vgg, vgg, convention=vgg_convention, device=self.device)
         self.compare = losses.Comparison(self.loss, self.vgg)
         self.photos = Photos(content, max(256, recipe.crop + recipe.crop // 8), self.device)
-        self.styles = self.prepare(Path(pictures), preparing)
+        self.styles = prepare(recipe, self.compare, self.photos, Path(pictures), preparing)
         make_folder(self.run_dir)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.trial = Trial(self.body, recipe.style_size)
@@ -95,7 +112,7 @@ class EncoderTrainer:
             for name, weight in self.encoder.named_parameters()
         ]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.995))
-        self.norms: list[float] = []
+        self.clip = GradientClip()
         self.starts_anew = not init
         self.seeing: Seeing | None = None
         self.practice: Practice | None = None
@@ -105,46 +122,19 @@ class EncoderTrainer:
         if earlier:
             self.go_on_from(earlier)
 
-    @torch.no_grad()
-    def prepare(
-        self, folder: Path, progress: Callable[[int, int], None] | None = None
-    ) -> list[style_pictures.StylePicture]:
-        """The pictures to learn from, with their targets."""
-        recipe = self.recipe
-        files = [file for file in list_pictures(folder) if file.name not in recipe.held_out]
-        missing = [name for name in recipe.held_out if not (folder / name).exists()]
-        if missing or not files:
-            raise InputError(f"{folder} lacks {', '.join(missing) or 'pictures to learn from'}")
-        paintings = [read_picture(f, READ_SIDE, enlarge=False).permute(1, 2, 0).numpy() for f in files]
-        photographs = [picture.permute(1, 2, 0).cpu().numpy() for picture in self.photos.pictures]
-        random = np.random.default_rng(recipe.seed)
-        some = self.photos.batch(BALANCED_ON, 192, torch.Generator().manual_seed(recipe.seed))
-        photos = self.compare.matrices(self.compare.features(some, content=False))
-        counts = (recipe.paintings, recipe.photographs, recipe.made)
-        result = []
-        for make in style_pictures.draw(paintings, photographs, counts, random):
-            rgb = make()
-            result.append(
-                style_pictures.describe(
-                    rgb, recipe.style_size, recipe.window, self.compare, photos, self.loss.balance, self.device
-                )
-            )
-            if progress:
-                progress(len(result), sum(counts))
-        return result
-
     def train_step(self) -> dict[str, float]:
         recipe = self.recipe
         phase, step = recipe.phase_at(self.step)
         if step == 0:
-            self.norms.clear()
+            self.clip.norms.clear()
         rate = recipe.learning_rate_at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * (group["share"] if phase == PAINTING else 1.0)
         means = (self.seeing_losses, self.practice_losses, self.painting_losses)[phase]()
         self.optimizer.zero_grad(set_to_none=True)
         means["total"].backward()
-        if self.clip_gradients(means["total"]):
+        learning = [weight for weight in self.encoder.parameters() if weight.grad is not None]
+        if self.clip(learning, means["total"], self.step):
             self.optimizer.step()
         self.step += 1
         with torch.no_grad():
@@ -156,17 +146,6 @@ class EncoderTrainer:
             | {k: float(v.detach()) for k, v in means.items()}
             | {"learning_rate": rate}
         )
-
-    def clip_gradients(self, loss: torch.Tensor) -> bool:
-        """Clip the gradients by what is usual; False if they are so far off that the step is better left out: now and
-        then a code that is corrected paints next to nothing, and relative distances to that are without bounds."""
-        usual = float(np.median(self.norms)) if self.norms else math.inf
-        learning = [p for p in self.encoder.parameters() if p.grad is not None]
-        norm = float(torch.nn.utils.clip_grad_norm_(learning, USUAL * usual))
-        if not math.isfinite(norm + float(loss.detach())):
-            raise RtstyleError(f"the loss became NaN or infinite at step {self.step}: lower learning_rate")
-        self.norms = [*self.norms[1 - NORMS :], norm]
-        return norm <= FAR * usual
 
     def seeing_losses(self) -> dict[str, torch.Tensor]:
         if self.seeing is None:
@@ -262,7 +241,7 @@ class EncoderTrainer:
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "rows": self.rows,
-            "norms": self.norms,
+            "norms": self.clip.norms,
             "description": self.describe(),
         }
         save_checkpoint(self.checkpoint, state)
@@ -281,7 +260,7 @@ class EncoderTrainer:
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        self.step, self.seconds, self.rows, self.norms = (state[k] for k in ("step", "seconds", "rows", "norms"))
+        self.step, self.seconds, self.rows, self.clip.norms = (state[k] for k in ("step", "seconds", "rows", "norms"))
 
     def describe(self) -> dict[str, Any]:
         """What makes this run again, as it goes into the file's metadata."""
@@ -323,6 +302,33 @@ class EncoderTrainer:
         draw_grid(
             rows, ["photograph", *(str(i + 1) for i in range(len(styles)))], self.run_dir / "preview.png", force=True
         )
+
+
+@torch.no_grad()
+def prepare(
+    recipe: EncoderRecipe,
+    compare: losses.Comparison,
+    photos: Photos,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[style_pictures.StylePicture]:
+    """The pictures to learn from, with their targets."""
+    files = [file for file in list_pictures(folder) if file.name not in recipe.held_out]
+    missing = [name for name in recipe.held_out if not (folder / name).exists()]
+    if missing or not files:
+        raise InputError(f"{folder} lacks {', '.join(missing) or 'pictures to learn from'}")
+    paintings = [read_picture(f, READ_SIDE, enlarge=False).permute(1, 2, 0).numpy() for f in files]
+    photographs = [picture.permute(1, 2, 0).cpu().numpy() for picture in photos.pictures]
+    some = photos.batch(BALANCED_ON, 192, torch.Generator().manual_seed(recipe.seed))
+    of_photos = compare.matrices(compare.features(some, content=False))
+    counts = (recipe.paintings, recipe.photographs, recipe.made)
+    result: list[style_pictures.StylePicture] = []
+    for make in style_pictures.draw(paintings, photographs, counts, np.random.default_rng(recipe.seed)):
+        rgb = make()
+        result.append(style_pictures.describe(rgb, recipe.style_size, recipe.window, compare, of_photos, photos.device))
+        if progress:
+            progress(len(result), sum(counts))
+    return result
 
 
 def train_encoder(

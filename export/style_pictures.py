@@ -207,8 +207,7 @@ def describe(
     window: int,
     compare: losses.Comparison,
     photos: losses.Targets,
-    balance: float,
-    device: torch.device,
+    device: str | torch.device,
 ) -> StylePicture:
     """As much of a picture's middle as `window` x `window` pixels hold where its short side has `style_size` pixels.
     The encoder must see the very part that is compared: where it has to guess the rest, its codes come out muted.
@@ -225,7 +224,7 @@ def describe(
     return StylePicture(
         _tensor(resized(large, round(min(large.shape[:2]) * SIDE / style_size))),
         kept | {losses.PALETTE: perceptual.palette(picture).cpu()},
-        min(max(balance / float(distance), MIN_BALANCED), MAX_BALANCED),
+        min(max(compare.loss.balance / float(distance), MIN_BALANCED), MAX_BALANCED),
     )
 
 
