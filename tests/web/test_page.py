@@ -294,6 +294,17 @@ def test_a_dropped_picture_becomes_a_style(open_tab):
         assert tab.complaints == []
 
 
+def test_the_bundled_encoder_looks_at_a_picture_in_the_browser(open_tab):
+    tab = open_tab()
+    tab.until_painted()
+    paint_small(tab)
+    start = tab.until_still()
+    tab.page.evaluate(DROP, [png(photograph()[:96, :128, ::-1]), "found.png", "image/png", "[data-drop=style]"])
+    tab.until_changed(start)
+    assert tab.page.text_content("#title") == "found"
+    assert tab.complaints == []
+
+
 def test_wasm_paints_what_onnx_runtime_paints(open_tab, address):
     tab = open_tab(url=address + "licences.txt")
     frame, code = photograph(), catalog.load("live").styles[3].code
