@@ -29,7 +29,7 @@ from rtstyle.media.contact_sheet import bundled_photograph
 
 SIDE = 448  # pixels, to which the short side of a picture is scaled
 SCALES = (1, 2, 4)  # by which it is shrunk once more, for larger strokes
-EPS, LEAST_LENGTH = 1e-5, 1e-4
+EPS, MIN_LENGTH = 1e-5, 1e-4
 COLORS = 3
 CORRECTIONS = 2  # of a code; a third brings nothing
 FARTHEST, FARTHEST_STEP = 4.0, 2.0  # of a coefficient from 0, and by one correction
@@ -177,7 +177,7 @@ class Encoder(nn.Module):
                 rows, columns = torch.triu_indices(matrix.shape[1], matrix.shape[1])
                 gram = matrix[:, rows, columns] * doubles(matrix.shape[1]).to(matrix)
                 grams.append(gram)
-                lengths.append(gram.norm(dim=1, keepdim=True) + LEAST_LENGTH)
+                lengths.append(gram.norm(dim=1, keepdim=True) + MIN_LENGTH)
         return Seen(colors, torch.cat(moments, 1), torch.cat(grams, 1), torch.cat(lengths, 1))
 
     def write(self, target: Seen, trial: Trial, corrections: int = CORRECTIONS) -> torch.Tensor:

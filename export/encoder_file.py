@@ -26,9 +26,9 @@ from rtstyle.export.encoder import (
     FARTHEST,
     FARTHEST_STEP,
     GRAM_SHARE,
-    LEAST_LENGTH,
     MAX_DEVIATION,
     MAX_DIFFERENCE,
+    MIN_LENGTH,
     SCALES,
     SIDE,
     Encoder,
@@ -226,7 +226,7 @@ class _Writer(Graph):
                 gram = self.node("Mul", gram, self.constant(f"doubles_{count}", doubles(count).numpy()))
                 length = self.node("ReduceL2", gram, self.constant("in_a_row", [1]), keepdims=1)
                 grams.append(gram)
-                lengths.append(self.node("Add", length, self.constant("least_length", LEAST_LENGTH)))
+                lengths.append(self.node("Add", length, self.constant("min_length", MIN_LENGTH)))
         return _Seen(colors, *(self.node("Concat", *values, axis=1) for values in (moments, grams, lengths)))
 
     def small_vgg(self, picture: str) -> list[tuple[str, int]]:

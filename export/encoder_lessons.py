@@ -82,13 +82,13 @@ class Practice:
         """How far guessed codes and corrected codes are off, in deviations of the body's own."""
         encoder = self.encoder
         one, other = torch.randint(len(self.codes), (2, PRACTICE_BATCH), generator=generator)
-        wanted, target = self.codes[one], self.seen[one]
+        expected, target = self.codes[one], self.seen[one]
         hidden, coefficients, colors = encoder.guess(target)
         guessed = encoder.code(coefficients, colors)
         before, colors_before = self.parts(self.trial_codes[other], color_code(target))
         change, color_change = encoder.correct(target, self.trials[other], hidden, before, 0)
         corrected = encoder.code(before + change, colors_before + color_change)
-        errors = [((codes - wanted) / self.spread).square().mean() for codes in (guessed, corrected)]
+        errors = [((codes - expected) / self.spread).square().mean() for codes in (guessed, corrected)]
         return {"total": errors[0] + errors[1]}
 
     @torch.no_grad()

@@ -108,8 +108,10 @@ class Lesson:
         for seen, true, energies, weight in rows:
             small = (energies / energies.mean()).view(1, -1, 1, 1).sqrt()  # small components count more than by size
             places = ((seen - true).square() / small).mean() / (true.square() / small).mean()
-            wanted = second_moments(true)
-            error = (second_moments(seen) - wanted).square().sum((1, 2)) / wanted.square().sum((1, 2)).clamp_min(1e-6)
+            expected = second_moments(true)
+            error = (second_moments(seen) - expected).square().sum((1, 2)) / expected.square().sum((1, 2)).clamp_min(
+                1e-6
+            )
             total = total + weight * (places + 0.5 * error.mean())
         return total
 
