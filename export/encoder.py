@@ -174,8 +174,8 @@ class Encoder(nn.Module):
             for maps in self.vgg(F.avg_pool2d(picture, scale) if scale > 1 else picture):
                 matrix = second_moments(maps)
                 moments += [maps.mean((2, 3)), (matrix.diagonal(dim1=1, dim2=2) + EPS).sqrt()]
-                rows, columns = torch.triu_indices(matrix.shape[1], matrix.shape[1])
-                gram = matrix[:, rows, columns] * doubles(matrix.shape[1]).to(matrix)
+                places, doubles = triangle(matrix.shape[1])
+                gram = matrix.flatten(1)[:, places] * doubles.to(matrix)
                 grams.append(gram)
                 lengths.append(gram.norm(dim=1, keepdim=True) + MIN_LENGTH)
         return Seen(colors, torch.cat(moments, 1), torch.cat(grams, 1), torch.cat(lengths, 1))
@@ -193,7 +193,7 @@ class Encoder(nn.Module):
         return self.code(coefficients, colors)
 
     def guess(self, target: Seen) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What the picture is hidden in, coefficients, and colours, before any correction."""
+        """The values of the hidden layer, coefficients and colours, before any correction."""
         deviations = (target.moments - self.moment_mean) / self.moment_spread
         hidden = F.relu(self.hidden(deviations.clamp(-MAX_DEVIATION, MAX_DEVIATION)))
         return hidden, self.coefficients(hidden), color_code(target)
@@ -230,10 +230,11 @@ def bounded(x: torch.Tensor, most: float) -> torch.Tensor:
     return most * torch.tanh(x / most)
 
 
-def doubles(count: int) -> torch.Tensor:
-    """What each entry of the upper triangle of a symmetric matrix counts, row by row, so that the length stays."""
+def triangle(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The upper triangle of a symmetric matrix: where its entries are, row by row, and what each counts, so that the
+    length stays."""
     rows, columns = torch.triu_indices(count, count)
-    return torch.where(rows == columns, 1.0, 2**0.5)
+    return rows * count + columns, torch.where(rows == columns, 1.0, 2**0.5)
 
 
 def color_code(seen: Seen) -> torch.Tensor:

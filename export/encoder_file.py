@@ -33,7 +33,7 @@ from rtstyle.export.encoder import (
     SIDE,
     Encoder,
     Trial,
-    doubles,
+    triangle,
 )
 from rtstyle.export.onnx_graph import Graph
 from rtstyle.export.small_vgg import UNIT
@@ -60,8 +60,8 @@ def to_model(encoder: Encoder, trial: Trial) -> onnx.ModelProto:
     loop = [written.constant("corrections", CORRECTIONS), "", coefficients, written.color_code(target.colors)]
     last = ["last_coefficients", "last_colors"]
     written.nodes.append(helper.make_node("Loop", loop, last, "correct", body=correction))
-    code = written.node("Squeeze", written.code(*last), written.constant("batch", [0]))
-    written.nodes.append(helper.make_node("Identity", [code], ["code"], "code"))
+    code = [written.code(*last), written.constant("batch", [0])]
+    written.nodes.append(helper.make_node("Squeeze", code, ["code"], "code"))
     return helper.make_model(
         helper.make_graph(
             written.nodes,
@@ -221,9 +221,9 @@ class _Writer(Graph):
                 )
                 diagonal = self.node("Sqrt", self.node("Add", diagonal, self.constant("eps", EPS)))
                 moments += [self.node("ReduceMean", maps, self.places(), keepdims=0), diagonal]
-                rows, columns = np.triu_indices(count)
-                gram = self.node("Gather", matrix, self.constant(f"triangle_{count}", rows * count + columns), axis=1)
-                gram = self.node("Mul", gram, self.constant(f"doubles_{count}", doubles(count).numpy()))
+                places, doubles = (values.numpy() for values in triangle(count))
+                gram = self.node("Gather", matrix, self.constant(f"triangle_{count}", places), axis=1)
+                gram = self.node("Mul", gram, self.constant(f"doubles_{count}", doubles))
                 length = self.node("ReduceL2", gram, self.constant("in_a_row", [1]), keepdims=1)
                 grams.append(gram)
                 lengths.append(self.node("Add", length, self.constant("min_length", MIN_LENGTH)))

@@ -67,11 +67,10 @@ class EncoderRecipe:
 
     def phase_at(self, step: int) -> tuple[int, int]:
         """(number of the phase, step in it) at a step of the whole."""
-        for number, steps in enumerate(self.phases()):
-            if step < steps:
-                return number, step
-            step -= steps
-        return PAINTING, step + self.steps
+        if step < self.seeing:
+            return SEEING, step
+        step -= self.seeing
+        return (PRACTICE, step) if step < self.practice else (PAINTING, step - self.practice)
 
     def learning_rate_at(self, step: int) -> float:
         """In each phase a warm-up, then a cosine down to 2 % of the peak."""

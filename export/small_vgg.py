@@ -20,7 +20,8 @@ LAYERS = ("relu1_2", "relu2_2", "relu3_3")
 WIDTHS = ((16, 24), (40, 48), (80, 80, 96))  # channels, by the stage of VGG
 COMPONENTS = (12, 32, 48)  # they hold .96, .82 and .80 of what the Gram matrices of pictures differ by
 LAYER_WEIGHTS = (0.5, 1.0, 2.0)  # the first is the easiest
-MEAN, UNIT = (123.68, 116.779, 103.939), 64.0  # grey levels: pictures are (RGB - MEAN) / UNIT
+MEAN = perceptual.CONVENTIONS["oxford"].mean[::-1]  # RGB, grey levels: pictures are (RGB - MEAN) / UNIT
+UNIT = 64.0
 
 
 class SmallVGG(nn.Module):
@@ -118,5 +119,4 @@ class Lesson:
 
 def second_moments(maps: torch.Tensor) -> torch.Tensor:
     """[N, C, H, W] to the means over places of the products of channels, [N, C, C]: `perceptual.gram` times C."""
-    flat = maps.flatten(2)
-    return flat @ flat.transpose(1, 2) / flat.shape[2]
+    return perceptual.gram(maps) * maps.shape[1]

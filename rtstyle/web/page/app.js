@@ -6,7 +6,7 @@ import { listCameras, openCamera, openFile, readPicture } from "./source.js";
 
 const MIX_STEP = 0.05;
 const MESSAGE_SECONDS = 5;
-const STYLE_SIDE = 512; // pixels, the long side of a picture that becomes a style
+const STYLE_SIDE = 896; // pixels, the long side of a picture that becomes a style: twice what the encoder looks at
 const THUMBNAIL = 128;
 const HEIGHTS = [176, 240, 288, 360, 480, 720];
 
