@@ -2,6 +2,9 @@
 
 picture   uint8 [1, H, W, 3]   sRGB, any H, W >= 32
 code      float32 [K]          for the one body whose SHA-256 the file names, and which it holds
+colors    float32 [1, 6]       what it sees of the picture, as in `encoder.Seen`: what `polish_file` leads a code to
+grams     float32 [1, G]
+lengths   float32 [1, L]
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ from rtstyle.export.onnx_graph import Graph
 from rtstyle.export.small_vgg import UNIT
 from rtstyle.files import written_beside
 
+SEEN = ("colors", "grams", "lengths")
 OPSET = 18  # the first whose Resize can smooth what it shrinks
 FORMAT = "2"
 CHECKED_SIZES = ((32, 45), (300, 257), (1000, 700))
@@ -49,7 +53,7 @@ CODE_DIFFERENCE = 0.02
 
 def to_model(encoder: Encoder, trial: Trial) -> onnx.ModelProto:
     """The ONNX graph of an encoder, with the body of its trial in it. No metadata yet."""
-    written = _Writer(encoder)
+    written = Writer(encoder)
     picture = written.node("Cast", written.node("Transpose", "picture", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
     target = written.look(written.resize(picture, written.scaled_size()))
     deviations = written.node("Sub", target.moments, written.weight("moment_mean"))
@@ -62,12 +66,14 @@ def to_model(encoder: Encoder, trial: Trial) -> onnx.ModelProto:
     written.nodes.append(helper.make_node("Loop", loop, last, "correct", body=correction))
     code = [written.code(*last), written.constant("batch", [0])]
     written.nodes.append(helper.make_node("Squeeze", code, ["code"], "code"))
+    for name in SEEN:
+        written.nodes.append(helper.make_node("Identity", [getattr(target, name)], [name], name))
     return helper.make_model(
         helper.make_graph(
             written.nodes,
             "rtstyle-encoder",
             [helper.make_tensor_value_info("picture", TensorProto.UINT8, [1, "H", "W", 3])],
-            [helper.make_tensor_value_info("code", TensorProto.FLOAT, [encoder.config["code_length"]])],
+            [helper.make_tensor_value_info("code", TensorProto.FLOAT, [encoder.config["code_length"]]), *seen_values(encoder)],
             list(written.initializers.values()),
         ),
         producer_name="rtstyle",
@@ -76,7 +82,13 @@ def to_model(encoder: Encoder, trial: Trial) -> onnx.ModelProto:
     )
 
 
-def _correction(outer: _Writer, trial: Trial, target: _Seen, hidden: str) -> onnx.GraphProto:
+def seen_values(encoder: Encoder) -> list[onnx.ValueInfoProto]:
+    """What an encoder tells of what it sees, as ONNX describes it."""
+    sizes = {"colors": 2 * COLORS, "grams": len(encoder.gram_spread), "lengths": int(encoder.matrix.max()) + 1}
+    return [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, sizes[name]]) for name in SEEN]
+
+
+def _correction(outer: Writer, trial: Trial, target: _Seen, hidden: str) -> onnx.GraphProto:
     """The graph of one correction: coefficients and colours in, better ones out."""
     inner = outer.inside()
     body = onnx.compose.add_prefix_graph(to_onnx.to_model(trial.body).graph, "body/")
@@ -143,7 +155,7 @@ class _Seen(NamedTuple):
     lengths: str
 
 
-class _Writer(Graph):
+class Writer(Graph):
     """The operations of an encoder, written down as ONNX nodes. Its larger weights are stored as float16, to which
     `rounded` has brought them."""
 
@@ -153,9 +165,9 @@ class _Writer(Graph):
         self.weights = {name: value.detach().cpu().numpy() for name, value in encoder.state_dict().items()}
         self.casts = self.nodes  # also of what is used inside a loop
 
-    def inside(self) -> _Writer:
+    def inside(self) -> Writer:
         """For a graph inside this one, which uses the same constants."""
-        inner = _Writer(self.encoder)
+        inner = Writer(self.encoder)
         inner.prefix, inner.initializers, inner.casts = "inner_", self.initializers, self.casts
         return inner
 

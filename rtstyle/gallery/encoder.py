@@ -2,6 +2,7 @@
 
 picture   uint8 [1, H, W, 3]   sRGB, any H, W >= 32
 code      float32 [K]          for the body that the file's metadata name, `rtstyle.body_sha256`
+colors, grams, lengths         what it sees of the picture (`rtstyle.gallery.polish`)
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -53,18 +55,29 @@ def style_of(path: str | os.PathLike[str], model: Model, *, name: str | None = N
 
 def writes_for(body_sha256: str) -> bool:
     """Whether the encoder that is installed writes codes for this body. Raises ModelError if none is installed."""
-    made_for: str | None = _session(encoder_path()).get_modelmeta().custom_metadata_map.get("rtstyle.body_sha256")
-    return made_for == body_sha256
+    return made_for(session(encoder_path())) == body_sha256
+
+
+def made_for(session: ort.InferenceSession) -> str | None:
+    """The SHA-256 of the body that an encoder's file was made for."""
+    body: str | None = session.get_modelmeta().custom_metadata_map.get("rtstyle.body_sha256")
+    return body
 
 
 def code_of(path: str | os.PathLike[str]) -> NDArray[np.float32]:
     """The code of a picture, float32 [K]. Raises InputError if it cannot be read or is too small."""
+    return seen_of(path)["code"]
+
+
+def seen_of(path: str | os.PathLike[str]) -> Mapping[str, NDArray[np.float32]]:
+    """All that the encoder has to say of a picture, by the names of its outputs. Raises InputError if it cannot be read
+    or is too small."""
     path = Path(path)
     try:
         status = path.stat()
     except OSError as error:
         raise InputError(f"the style picture {path} cannot be read ({error.strerror})") from None
-    return _code(path.resolve(), (status.st_mtime_ns, status.st_size))
+    return _seen(path.resolve(), (status.st_mtime_ns, status.st_size))
 
 
 def encoder_path() -> Path:
@@ -72,16 +85,20 @@ def encoder_path() -> Path:
 
 
 @functools.lru_cache(maxsize=256)
-def _code(path: Path, version: tuple[int, int]) -> NDArray[np.float32]:
-    code: NDArray[np.float32] = _session(encoder_path()).run(None, {"picture": _looked_at(path)[None]})[0]
-    if not np.isfinite(code).all():
+def _seen(path: Path, version: tuple[int, int]) -> Mapping[str, NDArray[np.float32]]:
+    net = session(encoder_path())
+    outputs = [output.name for output in net.get_outputs()]
+    seen = dict(zip(outputs, net.run(outputs, {"picture": _looked_at(path)[None]}), strict=True))
+    if not np.isfinite(seen["code"]).all():
         raise ModelError(f"the encoder found no style in {path}")
-    code.flags.writeable = False
-    return code
+    for values in seen.values():
+        values.flags.writeable = False
+    return seen
 
 
 @functools.cache
-def _session(path: Path) -> Any:
+def session(path: Path) -> ort.InferenceSession:
+    """The session of an encoder's file, opened once. Raises ModelError if there is none."""
     if not path.is_file():
         raise ModelError("this installation carries no encoder for pictures as styles: learn it with rtstyle train")
     options = ort.SessionOptions()

@@ -1,0 +1,141 @@
+"""Polishing: the code that the encoder guessed for a picture goes on learning, against the frozen body and without torch.
+
+A file beside the encoder's computes, for a photograph and a code, how far the painting is from the picture, and the
+gradient of that with respect to the code (`rtstyle.export.polish_file`). Here Adam (Kingma and Ba 2015) follows it, over
+patches of the bundled photographs.
+
+As a program, `python -m rtstyle.gallery.polish PICTURE MODEL.onnx`, it polishes at low priority and writes a JSON line
+to standard output every few seconds: {"step": ..., "code": float32 [K] in base64}. That is how `rtstyle cam` has it
+beside the live picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.gallery import catalog, encoder
+from rtstyle.media.contact_sheet import bundled_photograph
+from rtstyle.media.images import read_image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from rtstyle.paint.stylizer import Stylizer
+
+FILE = "polish.onnx"
+PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket")
+SHORT_SIDE = 288  # pixels to which they are shrunk, before PATCHES of them are cut out and laid side by side
+PATCHES = 4
+LEARNING_RATE = 0.05
+BETAS = (0.9, 0.99)
+EPS = 1e-8
+AVERAGE = 0.9  # of the code over steps
+ENOUGH = 400  # steps, after which nothing is gained any more
+REPORT_SECONDS = 2.0
+NICENESS = 15
+
+Code: TypeAlias = "NDArray[np.float32]"
+Report: TypeAlias = Callable[[float, float], None]
+
+
+def polish(
+    picture: str | os.PathLike[str], model: str | os.PathLike[str], seconds: float, *, progress: Report | None = None
+) -> Code:
+    """The code of a picture, float32 [K], after so many seconds of learning, for the body of `model` (`live` or a
+    path). `progress(done, total)` is called in seconds.
+
+    Raises RtstyleError if the picture or the model cannot be used.
+    """
+    started = time.monotonic()
+    for code in codes(picture, model, seconds):
+        polished = code  # at least one step is taken
+        if progress:
+            progress(min(seconds, time.monotonic() - started), seconds)
+    return polished
+
+
+def polish_style(stylizer: Stylizer, style: str | None, seconds: float, *, progress: Report | None = None) -> None:
+    """Give a stylizer whose style is a picture, as `catalog.resolve` takes it, the code that `polish` comes to. Raises
+    UsageError for another kind of style."""
+    if style is None or not encoder.is_picture(style) or "," in style:
+        raise UsageError("only a picture as the style can be polished: the other styles have been learned already")
+    stylizer.code = polish(style, stylizer.path, seconds, progress=progress)
+
+
+def codes(
+    picture: str | os.PathLike[str], model: str | os.PathLike[str], seconds: float = math.inf, *, seed: int = 0
+) -> Iterator[Code]:
+    """The code after every step, until `seconds` have passed or ENOUGH steps. The learning rate falls towards the end."""
+    started = time.monotonic()
+    known = catalog.load(os.fspath(model))
+    seen = dict(encoder.seen_of(Path(picture)))
+    session = encoder.session(encoder.encoder_path().with_name(FILE))
+    if encoder.made_for(session) != known.body_sha256:
+        raise UsageError(f"a style of {known.path.stem} cannot be polished: that works for the bundled live model only")
+    patches = _Patches(session.get_inputs()[0].shape[1] // 2, seed)
+    code = seen.pop("code").copy()
+    mean, square, average = np.zeros_like(code), np.zeros_like(code), np.zeros_like(code)
+    for step in range(1, ENOUGH + 1):
+        passed = time.monotonic() - started
+        if step > 1 and passed >= seconds:
+            return
+        _, gradient = session.run(["loss", "gradient"], {"photograph": patches.draw(), "code": code, **seen})
+        mean += (1 - BETAS[0]) * (gradient - mean)
+        square += (1 - BETAS[1]) * (gradient**2 - square)
+        corrected = (mean / (1 - BETAS[0] ** step), square / (1 - BETAS[1] ** step))
+        code -= np.float32(rate(step / ENOUGH, passed / seconds)) * corrected[0] / (np.sqrt(corrected[1]) + EPS)
+        average += (1 - AVERAGE) * (code - average)
+        yield average / np.float32(1 - AVERAGE**step)
+
+
+def rate(steps: float, time_passed: float) -> float:
+    """The learning rate after these shares of all steps and of the time."""
+    return LEARNING_RATE * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, max(steps, time_passed)))))
+
+
+class _Patches:
+    """Patches of the bundled photographs, `side` pixels wide, four in a picture."""
+
+    def __init__(self, side: int, seed: int):
+        self._photographs = [read_image(bundled_photograph(name), SHORT_SIDE).rgb for name in PHOTOGRAPHS]
+        self._side, self._random = side, np.random.default_rng(seed)
+
+    def draw(self) -> NDArray[np.uint8]:
+        """uint8 [1, 2 side, 2 side, 3]."""
+        which = self._random.permutation(len(self._photographs))[:PATCHES]
+        one, two, three, four = (self._cut(self._photographs[i]) for i in which)
+        return np.vstack([np.hstack([one, two]), np.hstack([three, four])])[None]
+
+    def _cut(self, photograph: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        top, left = (self._random.integers(size - self._side + 1) for size in photograph.shape[:2])
+        return photograph[top : top + self._side, left : left + self._side]
+
+
+def main(arguments: list[str]) -> None:
+    picture, model = arguments
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    reported = time.monotonic()
+    for step, code in enumerate(codes(picture, model), 1):
+        if time.monotonic() - reported > REPORT_SECONDS or step == ENOUGH:
+            reported = time.monotonic()
+            text = base64.b64encode(code.astype("<f4").tobytes()).decode()
+            print(json.dumps({"step": step, "code": text}), flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except RtstyleError as error:
+        sys.exit(f"rtstyle: {error}")
