@@ -73,7 +73,10 @@ def to_model(encoder: Encoder, trial: Trial) -> onnx.ModelProto:
             written.nodes,
             "rtstyle-encoder",
             [helper.make_tensor_value_info("picture", TensorProto.UINT8, [1, "H", "W", 3])],
-            [helper.make_tensor_value_info("code", TensorProto.FLOAT, [encoder.config["code_length"]]), *seen_values(encoder)],
+            [
+                helper.make_tensor_value_info("code", TensorProto.FLOAT, [encoder.config["code_length"]]),
+                *seen_values(encoder),
+            ],
             list(written.initializers.values()),
         ),
         producer_name="rtstyle",

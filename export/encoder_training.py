@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from rtstyle.errors import InputError, OutputError, RtstyleError
-from rtstyle.export import encoder_file, losses, operations, style_pictures
+from rtstyle.export import encoder_file, losses, operations, polish_file, style_pictures
 from rtstyle.export.checkpoint import load_checkpoint, save_checkpoint
 from rtstyle.export.data import Photos, evenly, list_pictures, read_picture
 from rtstyle.export.encoder import CORRECTIONS, Encoder, Seen, Trial
@@ -31,7 +31,7 @@ from rtstyle.export.recipe import Loss
 from rtstyle.export.run import BALANCE, check_model_output, train_to_file
 from rtstyle.export.small_vgg import COMPONENTS, WIDTHS, stages_of
 from rtstyle.export.to_onnx import from_onnx, properties, read_training
-from rtstyle.files import make_folder
+from rtstyle.files import check_output, make_folder
 from rtstyle.gallery import catalog
 from rtstyle.media.contact_sheet import draw_grid
 from rtstyle.perceptual import vgg as perceptual
@@ -283,8 +283,11 @@ class EncoderTrainer:
         return Trial(from_onnx(catalog.load(self.recipe.encoder).path)[0], self.recipe.style_size)
 
     def write(self, out: str | os.PathLike[str], *, force: bool = False) -> None:
-        """Write the averaged encoder as ONNX; without `force` no file is replaced. Raises RtstyleError."""
-        encoder_file.write_encoder(self.averaged_encoder(), self.trial_on_cpu(), self.describe(), out, force=force)
+        """Write the averaged encoder as ONNX, and beside it the file that polishes its codes (`polish_file`); without
+        `force` no file is replaced. Raises RtstyleError."""
+        encoder, trial = self.averaged_encoder(), self.trial_on_cpu()
+        encoder_file.write_encoder(encoder, trial, self.describe(), out, force=force)
+        polish_file.write_polisher(encoder, trial, polish_file.beside(out), force=force)
 
     @torch.no_grad()
     def show(self) -> None:
@@ -345,10 +348,11 @@ def train_encoder(
     preparing: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> Path:
-    """Train an encoder by a recipe and write it, checked, to `out`. `options` go to `EncoderTrainer`. Ctrl-C keeps a
-    checkpoint and writes the encoder as far as it got; then Interrupted is raised. Raises RtstyleError for anything the
-    user can put right."""
+    """Train an encoder by a recipe and write it, checked, to `out`, and beside it the file that polishes its codes.
+    `options` go to `EncoderTrainer`. Ctrl-C keeps a checkpoint and writes the encoder as far as it got; then
+    Interrupted is raised. Raises RtstyleError for anything the user can put right."""
     replace = force or resume
+    check_output(polish_file.beside(out), force=replace)
     out, folder = check_model_output(out, run_dir, force=replace)
     plan = EncoderRecipe.read(recipe)
     if steps:

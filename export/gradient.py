@@ -49,7 +49,7 @@ def add_gradient(model: onnx.ModelProto, loss: str, of: str, name: str = "gradie
     Raises ModelError where the graph has an operation that nobody has differentiated here.
     """
     back = _Backward(onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph, of)
-    gradients: dict[str, list[str]] = {loss: [back.constant("one", np.ones(back.shapes[loss]))]}
+    gradients: dict[str, list[str]] = {loss: [back.constant("back_one", np.ones(back.shapes[loss]))]}
     for node in reversed(model.graph.node):
         arriving = [back.total(gradients[out]) if out in gradients else None for out in node.output]
         if not any(arriving) or not any(back.depends(x) for x in node.input):
@@ -89,10 +89,10 @@ class _Backward(Graph):
         return numpy_helper.to_array(self.values[name])
 
     def ints(self, *values: int) -> str:
-        return self.constant("ints_" + "_".join(map(str, values)), np.array(values, np.int64))
+        return self.constant("back_ints_" + "_".join(map(str, values)), np.array(values, np.int64))
 
     def number(self, value: float) -> str:
-        return self.constant(f"number_{float(value)!r}", float(value))
+        return self.constant(f"back_number_{float(value)!r}", float(value))
 
     def total(self, several: list[str]) -> str:
         while len(several) > 1:
@@ -127,7 +127,7 @@ class _Backward(Graph):
     def once(self, matrix: NDArray[Any]) -> str:
         """A constant, which is stored once however often it comes."""
         values = np.ascontiguousarray(matrix, np.float32)
-        return self.constant(f"matrix_{hashlib.sha256(values.tobytes()).hexdigest()[:16]}_{len(values)}", values)
+        return self.constant(f"back_matrix_{hashlib.sha256(values.tobytes()).hexdigest()[:16]}_{len(values)}", values)
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -272,7 +272,9 @@ def _pad(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
 def _resize(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
     """Linear between the middles of pixels, as bodies enlarge."""
     how = attributes(node)
-    if (how["mode"], how["coordinate_transformation_mode"]) != (b"linear", b"half_pixel") or how.get("antialias"):
+    if (how["mode"], how.get("coordinate_transformation_mode", b"half_pixel")) != (b"linear", b"half_pixel") or how.get(
+        "antialias"
+    ):
         raise ModelError("the gradient of this Resize is not known here")
     matrices = []
     pairs = zip(back.shapes[node.input[0]][2:], back.shapes[node.output[0]][2:], strict=True)
@@ -321,7 +323,9 @@ def _mat_mul(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
 def _reduced(back: _Backward, node: onnx.NodeProto, gradient: str) -> str:
     """A gradient of what was reduced, with the axes that went, of size 1."""
     shape = back.shapes[node.input[0]]
-    axes = {axis % len(shape) for axis in back.known(node.input[1]).tolist()} if len(node.input) > 1 else range(len(shape))
+    axes = (
+        {axis % len(shape) for axis in back.known(node.input[1]).tolist()} if len(node.input) > 1 else range(len(shape))
+    )
     return back.reshaped(gradient, [1 if axis in axes else size for axis, size in enumerate(shape)])
 
 
@@ -345,7 +349,7 @@ def _gather(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
     if len(shape) != 2 or shape[0] != 1 or attributes(node).get("axis") != 1:
         raise ModelError("the gradient of a Gather is only known along a row here")
     where = back.reshaped(node.input[1], [1, -1])
-    zeros = back.constant(f"zeros_{shape[1]}", np.zeros((1, shape[1])))
+    zeros = back.constant(f"back_zeros_{shape[1]}", np.zeros((1, shape[1])))
     return [back.node("ScatterElements", zeros, where, str(g[0]), axis=1, reduction="add")]
 
 

@@ -1,77 +1,37 @@
-"""Polishing: the code that the encoder guessed for a picture goes on learning, against the frozen body.
+"""Polishing with the eyes of VGG itself, where its weights are at hand: the code that the encoder guessed for a picture
+goes on learning as `rtstyle train` does, against the frozen body. Elsewhere it is `rtstyle.gallery.polish` that does
+it.
 
-As a program, `python -m rtstyle.export.polish PICTURE MODEL.onnx`, it polishes without end at low priority and writes a
-JSON line to standard output every few seconds: {"step": ..., "code": float32 [K] in base64}. That is how `rtstyle cam`
-has it beside the live picture.
+As a program, `python -m rtstyle.export.polish PICTURE MODEL.onnx`, it is that of `rtstyle.gallery.polish`.
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import json
 import math
 import os
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from rtstyle.errors import ModelError, RtstyleError, UsageError
 from rtstyle.export.recipe import Style
 from rtstyle.export.run import CODE_RATE, teaching_recipe
 from rtstyle.export.train import Trainer
-from rtstyle.gallery import catalog, encoder
+from rtstyle.gallery import catalog, polish
 from rtstyle.gallery.model_file import typeable
+from rtstyle.gallery.polish import Code, Source
 from rtstyle.perceptual import vgg as perceptual
-
-if TYPE_CHECKING:
-    from rtstyle.paint.stylizer import Stylizer
 
 PHOTOGRAPHS = 300  # more are not looked at in a minute on two cores, and reading them takes its time
 AVERAGE = 0.95  # of the code over steps
-REPORT_SECONDS = 4.0
-NICENESS = 15
-
-Code: TypeAlias = NDArray[np.float32]
-Report: TypeAlias = Callable[[float, float], None]
 
 
-def polish(
-    picture: str | os.PathLike[str],
-    model: str | os.PathLike[str],
-    seconds: float,
-    *,
-    content: str | os.PathLike[str] | None = None,
-    vgg: str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    progress: Report | None = None,
-) -> Code:
-    """The code of a picture, float32 [K], after so many seconds of learning, for the body of `model` (`live` or a
-    path). It begins with the code that the encoder gives it and learns from the photographs of the folder `content`, or
-    from the few bundled ones. `progress(done, total)` is called in seconds.
-
-    Raises RtstyleError if the picture, the model or the weights of VGG cannot be used.
-    """
-    started = time.monotonic()
-    for code in codes(picture, model, seconds, content=content, vgg=vgg, device=device):
-        polished = code  # at least one step is taken
-        if progress:
-            progress(min(seconds, time.monotonic() - started), seconds)
-    return polished
-
-
-def polish_style(stylizer: Stylizer, style: str | None, seconds: float, **options: Any) -> None:
-    """Give a stylizer whose style is a picture, as `catalog.resolve` takes it, the code that `polish` comes to;
-    `options` are those of `polish`. Raises UsageError for another kind of style."""
-    if style is None or not encoder.is_picture(style) or "," in style:
-        raise UsageError("only a picture as the style can be polished: the other styles have been learned already")
-    stylizer.code = polish(style, stylizer.path, seconds, **options)
+def source_for(model: str | os.PathLike[str]) -> Source:
+    """What polishes a picture best here: this module where VGG's weights are at hand (none are fetched), else the one
+    that needs none."""
+    net = teaching_recipe(catalog.load(os.fspath(model)), full=False).loss.vgg
+    return codes if perceptual.weights_at_hand(net) else polish.codes
 
 
 def codes(
@@ -83,8 +43,10 @@ def codes(
     vgg: str | os.PathLike[str] | None = None,
     device: str = "auto",
 ) -> Iterator[Code]:
-    """The code after every step, until `seconds` have passed, of which preparing counts. Its learning rate falls
-    towards the end; without an end it falls with the square root of the steps."""
+    """The code of a picture for the body of `model` (`live` or a path), float32 [K], after every step, until `seconds`
+    have passed, of which preparing counts. It begins with what the encoder gives, and learns from the photographs of
+    the folder `content`, or from the few bundled ones. The learning rate falls towards the end; without an end it falls
+    with the square root of the steps. Raises RtstyleError if the picture, the model or VGG's weights cannot be used."""
     started = time.monotonic()
     picture = Path(picture)
     known = catalog.load(os.fspath(model))
@@ -122,22 +84,8 @@ def rate(step: int, passed: float, whole: float) -> float:
 
 
 def main(arguments: list[str]) -> None:
-    picture, model = arguments
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
-    net = teaching_recipe(catalog.load(model), full=False).loss.vgg
-    if not perceptual.weights_at_hand(net):
-        raise ModelError(f"no {net} weights here: give their file by RTSTYLE_{net.upper()}")
-    reported = time.monotonic()
-    for step, code in enumerate(codes(picture, model), 1):
-        if time.monotonic() - reported > REPORT_SECONDS:
-            reported = time.monotonic()
-            text = base64.b64encode(code.astype("<f4").tobytes()).decode()
-            print(json.dumps({"step": step, "code": text}), flush=True)
+    polish.main(arguments, source_for(arguments[1]))
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except RtstyleError as error:
-        sys.exit(f"rtstyle: {error}")
+    polish.run_program(main)

@@ -13,6 +13,7 @@ in `perceptual.symmetric_style_loss`, content that of the deepest components (Jo
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -33,10 +34,18 @@ EPS = 1e-4
 GRADIENT_DIFFERENCE = 0.02  # between ONNX Runtime and torch, of the length of the gradient
 
 
+def beside(encoder: str | os.PathLike[str]) -> Path:
+    """Where the file is that goes with an encoder's."""
+    path = Path(encoder)
+    return path.with_name(f"{path.stem}-polish{path.suffix}")
+
+
 def loss(encoder: Encoder, trial: Trial, target: Seen, photograph: torch.Tensor, code: torch.Tensor) -> torch.Tensor:
     """What the file computes, in torch: a photograph uint8 [1, s, s, 3] and a code [1, K] to a single number."""
-    painted = trial.body(photograph.permute(0, 3, 1, 2).float(), code)
-    seen, shown = (_shrunk(x, trial.seen_side, trial.seen_side) for x in (painted.clamp(0, 255), photograph.permute(0, 3, 1, 2).float()))
+    frames = photograph.permute(0, 3, 1, 2).float()
+    painted = trial.body(frames, code).clamp(0, 255)
+    painted = painted + (painted.round() - painted).detach()  # what is rounded has the gradient of what is not
+    seen, shown = (_shrunk(x, trial.seen_side, trial.seen_side) for x in (painted, frames))
     painting = encoder.look(seen)
     off = (target.grams - painting.grams).square()
     distances = torch.zeros_like(target.lengths).index_add(1, encoder.matrix, off) / (target.lengths * painting.lengths)
@@ -129,16 +138,12 @@ class _LossWriter(Writer):
         return self.constant("all_but_the_first", [1, 2, 3])
 
 
-def write_polisher(
-    encoder: Encoder, trial: Trial, out: str | os.PathLike[str], *, force: bool = False
-) -> None:
-    """Write the file that goes with an encoder's, after a comparison with torch. Nothing is written where they disagree;
-    without `force` no file is replaced. Raises RtstyleError otherwise."""
+def write_polisher(encoder: Encoder, trial: Trial, out: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Write the file that goes with an encoder's, after a comparison with torch. Nothing is written where they
+    disagree; without `force` no file is replaced. Raises RtstyleError otherwise."""
     encoder = rounded(encoder)
     model = to_model(encoder, trial)
-    helper.set_model_props(
-        model, {"rtstyle.polish": FORMAT, "rtstyle.body_sha256": trial.body.body_sha256()}
-    )
+    helper.set_model_props(model, {"rtstyle.polish": FORMAT, "rtstyle.body_sha256": trial.body.body_sha256()})
     onnx.checker.check_model(model, full_check=True)
     difference = compare(model, encoder, trial)
     if not difference <= GRADIENT_DIFFERENCE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtstyle.cli.options import TRAINING_PACKAGES, gathered, option, read_size, with_options
+from rtstyle.cli.options import can_train, gathered, option, read_size, with_options
 from rtstyle.cli.progress import say, say_devices
 from rtstyle.cli.sound import audio_option, sound_of
 from rtstyle.errors import RtstyleError
@@ -98,9 +99,7 @@ class PictureStyles:
 
     def choose(self, painter: Painter, style: str | None) -> tuple[StyleChooser, Pictures]:
         """The styles to choose from, and what brings pictures among them: `style` where that is a picture, a watched
-        folder, and a process that polishes the one that is painted, where the packages for it are installed."""
-        from importlib.util import find_spec
-
+        folder, and a process that polishes the one that is painted."""
         from rtstyle.gallery import catalog, encoder
         from rtstyle.live.pictures import PictureFolder, Pictures, Polisher
         from rtstyle.live.styles import StyleChooser
@@ -112,8 +111,8 @@ class PictureStyles:
         if self.styles:
             body = catalog.load(str(stylizer.path))
             watched = PictureFolder(Path(self.styles), lambda path: catalog.picture_style(path, body))
-        can_polish = self.polish and all(find_spec(name) for name in TRAINING_PACKAGES)
-        polisher = Polisher(stylizer.path) if can_polish else None
+        module = "rtstyle.export.polish" if can_train() else "rtstyle.gallery.polish"
+        polisher = Polisher(stylizer.path, (sys.executable, "-m", module)) if self.polish else None
         return styles, Pictures(styles, folder=watched, polisher=polisher, known=known)
 
 
@@ -128,7 +127,7 @@ picture_style_options = with_options(
         "--polish/--no-polish",
         default=True,
         show_default=True,
-        help="Where the style is a picture, go on learning it, where the training packages and VGG are installed.",
+        help="Where the style is a picture, go on learning it beside the live picture.",
     ),
     gathered("picture_styles", PictureStyles),
 )

@@ -217,11 +217,21 @@ class Painting:
             stroke_size=self.stroke_size,
         )
         if polish:
-            needs_training("--polish")
-            from rtstyle.export.polish import polish_style
+            from rtstyle.gallery.polish import polished
 
+            source = None
+            if can_train():
+                from rtstyle.export.polish import source_for
+
+                source = source_for(stylizer.path)
             with progress_bar("polishing", unit="seconds", quiet=quiet) as update:
-                polish_style(stylizer, self.style, polish, progress=lambda done, total: update(int(done), int(total)))
+                stylizer.code = polished(
+                    self.style,
+                    stylizer.path,
+                    polish,
+                    source=source,
+                    progress=lambda done, total: update(int(done), int(total)),
+                )
         return stylizer
 
     @property
@@ -291,8 +301,7 @@ polish_option = option(
     "--polish",
     type=click.FloatRange(1),
     metavar="SECONDS",
-    help="Where the style is a picture: learn it for so long first, which is nearer to it (needs the training packages "
-    "and VGG).",
+    help="Where the style is a picture: learn it for so long first, which is nearer to it.",
 )
 
 
@@ -333,6 +342,13 @@ def photos_option(old: Sequence[str] = ()) -> Callable[[F], F]:
 def say_device(stylizer: FramePainter) -> None:
     """What is painted where, and why there; said once work begins, so that an error before it stands alone."""
     say(f"painting {stylizer.style} on {stylizer.device.name} ({stylizer.device.why})")
+
+
+def can_train() -> bool:
+    """Whether the training packages are installed."""
+    import importlib.util
+
+    return all(importlib.util.find_spec(name) for name in TRAINING_PACKAGES)
 
 
 def needs_training(command: str, *more: str) -> None:

@@ -100,7 +100,9 @@ def _seen(path: Path, version: tuple[int, int]) -> Mapping[str, NDArray[np.float
 def session(path: Path) -> ort.InferenceSession:
     """The session of an encoder's file, opened once. Raises ModelError if there is none."""
     if not path.is_file():
-        raise ModelError("this installation carries no encoder for pictures as styles: learn it with rtstyle train")
+        raise ModelError(
+            f"this installation carries no {path.name} for pictures as styles: learn it with rtstyle train"
+        )
     options = ort.SessionOptions()
     options.log_severity_level = 4
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,8 +1,9 @@
-"""Polishing: the code that the encoder guessed for a picture goes on learning, against the frozen body and without torch.
+"""Polishing: the code that the encoder guessed for a picture goes on learning, against the frozen body and without
+torch.
 
 A file beside the encoder's computes, for a photograph and a code, how far the painting is from the picture, and the
-gradient of that with respect to the code (`rtstyle.export.polish_file`). Here Adam (Kingma and Ba 2015) follows it, over
-patches of the bundled photographs.
+gradient of that with respect to the code (`rtstyle.export.polish_file`). Here Adam (Kingma and Ba 2015) follows it,
+over patches of the bundled photographs.
 
 As a program, `python -m rtstyle.gallery.polish PICTURE MODEL.onnx`, it polishes at low priority and writes a JSON line
 to standard output every few seconds: {"step": ..., "code": float32 [K] in base64}. That is how `rtstyle cam` has it
@@ -19,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
@@ -31,9 +32,7 @@ from rtstyle.media.images import read_image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rtstyle.paint.stylizer import Stylizer
-
-FILE = "polish.onnx"
+FILE = "encoder-polish.onnx"
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 SHORT_SIDE = 288  # pixels to which they are shrunk, before PATCHES of them are cut out and laid side by side
 PATCHES = 4
@@ -49,34 +48,41 @@ Code: TypeAlias = "NDArray[np.float32]"
 Report: TypeAlias = Callable[[float, float], None]
 
 
-def polish(
-    picture: str | os.PathLike[str], model: str | os.PathLike[str], seconds: float, *, progress: Report | None = None
+class Source(Protocol):
+    """Gives the code of a picture for the body of a model after every step, until so many seconds have passed."""
+
+    def __call__(
+        self, picture: str | os.PathLike[str], model: str | os.PathLike[str], seconds: float = ...
+    ) -> Iterator[Code]: ...
+
+
+def polished(
+    style: str | None,
+    model: str | os.PathLike[str],
+    seconds: float,
+    *,
+    source: Source | None = None,
+    progress: Report | None = None,
 ) -> Code:
-    """The code of a picture, float32 [K], after so many seconds of learning, for the body of `model` (`live` or a
-    path). `progress(done, total)` is called in seconds.
-
-    Raises RtstyleError if the picture or the model cannot be used.
-    """
-    started = time.monotonic()
-    for code in codes(picture, model, seconds):
-        polished = code  # at least one step is taken
-        if progress:
-            progress(min(seconds, time.monotonic() - started), seconds)
-    return polished
-
-
-def polish_style(stylizer: Stylizer, style: str | None, seconds: float, *, progress: Report | None = None) -> None:
-    """Give a stylizer whose style is a picture, as `catalog.resolve` takes it, the code that `polish` comes to. Raises
-    UsageError for another kind of style."""
+    """The code, float32 [K], to which so many seconds of learning bring a style that is a picture, as `catalog.resolve`
+    takes it, for the body of `model` (`live` or a path); at least one step. `source` gives the codes, `codes` unless
+    another is named. `progress(done, total)` is called in seconds. Raises UsageError for another kind of style,
+    RtstyleError if the picture or the model cannot be used."""
     if style is None or not encoder.is_picture(style) or "," in style:
         raise UsageError("only a picture as the style can be polished: the other styles have been learned already")
-    stylizer.code = polish(style, stylizer.path, seconds, progress=progress)
+    started = time.monotonic()
+    for code in (source or codes)(style, model, seconds):
+        result = code
+        if progress:
+            progress(min(seconds, time.monotonic() - started), seconds)
+    return result
 
 
 def codes(
     picture: str | os.PathLike[str], model: str | os.PathLike[str], seconds: float = math.inf, *, seed: int = 0
 ) -> Iterator[Code]:
-    """The code after every step, until `seconds` have passed or ENOUGH steps. The learning rate falls towards the end."""
+    """The code after every step, until `seconds` have passed or ENOUGH steps. The learning rate falls towards the
+    end."""
     started = time.monotonic()
     known = catalog.load(os.fspath(model))
     seen = dict(encoder.seen_of(Path(picture)))
@@ -122,20 +128,33 @@ class _Patches:
         return photograph[top : top + self._side, left : left + self._side]
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str], source: Source | None = None) -> None:
+    """The program of the module; `source` gives the codes."""
     picture, model = arguments
     if hasattr(os, "nice"):
         os.nice(NICENESS)
-    reported = time.monotonic()
-    for step, code in enumerate(codes(picture, model), 1):
-        if time.monotonic() - reported > REPORT_SECONDS or step == ENOUGH:
+    reported = -math.inf
+    step, code = 0, None
+    for step, code in enumerate((source or codes)(picture, model), 1):
+        if time.monotonic() - reported > REPORT_SECONDS:
             reported = time.monotonic()
-            text = base64.b64encode(code.astype("<f4").tobytes()).decode()
-            print(json.dumps({"step": step, "code": text}), flush=True)
+            _report(step, code)
+    if code is not None:
+        _report(step, code)
+
+
+def _report(step: int, code: Code) -> None:
+    text = base64.b64encode(code.astype("<f4").tobytes()).decode()
+    print(json.dumps({"step": step, "code": text}), flush=True)
+
+
+def run_program(program: Callable[[list[str]], None]) -> None:
+    """Run it with the arguments of the command line: what goes wrong is one line, and exit code 1."""
+    try:
+        program(sys.argv[1:])
+    except RtstyleError as error:
+        sys.exit(f"rtstyle: {error}")
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except RtstyleError as error:
-        sys.exit(f"rtstyle: {error}")
+    run_program(main)

@@ -9,7 +9,6 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from rtstyle.live.styles import StyleChooser
 from rtstyle.runtime.session import Code
 
 SCAN_SECONDS = 0.5  # between two looks into the folder
-POLISHED_AFTER = 3.0  # seconds for which a picture must have been painted before its code is polished
+POLISHED_AFTER = 1.0  # seconds for which a picture must have been painted before its code is polished
 POLISH_FADE_SECONDS = 1.5
 REASON = "rtstyle: "  # how the last line of a process begins, if something went wrong
 
@@ -95,9 +94,10 @@ class PictureFolder:
 
 class Polisher:
     """Has the code of one picture go on learning for the body of `model`, in a process of its own at low priority
-    (`rtstyle.export.polish`). Where that is not possible, `problem` says why and nothing more happens."""
+    by a `command` such as that of `rtstyle.gallery.polish`. Where that is not possible, `problem` says why and nothing
+    more happens."""
 
-    def __init__(self, model: Path, command: Sequence[str] = (sys.executable, "-m", "rtstyle.export.polish")):
+    def __init__(self, model: Path, command: Sequence[str]):
         self._model, self._command = model, command
         self.picture: Path | None = None
         self.step = 0

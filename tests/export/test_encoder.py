@@ -9,12 +9,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from PIL import Image  # noqa: E402
+from support.encoder_fixtures import new_encoder, seeded  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
-from rtstyle.export import encoder_file, networks, style_pictures  # noqa: E402
+from rtstyle.export import encoder_file, encoder_lessons, polish_file, style_pictures  # noqa: E402
 from rtstyle.export.data import Photos  # noqa: E402
-from rtstyle.export.encoder import FARTHEST, Encoder, Seen, Trial  # noqa: E402
-from rtstyle.export.encoder_lessons import Practice, random_codes  # noqa: E402
+from rtstyle.export.encoder import FARTHEST  # noqa: E402
+from rtstyle.export.encoder_lessons import PolishedPaintings, Practice, random_codes  # noqa: E402
 from rtstyle.export.encoder_recipe import PAINTING, PRACTICE, SEEING, EncoderRecipe, is_encoder_recipe  # noqa: E402
 from rtstyle.export.encoder_training import EncoderTrainer, GradientClip, train_encoder  # noqa: E402
 from rtstyle.export.small_vgg import Lesson, SmallVGG, second_moments  # noqa: E402
@@ -22,7 +23,7 @@ from rtstyle.export.to_onnx import from_onnx, properties  # noqa: E402
 from rtstyle.gallery import catalog  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
-pytest_plugins = ["support.training_fixtures"]
+pytest_plugins = ["support.encoder_fixtures", "support.training_fixtures"]
 
 TOY = EncoderRecipe(
     seeing=1,
@@ -48,31 +49,6 @@ def encoder_in(tmp_path, toy_model, photos_folder, paintings_folder, fake_vgg):
         return EncoderTrainer(recipe, photos_folder, paintings_folder, tmp_path / name, **options)
 
     return make
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(scope="module")
-def body():
-    result = networks.build("live", 5, {"widths": [4, 6], "dilations": [1, 2]}, seeded(4)).eval().requires_grad_(False)
-    result.codes += 0.2 * torch.randn(result.codes.shape, generator=seeded(5))
-    return result
-
-
-@pytest.fixture(scope="module")
-def trial(body):
-    return Trial(body, 640)
-
-
-def new_encoder(body):
-    sizes = {"widths": ((4, 6), (6, 8), (8, 8)), "components": (3, 4, 5), "hidden": 16, "compared": 12, "directions": 6}
-    encoder = Encoder(body.code_length, **sizes, generator=seeded(3))
-    encoder.start_from(body.codes)
-    pictures = [255 * torch.rand(1, 3, 64, 64 + i, generator=seeded(i)) for i in range(4)]
-    encoder.get_used_to(Seen.of([encoder.look(picture) for picture in pictures]))
-    return encoder
 
 
 @torch.no_grad()
@@ -184,6 +160,30 @@ def test_practice_begins_with_the_very_codes_that_are_to_be_corrected(body, tria
     losses = practice.losses(seeded(5))
     losses["total"].backward()
     assert encoder.corrections.weight.grad.any() and encoder.coefficients.weight.grad.any()
+
+
+def test_polished_codes_follow_what_the_encoder_sees_and_begin_anew(body, trial, photos_folder, monkeypatch):
+    monkeypatch.setattr(encoder_lessons, "POLISHED", 1)
+    monkeypatch.setattr(encoder_lessons, "POLISHED_STEPS", (4, 5))
+    encoder, photos = new_encoder(body), Photos(photos_folder, 256)
+    picture = (255 * torch.rand(1, 3, 448, 448, generator=seeded(1))).to(torch.uint8)
+    style = style_pictures.StylePicture(picture, {}, 1.0)
+    paintings = PolishedPaintings(encoder, trial, photos, [style])
+    generator = seeded(2)
+    painting = paintings.next(generator)
+    assert painting.shape == (1, 3, trial.seen_side, trial.seen_side) and 0 <= painting.min() < painting.max() <= 255
+    first = paintings.codes[0].code.detach().clone()
+    for _ in range(2):
+        paintings.next(generator)
+    moved = paintings.codes[0].code.detach()
+    losses = [
+        float(polish_file.loss(encoder, trial, paintings.codes[0].target, trial.photograph, code).detach())
+        for code in (first, moved)
+    ]
+    assert losses[1] < losses[0]
+    paintings.next(generator)
+    assert not paintings.codes, "after so many steps"
+    assert all(weight.grad is None for weight in encoder.parameters())
 
 
 def test_the_onnx_file_agrees_with_torch_and_can_be_read_back(tmp_path, body, trial):
@@ -333,6 +333,7 @@ def test_the_command_writes_an_encoder_for_its_body(tmp_path, toy_model, photos_
         preparing=lambda done, total: prepared.append((done, total)),
     )
     assert prepared[-1] == (4, 4)
+    assert properties(tmp_path / "encoder-polish.onnx")["rtstyle.body_sha256"] == properties(out)["rtstyle.body_sha256"]
     _, sha256 = encoder_file.from_onnx(out)
     assert sha256 == from_onnx(toy_model)[0].body_sha256()
     with pytest.raises(RtstyleError, match="already exists"):
