@@ -9,71 +9,19 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from rtstyle.export import polish_file
 from rtstyle.export.data import Photos, evenly
-from rtstyle.export.encoder import FARTHEST, PATCH, Encoder, Seen, Trial, color_code, joined, scaled
+from rtstyle.export.encoder import FARTHEST, PATCH, Encoder, Seen, Trial, color_code, joined
 from rtstyle.export.small_vgg import Lesson
 from rtstyle.export.style_pictures import StylePicture
-from rtstyle.gallery import polish
 from rtstyle.perceptual import vgg as perceptual
 
 LESSON_PICTURES = 65  # from which the principal directions of VGG's features are taken
 LESSON_BATCH, PRACTICE_BATCH = 2, 32
 
 
-POLISHED, POLISHED_STEPS = 8, (15, 70)  # codes that are polished side by side, and for how many steps
-
-
-@dataclasses.dataclass
-class _Polished:
-    """A code on its way to a picture."""
-
-    target: Seen
-    code: torch.nn.Parameter
-    optimizer: torch.optim.Optimizer
-    steps: int
-
-
-@dataclasses.dataclass
-class PolishedPaintings:
-    """Paintings with codes that follow the gradient of what the encoder sees (`polish_file`). Such codes find whatever
-    its eyes take for style and VGG does not; who has learned from their paintings is not deceived by them any more
-    (Goodfellow et al. 2015, "Explaining and harnessing adversarial examples")."""
-
-    encoder: Encoder
-    trial: Trial
-    photos: Photos
-    styles: Sequence[StylePicture]
-    codes: list[_Polished] = dataclasses.field(default_factory=list)
-
-    def next(self, generator: torch.Generator) -> torch.Tensor:
-        """One of the codes a step further, and its painting, float [1, 3, s, s] in grey levels."""
-        while len(self.codes) < POLISHED:
-            self.codes.append(self.begun(generator))
-        index = int(torch.randint(POLISHED, (1,), generator=generator))
-        polished, photograph = self.codes[index], some_photographs(self.photos, generator)
-        loss = polish_file.loss(self.encoder, self.trial, polished.target, photograph, polished.code)
-        (polished.code.grad,) = torch.autograd.grad(loss.sum(), polished.code)
-        polished.optimizer.step()
-        polished.steps -= 1
-        if not polished.steps:
-            del self.codes[index]
-        with torch.no_grad():
-            return self.trial(polished.code, photograph)
-
-    @torch.no_grad()
-    def begun(self, generator: torch.Generator) -> _Polished:
-        index = int(torch.randint(len(self.styles), (1,), generator=generator))
-        target = self.encoder.look(scaled(self.styles[index].picture.to(self.photos.device).float()))
-        code = torch.nn.Parameter(random_codes(self.trial.body.codes, 1, generator))
-        optimizer = torch.optim.Adam([code], lr=polish.LEARNING_RATE, betas=polish.BETAS)
-        return _Polished(target, code, optimizer, int(torch.randint(*POLISHED_STEPS, (1,), generator=generator)))
-
-
 @dataclasses.dataclass
 class Seeing:
-    """Lessons in seeing as VGG does: on style pictures, photographs, and paintings with random codes and with polished
-    ones."""
+    """Lessons in seeing as VGG does: on style pictures, photographs, and paintings with random codes."""
 
     encoder: Encoder
     trial: Trial
@@ -86,22 +34,20 @@ class Seeing:
         device = self.photos.device
         shown = (style.picture.to(device).float() for style in evenly(self.styles, LESSON_PICTURES))
         self.lesson = Lesson(vgg, shown, self.encoder.vgg.components)
-        self.polished = PolishedPaintings(self.encoder, self.trial, self.photos, self.styles)
 
     def losses(self, generator: torch.Generator) -> dict[str, torch.Tensor]:
         pictures = torch.cat([self.picture(generator) for _ in range(LESSON_BATCH)])
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         return {"total": self.lesson.loss(self.encoder.vgg, pictures)}
 
+    @torch.no_grad()
     def picture(self, generator: torch.Generator) -> torch.Tensor:
         """A part of some picture, float [1, 3, crop, crop] in grey levels."""
         kind, zoom, mirrored, contrast, light = torch.rand(5, generator=generator).tolist()
-        if kind < 0.25:
-            picture = self.polished.next(generator)
-        elif kind < 0.45:
+        if kind < 0.4:
             codes = random_codes(self.trial.body.codes, 1, generator)
             picture = self.trial(codes, some_photographs(self.photos, generator))
-        elif kind < 0.6:
+        elif kind < 0.55:
             picture = self.photos.batch(1, self.crop, generator)
         else:
             index = int(torch.randint(len(self.styles), (1,), generator=generator))

@@ -28,7 +28,7 @@ from rtstyle.export.encoder_file import OPSET, Writer, rounded, seen_values
 from rtstyle.files import written_beside
 
 FORMAT = "1"
-CONTENT_WEIGHT = 0.1
+CONTENT_WEIGHT = 0.08
 COLOR_WEIGHT = 5.0
 EPS = 1e-4
 GRADIENT_DIFFERENCE = 0.02  # between ONNX Runtime and torch, of the length of the gradient

@@ -186,7 +186,9 @@ def video(
         what = "painted by Ray: leave --ray" if machines.ray else "resumed: leave `resume`"
         raise UsageError(f"a job through a pipe cannot be {what} out")
     if polish and run.resume and not optimised.gatys:
-        raise UsageError("a polished style is a little different every time: keep it by rtstyle train, then resume")
+        raise UsageError(
+            "a style that is polished for a time is a little different every time: leave --polish out to resume"
+        )
     optimised.check(len(pairs))
     options: dict[str, Any] = {
         **painting.look,
@@ -201,7 +203,7 @@ def video(
         stylizer = (
             optimised.stylizer(painting.device)
             if optimised.gatys
-            else painting.stylizer(polish=polish, quiet=run.quiet or run.as_json)
+            else painting.patient_stylizer(polish=polish, quiet=run.quiet or run.as_json)
         )
         if machines.ray:
             failed = _paint_by_ray(pairs, stylizer, machines, options, run)
@@ -357,7 +359,8 @@ def image(
     """Paint a picture file, or every picture of a folder."""
     from rtstyle.image import stylize_folder, stylize_image
 
-    stylizer = painting.stylizer(polish=polish, quiet=quiet)
+    begin = painting.patient_stylizer if Path(source).is_dir() else painting.stylizer
+    stylizer = begin(polish=polish, quiet=quiet)
     how: dict[str, Any] = {**painting.look, "max_memory": max_memory, "force": force}
     if not Path(source).is_dir():
         stylize_image(source, out, stylizer, **how)

@@ -234,6 +234,17 @@ class Painting:
                 )
         return stylizer
 
+    def patient_stylizer(self, *, polish: float | None, quiet: bool) -> Stylizer:
+        """For what takes its time anyway: a picture as the style is polished a little unless `polish` says otherwise,
+        to the same code every time."""
+        from rtstyle.gallery import encoder
+        from rtstyle.gallery.polish import polished
+
+        stylizer = self.stylizer(polish=polish, quiet=quiet)
+        if polish is None and self.style and encoder.is_picture(self.style) and "," not in self.style:
+            stylizer.code = polished(self.style, stylizer.path)
+        return stylizer
+
     @property
     def look(self) -> dict[str, Any]:
         """What `stylize_image` and `stylize_video` take of it besides the stylizer."""
@@ -299,9 +310,10 @@ painting_options = with_options(
 
 polish_option = option(
     "--polish",
-    type=click.FloatRange(1),
+    type=click.FloatRange(0),
     metavar="SECONDS",
-    help="Where the style is a picture: learn it for so long first, which is nearer to it.",
+    help="Where the style is a picture: learn it first, for so long at most. Videos and folders do so without being "
+    "asked, unless this is 0.",
 )
 
 

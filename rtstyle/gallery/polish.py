@@ -6,9 +6,8 @@ gradient of that with respect to the code (`rtstyle.export.polish_file`). Here A
 over patches of the bundled photographs.
 
 As a program, `python -m rtstyle.gallery.polish PICTURE MODEL.onnx`, it polishes at low priority and writes a JSON line
-to standard output every few seconds: {"step": ..., "code": float32 [K] in base64}. That is how `rtstyle cam` has it
-beside the live picture.
-"""
+to standard output every few seconds, and at the end: {"step": ..., "code": float32 [K] in base64}. That is how `rtstyle
+cam` has it beside the live picture."""
 
 from __future__ import annotations
 
@@ -36,11 +35,11 @@ FILE = "encoder-polish.onnx"
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 SHORT_SIDE = 288  # pixels to which they are shrunk, before PATCHES of them are cut out and laid side by side
 PATCHES = 4
-LEARNING_RATE = 0.05
+STEPS = 12  # more make the eyes of the small net, which are not those of VGG, count for too much: strokes go
+LEARNING_RATE = 0.04
 BETAS = (0.9, 0.99)
 EPS = 1e-8
-AVERAGE = 0.9  # of the code over steps
-ENOUGH = 400  # steps, after which nothing is gained any more
+AVERAGE = 0.5  # of the code over steps
 REPORT_SECONDS = 2.0
 NICENESS = 15
 
@@ -59,15 +58,15 @@ class Source(Protocol):
 def polished(
     style: str | None,
     model: str | os.PathLike[str],
-    seconds: float,
+    seconds: float = math.inf,
     *,
     source: Source | None = None,
     progress: Report | None = None,
 ) -> Code:
-    """The code, float32 [K], to which so many seconds of learning bring a style that is a picture, as `catalog.resolve`
-    takes it, for the body of `model` (`live` or a path); at least one step. `source` gives the codes, `codes` unless
-    another is named. `progress(done, total)` is called in seconds. Raises UsageError for another kind of style,
-    RtstyleError if the picture or the model cannot be used."""
+    """The code, float32 [K], to which so many seconds of learning at most bring a style that is a picture, as
+    `catalog.resolve` takes it, for the body of `model` (`live` or a path); at least one step. `source` gives the codes,
+    `codes` unless another is named. `progress(done, total)` is called in seconds. Raises UsageError for another kind of
+    style, RtstyleError if the picture or the model cannot be used."""
     if style is None or not encoder.is_picture(style) or "," in style:
         raise UsageError("only a picture as the style can be polished: the other styles have been learned already")
     started = time.monotonic()
@@ -81,8 +80,8 @@ def polished(
 def codes(
     picture: str | os.PathLike[str], model: str | os.PathLike[str], seconds: float = math.inf, *, seed: int = 0
 ) -> Iterator[Code]:
-    """The code after every step, until `seconds` have passed or ENOUGH steps. The learning rate falls towards the
-    end."""
+    """The code after each of STEPS steps, of which those are left out that begin after `seconds`. The learning rate
+    falls towards the end. All of them done, a picture and a seed give the same code every time."""
     started = time.monotonic()
     known = catalog.load(os.fspath(model))
     seen = dict(encoder.seen_of(Path(picture)))
@@ -92,7 +91,7 @@ def codes(
     patches = _Patches(session.get_inputs()[0].shape[1] // 2, seed)
     code = seen.pop("code").copy()
     mean, square, average = np.zeros_like(code), np.zeros_like(code), np.zeros_like(code)
-    for step in range(1, ENOUGH + 1):
+    for step in range(1, STEPS + 1):
         passed = time.monotonic() - started
         if step > 1 and passed >= seconds:
             return
@@ -100,7 +99,7 @@ def codes(
         mean += (1 - BETAS[0]) * (gradient - mean)
         square += (1 - BETAS[1]) * (gradient**2 - square)
         corrected = (mean / (1 - BETAS[0] ** step), square / (1 - BETAS[1] ** step))
-        code -= np.float32(rate(step / ENOUGH, passed / seconds)) * corrected[0] / (np.sqrt(corrected[1]) + EPS)
+        code -= np.float32(rate(step / STEPS, passed / seconds)) * corrected[0] / (np.sqrt(corrected[1]) + EPS)
         average += (1 - AVERAGE) * (code - average)
         yield average / np.float32(1 - AVERAGE**step)
 

@@ -1,6 +1,7 @@
 """The command line as a whole: help, version, exit codes, errors, progress."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from support.media_files import timestamps
 
 from rtstyle.cli import COMMANDS, cli
 from rtstyle.cli.progress import progress_bar, progress_lines
+from rtstyle.media.contact_sheet import bundled_photograph
 
 pytest_plugins = ["support.runtime_fixtures"]
 
@@ -89,6 +91,19 @@ def test_training_without_torch_is_one_sentence(without_torch, tmp_path, argumen
     assert done.stderr.startswith(f"rtstyle: rtstyle {arguments[0]} needs torch")
     assert "pip install '.[train]' in rtstyle's folder" in done.stderr
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_picture_is_polished_for_a_video_without_torch(without_torch, tmp_path, clip):
+    shutil.copy(bundled_photograph("coffee"), tmp_path / "coffee.jpg")
+
+    def painted(name, *options):
+        done = without_torch("video", clip, name, "-q", "--device", "cpu", "--style", "coffee.jpg", *options)
+        assert (done.returncode, done.stderr) == (0, "")
+        return (tmp_path / name).read_bytes()
+
+    polished = painted("polished.mp4")
+    assert painted("again.mp4") == polished
+    assert painted("at-once.mp4", "--polish", "0") != polished
 
 
 def test_painting_works_without_torch(without_torch, tmp_path, clip):

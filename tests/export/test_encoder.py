@@ -12,10 +12,10 @@ from PIL import Image  # noqa: E402
 from support.encoder_fixtures import new_encoder, seeded  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
-from rtstyle.export import encoder_file, encoder_lessons, polish_file, style_pictures  # noqa: E402
+from rtstyle.export import encoder_file, style_pictures  # noqa: E402
 from rtstyle.export.data import Photos  # noqa: E402
 from rtstyle.export.encoder import FARTHEST  # noqa: E402
-from rtstyle.export.encoder_lessons import PolishedPaintings, Practice, random_codes  # noqa: E402
+from rtstyle.export.encoder_lessons import Practice, random_codes  # noqa: E402
 from rtstyle.export.encoder_recipe import PAINTING, PRACTICE, SEEING, EncoderRecipe, is_encoder_recipe  # noqa: E402
 from rtstyle.export.encoder_training import EncoderTrainer, GradientClip, train_encoder  # noqa: E402
 from rtstyle.export.small_vgg import Lesson, SmallVGG, second_moments  # noqa: E402
@@ -160,30 +160,6 @@ def test_practice_begins_with_the_very_codes_that_are_to_be_corrected(body, tria
     losses = practice.losses(seeded(5))
     losses["total"].backward()
     assert encoder.corrections.weight.grad.any() and encoder.coefficients.weight.grad.any()
-
-
-def test_polished_codes_follow_what_the_encoder_sees_and_begin_anew(body, trial, photos_folder, monkeypatch):
-    monkeypatch.setattr(encoder_lessons, "POLISHED", 1)
-    monkeypatch.setattr(encoder_lessons, "POLISHED_STEPS", (4, 5))
-    encoder, photos = new_encoder(body), Photos(photos_folder, 256)
-    picture = (255 * torch.rand(1, 3, 448, 448, generator=seeded(1))).to(torch.uint8)
-    style = style_pictures.StylePicture(picture, {}, 1.0)
-    paintings = PolishedPaintings(encoder, trial, photos, [style])
-    generator = seeded(2)
-    painting = paintings.next(generator)
-    assert painting.shape == (1, 3, trial.seen_side, trial.seen_side) and 0 <= painting.min() < painting.max() <= 255
-    first = paintings.codes[0].code.detach().clone()
-    for _ in range(2):
-        paintings.next(generator)
-    moved = paintings.codes[0].code.detach()
-    losses = [
-        float(polish_file.loss(encoder, trial, paintings.codes[0].target, trial.photograph, code).detach())
-        for code in (first, moved)
-    ]
-    assert losses[1] < losses[0]
-    paintings.next(generator)
-    assert not paintings.codes, "after so many steps"
-    assert all(weight.grad is None for weight in encoder.parameters())
 
 
 def test_the_onnx_file_agrees_with_torch_and_can_be_read_back(tmp_path, body, trial):

@@ -14,7 +14,7 @@ from rtstyle import UsageError
 from rtstyle.errors import ModelError
 from rtstyle.gallery import catalog, encoder, polish
 
-STEPS = 6
+FEW = 6
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def picture(tmp_path_factory):
 def polished(picture):
     """The code after every one of a few steps."""
     steps = polish.codes(picture, "live")
-    return [next(steps) for _ in range(STEPS)]
+    return [next(steps) for _ in range(FEW)]
 
 
 def loss_of(picture, code):
@@ -64,7 +64,7 @@ def test_it_ends_with_its_time_or_with_enough_steps(picture, monkeypatch):
     calls = []
     code = polish.polished(str(picture), "live", 0.01, progress=lambda done, total: calls.append((done, total)))
     assert calls == [(0.01, 0.01)] and np.isfinite(code).all(), "one step at least"
-    monkeypatch.setattr(polish, "ENOUGH", 2)
+    monkeypatch.setattr(polish, "STEPS", 2)
     assert len(list(polish.codes(picture, "live"))) == 2
 
 
@@ -93,7 +93,7 @@ def test_an_installation_without_the_file_says_so(picture, tmp_path, monkeypatch
 
 
 def test_the_program_writes_codes_as_json_lines_until_it_has_enough(picture):
-    program = "import sys; from rtstyle.gallery import polish; polish.ENOUGH = 3; polish.main(sys.argv[1:])"
+    program = "import sys; from rtstyle.gallery import polish; polish.STEPS = 3; polish.main(sys.argv[1:])"
     done = subprocess.run(
         [sys.executable, "-c", program, str(picture), "live"], capture_output=True, text=True, timeout=120, check=True
     )

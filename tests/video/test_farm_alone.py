@@ -56,7 +56,7 @@ def test_a_killed_driver_leaves_no_process_behind(tmp_path, film):
             assert time.monotonic() < deadline, f"still there: {[Path(f'/proc/{p}/cmdline').read_text() for p in left]}"
             time.sleep(0.2)
     result = subprocess.run(
-        [*command[:-1], "--resume"], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [*command[:-1], "--resume", "--ray"], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert result.returncode == 0, result.stderr
     assert "of them from the interrupted run" in result.stderr
