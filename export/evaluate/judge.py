@@ -35,15 +35,14 @@ class Judge:
     ):
         self.vgg = vgg
         self.photos = photos
-        grams = [self.grams(features(vgg, artwork[None], STYLE_LAYERS)) for artwork in artworks]
-        self.targets = {layer: torch.cat([g[layer] for g in grams]) for layer in STYLE_LAYERS}
+        of_artworks = [self.grams(features(vgg, artwork[None], STYLE_LAYERS)) for artwork in artworks]
+        self.targets = {layer: torch.cat([grams[layer] for grams in of_artworks]) for layer in STYLE_LAYERS}
         self.palettes = torch.cat([palettes(artwork[None]) for artwork in artworks])
         self.similarities = torch.cat([self.similarity(photo[None]) for photo in photos])
-        self.own, self.own_mutual, self.subjects = (
-            [],
-            [],
-            [],
-        )  # distances [L, S] of each photograph, the last of its busy half
+        # Distances [L, S] of each photograph; the last are those of its busy half.
+        self.own: list[torch.Tensor] = []
+        self.own_mutual: list[torch.Tensor] = []
+        self.subjects: list[torch.Tensor] = []
         for p, photo in enumerate(photos):
             activations = features(vgg, photo[None], STYLE_LAYERS)
             mask = torch.from_numpy(measures.busy_half(photo))
