@@ -2,7 +2,7 @@
 
 picture   uint8 [1, H, W, 3]   sRGB, any H, W >= 32
 code      float32 [K]          for the one body whose SHA-256 the file names, and which it holds
-colors    float32 [1, 6]       what it sees of the picture, as in `encoder.Seen`: what `polish_file` leads a code to
+colors    float32 [1, 6]       what it sees of the picture, as in `encoder.Seen`, which polishing tries to match
 grams     float32 [1, G]
 lengths   float32 [1, L]
 """
@@ -21,7 +21,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from rtstyle.errors import ModelError
-from rtstyle.export import to_onnx
+from rtstyle.export import networks, to_onnx
 from rtstyle.export.encoder import (
     COLORS,
     CORRECTIONS,
@@ -60,11 +60,10 @@ def to_model(encoder: Encoder, trial: Trial) -> onnx.ModelProto:
     deviations = written.node("Div", deviations, written.weight("moment_spread"))
     hidden = written.node("Relu", written.linear(written.clip(deviations, MAX_DEVIATION), "hidden"))
     coefficients = written.linear(hidden, "coefficients")
-    correction = _correction(written, trial, target, hidden)
-    loop = [written.constant("corrections", CORRECTIONS), "", coefficients, written.color_code(target.colors)]
-    last = ["last_coefficients", "last_colors"]
-    written.nodes.append(helper.make_node("Loop", loop, last, "correct", body=correction))
-    code = [written.code(*last), written.constant("batch", [0])]
+    colors = written.color_code(target.colors)
+    for number in range(CORRECTIONS):
+        coefficients, colors = _corrected(written, trial, target, hidden, (coefficients, colors), number)
+    code = [written.code(coefficients, colors), written.constant("batch", [0])]
     written.nodes.append(helper.make_node("Squeeze", code, ["code"], "code"))
     for name in SEEN:
         written.nodes.append(helper.make_node("Identity", [getattr(target, name)], [name], name))
@@ -91,61 +90,38 @@ def seen_values(encoder: Encoder) -> list[onnx.ValueInfoProto]:
     return [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, sizes[name]]) for name in SEEN]
 
 
-def _correction(outer: Writer, trial: Trial, target: _Seen, hidden: str) -> onnx.GraphProto:
-    """The graph of one correction: coefficients and colours in, better ones out."""
-    inner = outer.inside()
-    body = onnx.compose.add_prefix_graph(to_onnx.to_model(trial.body).graph, "body/")
-    photograph = numpy_helper.from_array(trial.photograph.numpy(), "body/frames")
-    code = inner.code("coefficients_before", "colors_before")
-    inner.nodes.append(helper.make_node("Squeeze", [code, inner.constant("batch", [0])], ["body/code"]))
-    inner.store(body.initializer)
-    inner.nodes.extend(body.node)
-    shown = inner.node("Transpose", "body/stylized", perm=[0, 3, 1, 2])
-    shown = inner.node("Cast", shown, to=TensorProto.FLOAT)
-    painting = inner.look(inner.resize(shown, inner.constant("trial_size", [trial.seen_side] * 2)))
-    grams = inner.node("Sub", target.grams, painting.grams)
-    lengths = inner.node("Sqrt", inner.node("Mul", target.lengths, painting.lengths))
-    matrix = inner.constant("matrix", outer.encoder.matrix.cpu().numpy())
-    grams = inner.node("Div", grams, inner.node("Gather", lengths, matrix, axis=1))
-    grams = inner.clip(inner.node("Div", grams, inner.weight("gram_spread")), MAX_DIFFERENCE)
-    moments = inner.node("Sub", target.moments, painting.moments)
-    compared = inner.node(
+def _corrected(
+    written: Writer, trial: Trial, target: _Seen, hidden: str, before: tuple[str, str], number: int
+) -> tuple[str, str]:
+    """Better coefficients and colours, from what is painted with those before: `Encoder.correct`."""
+    coefficients, colors = before
+    code = written.node("Squeeze", written.code(coefficients, colors), written.constant("batch", [0]))
+    stylized = written.painted(trial.body, written.photograph(trial), code, number)
+    shown = written.node("Cast", written.node("Transpose", stylized, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
+    painting = written.look(written.resize(shown, written.constant("trial_size", [trial.seen_side] * 2)))
+    grams = written.node("Sub", target.grams, painting.grams)
+    lengths = written.node("Sqrt", written.node("Mul", target.lengths, painting.lengths))
+    matrix = written.constant("matrix", written.encoder.matrix.cpu().numpy())
+    grams = written.node("Div", grams, written.node("Gather", lengths, matrix, axis=1))
+    grams = written.clip(written.node("Div", grams, written.weight("gram_spread")), MAX_DIFFERENCE)
+    moments = written.node("Sub", target.moments, painting.moments)
+    compared = written.node(
         "Concat",
-        inner.node("Mul", grams, inner.constant("gram_share", GRAM_SHARE)),
-        inner.node("Log", inner.node("Div", target.lengths, painting.lengths)),
-        inner.clip(inner.node("Div", moments, inner.weight("moment_spread")), MAX_DIFFERENCE),
+        written.node("Mul", grams, written.constant("gram_share", GRAM_SHARE)),
+        written.node("Log", written.node("Div", target.lengths, painting.lengths)),
+        written.clip(written.node("Div", moments, written.weight("moment_spread")), MAX_DIFFERENCE),
         hidden,
-        inner.bounded("coefficients_before", FARTHEST),
+        written.bounded(coefficients, FARTHEST),
         axis=1,
     )
-    change = inner.linear(inner.node("Relu", inner.linear(compared, "compared")), "corrections")
-    change = inner.bounded(change, FARTHEST_STEP)
-    color_change = inner.node("Sub", inner.color_code(target.colors), inner.color_code(painting.colors))
-    color_change = inner.node("Mul", color_change, inner.weight("color_gain"))
-    count = inner.node("Add", inner.node("Cast", "number", to=TensorProto.FLOAT), inner.constant("one_more", 1.0))
-    results = {
-        "going_on_still": "going_on",
-        "coefficients_after": inner.node("Add", "coefficients_before", inner.node("Div", change, count)),
-        "colors_after": inner.node("Add", "colors_before", inner.node("Div", color_change, count)),
-    }
-    for name, value in results.items():
-        inner.nodes.append(helper.make_node("Identity", [value], [name], name))
-
-    def values(when: str, condition: str) -> list[onnx.ValueInfoProto]:
-        return [
-            helper.make_tensor_value_info(condition, TensorProto.BOOL, []),
-            helper.make_tensor_value_info(
-                f"coefficients_{when}", TensorProto.FLOAT, [1, outer.encoder.config["directions"]]
-            ),
-            helper.make_tensor_value_info(f"colors_{when}", TensorProto.FLOAT, [1, 2 * COLORS]),
-        ]
-
-    return helper.make_graph(
-        inner.nodes,
-        "correction",
-        [helper.make_tensor_value_info("number", TensorProto.INT64, []), *values("before", "going_on")],
-        values("after", "going_on_still"),
-        [photograph],
+    change = written.linear(written.node("Relu", written.linear(compared, "compared")), "corrections")
+    change = written.bounded(change, FARTHEST_STEP)
+    color_change = written.node("Sub", written.color_code(target.colors), written.color_code(painting.colors))
+    color_change = written.node("Mul", color_change, written.weight("color_gain"))
+    share = written.constant(f"share_{number}", 1 / (number + 1))
+    return (
+        written.node("Add", coefficients, written.node("Mul", change, share)),
+        written.node("Add", colors, written.node("Mul", color_change, share)),
     )
 
 
@@ -166,13 +142,19 @@ class Writer(Graph):
         super().__init__()
         self.encoder = encoder
         self.weights = {name: value.detach().cpu().numpy() for name, value in encoder.state_dict().items()}
-        self.casts = self.nodes  # also of what is used inside a loop
 
-    def inside(self) -> Writer:
-        """For a graph inside this one, which uses the same constants."""
-        inner = Writer(self.encoder)
-        inner.prefix, inner.initializers, inner.casts = "inner_", self.initializers, self.casts
-        return inner
+    def photograph(self, trial: Trial) -> str:
+        self.initializers["photograph"] = numpy_helper.from_array(trial.photograph.numpy(), "photograph")
+        return "photograph"
+
+    def painted(self, body: networks.Body, frames: str, code: str, number: int = 0) -> str:
+        """What the body makes of frames with a code; `number` tells several paintings apart."""
+        graph = onnx.compose.add_prefix_graph(to_onnx.to_model(body).graph, f"body{number}/")
+        for name, here in ((frames, graph.input[0].name), (code, graph.input[1].name)):
+            self.nodes.append(helper.make_node("Identity", [name], [here], here))
+        self.store(graph.initializer)
+        self.nodes.extend(graph.node)
+        return str(graph.output[0].name)
 
     def weight(self, name: str) -> str:
         values = self.weights[name]
@@ -186,7 +168,7 @@ class Writer(Graph):
     def halved(self, name: str, values: np.ndarray, wide: str) -> None:
         """Store values as float16 called `name`; they are used as float32 called `wide`."""
         self.initializers[name] = numpy_helper.from_array(values.astype(np.float16), name)
-        self.casts.append(helper.make_node("Cast", [name], [wide], wide, to=TensorProto.FLOAT))
+        self.nodes.append(helper.make_node("Cast", [name], [wide], wide, to=TensorProto.FLOAT))
 
     def store(self, constants: Iterable[onnx.TensorProto]) -> None:
         """Those of another graph, the larger weights among them as float16: for a trial that is near enough."""

@@ -42,9 +42,9 @@ def folded(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def add_gradient(model: onnx.ModelProto, loss: str, of: str, name: str = "gradient") -> None:
-    """Give a `folded` model one output more: `name`, the gradient of the output `loss`, a single number, with respect
-    to the input `of`. Rounding and the cast to bytes pass a gradient on as if they did nothing.
+def add_gradient(model: onnx.ModelProto, loss: str, of: str) -> None:
+    """Give a `folded` model one output more: `gradient`, that of the output `loss`, a single number, with respect to
+    the input `of`. The cast to bytes passes a gradient on as if it did nothing.
 
     Raises ModelError where the graph has an operation that nobody has differentiated here.
     """
@@ -59,10 +59,12 @@ def add_gradient(model: onnx.ModelProto, loss: str, of: str, name: str = "gradie
         for x, gradient in zip(node.input, RULES[node.op_type](back, node, arriving), strict=False):
             if gradient is not None and back.depends(x):
                 gradients.setdefault(x, []).append(gradient)
-    back.nodes.append(helper.make_node("Identity", [back.total(gradients[of])], [name], name))
+    if of not in gradients:
+        raise ModelError(f"{loss} does not depend on {of}")
+    back.nodes.append(helper.make_node("Identity", [back.total(gradients[of])], ["gradient"], "gradient"))
     model.graph.node.extend(back.nodes)
     model.graph.initializer.extend(back.initializers.values())
-    model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, back.shapes[of]))
+    model.graph.output.append(helper.make_tensor_value_info("gradient", TensorProto.FLOAT, back.shapes[of]))
 
 
 class _Backward(Graph):
@@ -135,8 +137,7 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def _add(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
-    shape = back.shapes[node.output[0]]
-    return [back.like(str(g[0]), shape, x) if back.depends(x) else None for x in node.input]
+    return _spread(back, node, (str(g[0]), str(g[0])))
 
 
 def _sub(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
@@ -192,6 +193,8 @@ def _reshape(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
 def _slice(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
     shape = back.shapes[node.input[0]]
     starts = back.known(node.input[1]).tolist()
+    if len(node.input) > 4 and (back.known(node.input[4]) != 1).any():
+        raise ModelError("the gradient of a Slice with steps is not known here")
     axes = back.known(node.input[3]).tolist() if len(node.input) > 3 else range(len(starts))
     before = [0] * len(shape)
     for axis, start in zip(axes, starts, strict=True):
@@ -221,8 +224,8 @@ def _conv(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
     sizes = back.shapes[node.input[0]][2:]
     kernel, pads = list(back.known(weight).shape[2:]), given.get("pads", [0, 0, 0, 0])
     strides, dilations = given.get("strides", [1, 1]), given.get("dilations", [1, 1])
-    if given.get("group", 1) != 1:
-        raise ModelError("the gradient of a convolution in groups is not known here")
+    if given.get("group", 1) != 1 or any(back.depends(x) for x in node.input[1:]):
+        raise ModelError("the gradient of a convolution in groups, or of its weights, is not known here")
     if strides == [1, 1]:  # a convolution again, which is faster
         turned = back.node("Transpose", weight, perm=[1, 0, 2, 3])
         ends = (back.ints(-1, -1), back.ints(REVERSED, REVERSED), back.ints(2, 3), back.ints(-1, -1))
@@ -262,7 +265,7 @@ def _instance_normalization(back: _Backward, node: onnx.NodeProto, g: Gradients)
 
 
 def _pad(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
-    if attributes(node)["mode"] != b"reflect":
+    if attributes(node).get("mode") != b"reflect":
         raise ModelError("only the gradient of padding by reflection is known here")
     pads, sizes = back.known(node.input[1]).tolist(), back.shapes[node.input[0]][2:]
     pairs = zip(sizes, pads[2:4], pads[6:8], strict=True)
@@ -286,7 +289,7 @@ def _resize(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
 
 def _average_pool(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
     how = attributes(node)
-    if how["strides"] != how["kernel_shape"] or any(how.get("pads", [])):
+    if how.get("strides") != how["kernel_shape"] or any(how.get("pads", [])) or how.get("ceil_mode"):
         raise ModelError("the gradient of this AveragePool is not known here")
     pairs = zip(back.shapes[node.input[0]][2:], back.shapes[node.output[0]][2:], how["strides"], strict=True)
     return [
@@ -299,7 +302,7 @@ def _average_pool(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradie
 
 def _max_pool(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
     how = attributes(node)
-    if how["strides"] != how["kernel_shape"] or any(how.get("pads", [])):
+    if how.get("strides") != how["kernel_shape"] or any(how.get("pads", [])) or how.get("ceil_mode"):
         raise ModelError("the gradient of this MaxPool is not known here")
     places = f"{node.output[0]}_places"
     node.output.append(places)

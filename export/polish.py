@@ -1,4 +1,4 @@
-"""Polishing with the eyes of VGG itself, where its weights are at hand: the code that the encoder guessed for a picture
+"""Polishing with VGG itself, where its weights are at hand: the code that the encoder guessed for a picture
 goes on learning as `rtstyle train` does, against the frozen body. Elsewhere it is `rtstyle.gallery.polish` that does
 it.
 
@@ -25,11 +25,14 @@ from rtstyle.perceptual import vgg as perceptual
 
 PHOTOGRAPHS = 300  # more are not looked at in a minute on two cores, and reading them takes its time
 AVERAGE = 0.95  # of the code over steps
+ENOUGH_SECONDS = 30  # in fewer it does not come as far, starting included
 
 
-def source_for(model: str | os.PathLike[str]) -> Source:
-    """What polishes a picture best here: this module where VGG's weights are at hand (none are fetched), else the one
-    that needs none."""
+def source_for(model: str | os.PathLike[str], seconds: float = math.inf) -> Source:
+    """What polishes a picture best in so many seconds: this module where VGG's weights are at hand (none are fetched)
+    and there is time to prepare, else the one that needs neither."""
+    if seconds < ENOUGH_SECONDS:
+        return polish.codes
     net = teaching_recipe(catalog.load(os.fspath(model)), full=False).loss.vgg
     return codes if perceptual.weights_at_hand(net) else polish.codes
 

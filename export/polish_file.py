@@ -6,8 +6,9 @@ colors, grams, lengths                        what the encoder sees of the pictu
 loss         float32 [1, 1]                   how far the painting is from the picture, and from the photograph
 gradient     float32 [K]                      of the loss with respect to the code
 
-The eyes are the encoder's, which see nearly what VGG does: style is the distance of Gram matrices relative to both, as
-in `perceptual.symmetric_style_loss`, content that of the deepest components (Johnson et al. 2016, section 3.2).
+It sees by the small net of the encoder, which sees nearly what VGG does: style is the distance of Gram matrices
+relative to both, as in `perceptual.symmetric_style_loss`, content that of the deepest components (Johnson et al. 2016,
+section 3.2).
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from rtstyle.export.encoder import PATCH, Encoder, Seen, Trial
 from rtstyle.export.encoder_file import OPSET, Writer, rounded, seen_values
 from rtstyle.files import written_beside
 
-FORMAT = "1"
 CONTENT_WEIGHT = 0.08
 COLOR_WEIGHT = 5.0
 EPS = 1e-4
@@ -93,15 +93,10 @@ def to_model(encoder: Encoder, trial: Trial) -> onnx.ModelProto:
 class _LossWriter(Writer):
     def __init__(self, encoder: Encoder, trial: Trial):
         super().__init__(encoder)
-        body = onnx.compose.add_prefix_graph(to_onnx.to_model(trial.body).graph, "body/")
-        for name, here in (("photograph", "body/frames"), ("code", "body/code")):
-            self.nodes.append(helper.make_node("Identity", [name], [here], here))
-        self.store(body.initializer)
-        self.nodes.extend(body.node)
         side = 2 * PATCH
         shrink = _shrunk(torch.eye(side)[None, None], trial.seen_side, side)[0, 0].numpy()
         self.rows, self.columns = self.constant("rows", shrink), self.constant("columns", shrink.T)
-        seen = self.shrunk("body/stylized")
+        seen = self.shrunk(self.painted(trial.body, "photograph", "code"))
         painting = self.look(seen)
         off = self.node("Sub", "grams", painting.grams)
         matrix = encoder.matrix.cpu().numpy()
@@ -111,8 +106,8 @@ class _LossWriter(Writer):
         style = self.node("ReduceMean", distances, self.constant("in_a_row", [1]), keepdims=1)
         content = self.squares(self.centered(seen), self.centered(self.shrunk("photograph")), mean=True)
         colors = self.squares("colors", painting.colors, mean=False)
-        content = self.node("Mul", self.in_a_row(content), self.constant("content_weight", CONTENT_WEIGHT))
-        colors = self.node("Mul", self.in_a_row(colors), self.constant("color_weight", COLOR_WEIGHT))
+        content = self.node("Mul", self.as_row(content), self.constant("content_weight", CONTENT_WEIGHT))
+        colors = self.node("Mul", self.as_row(colors), self.constant("color_weight", COLOR_WEIGHT))
         total = self.node("Add", self.node("Add", style, content), colors)
         self.nodes.append(helper.make_node("Identity", [total], ["loss"], "loss"))
 
@@ -131,7 +126,7 @@ class _LossWriter(Writer):
         off = self.node("Sub", a, b)
         return self.node("ReduceMean" if mean else "ReduceSum", self.node("Mul", off, off), keepdims=0)
 
-    def in_a_row(self, number: str) -> str:
+    def as_row(self, number: str) -> str:
         return self.node("Reshape", number, self.constant("one_one", [1, 1]))
 
     def all_but_the_first(self) -> str:
@@ -143,7 +138,7 @@ def write_polisher(encoder: Encoder, trial: Trial, out: str | os.PathLike[str], 
     disagree; without `force` no file is replaced. Raises RtstyleError otherwise."""
     encoder = rounded(encoder)
     model = to_model(encoder, trial)
-    helper.set_model_props(model, {"rtstyle.polish": FORMAT, "rtstyle.body_sha256": trial.body.body_sha256()})
+    helper.set_model_props(model, {"rtstyle.body_sha256": trial.body.body_sha256()})
     onnx.checker.check_model(model, full_check=True)
     difference = compare(model, encoder, trial)
     if not difference <= GRADIENT_DIFFERENCE:

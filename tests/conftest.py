@@ -22,7 +22,12 @@ os.environ["RTSTYLE_CONFIG"] = str(Path(tempfile.mkdtemp(prefix="rtstyle-config-
 TORCH_FIXTURES = {"write_vgg", "vgg_state", "make_body"}
 
 
+# What takes longest comes first, so that workers side by side (`-n 2`) end together.
+SLOW_FIRST = ("web", "test_abuse.py", "video", "live", "export", "gatys")
+
+
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: next((n for n, name in enumerate(SLOW_FIRST) if name in item.path.parts), 99))
     for item in items:
         if item.get_closest_marker("real_time"):
             item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=2))

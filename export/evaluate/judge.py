@@ -41,14 +41,14 @@ class Judge:
         self.similarities = torch.cat([self.similarity(photo[None]) for photo in photos])
         # Distances [L, S] of each photograph; the last are those of its busy half.
         self.own: list[torch.Tensor] = []
-        self.own_mutual: list[torch.Tensor] = []
+        self.own_symmetric: list[torch.Tensor] = []
         self.subjects: list[torch.Tensor] = []
         for p, photo in enumerate(photos):
             activations = features(vgg, photo[None], STYLE_LAYERS)
             mask = torch.from_numpy(measures.busy_half(photo))
             grams = self.grams(activations)
             self.own.append(layer_distances(grams, self.targets)[:, 0])
-            self.own_mutual.append(mutual_distances(grams, self.targets)[:, 0])
+            self.own_symmetric.append(symmetric_distances(grams, self.targets))
             self.subjects.append(layer_distances(self.grams(activations, mask), self.targets)[:, 0])
             if progress:
                 progress("photographs", p + 1, len(photos))
@@ -76,13 +76,14 @@ class Judge:
     def measure(self, p: int, painted: np.ndarray) -> dict[str, np.ndarray]:
         """Photograph p in every style, row s in style s: uint8 [S, H, W, 3] to {measure: [S]}, or [S, L] by layer."""
         mask = torch.from_numpy(measures.busy_half(self.photos[p]))
-        whole, mutual, subject, similar = [], [], [], []
+        whole, symmetric, subject, similar = [], [], [], []
         for start in range(0, len(painted), BATCH):
             frames = painted[start : start + BATCH]
             activations = features(self.vgg, frames, STYLE_LAYERS)
             grams = self.grams(activations)
             whole.append(layer_distances(grams, self.targets).transpose(0, 1))
-            mutual.append(mutual_distances(grams, self.targets).transpose(0, 1))
+            targets = {layer: target[start : start + len(frames)] for layer, target in self.targets.items()}
+            symmetric.append(symmetric_distances(grams, targets))
             subject.append(layer_distances(self.grams(activations, mask), self.targets).transpose(0, 1))
             similar.append(self.similarity(frames) @ self.similarities.T / self.similarities.shape[1])  # [N, P]
         own = torch.arange(len(painted))
@@ -95,8 +96,8 @@ class Judge:
             "recognized": (likeness.argmax(1) == p).float().numpy(),
             "style_distance": layers.mean(1).numpy(),
             "photo_distance": self.own[p].mean(0).numpy(),
-            "mutual_distance": torch.cat(mutual)[own, :, own].mean(1).numpy(),
-            "photo_mutual": self.own_mutual[p].mean(0).numpy(),
+            "symmetric_distance": torch.cat(symmetric, 1).mean(0).numpy(),
+            "photo_symmetric": self.own_symmetric[p].mean(0).numpy(),
             "subject_distance": busy.mean(1).numpy(),
             "photo_subject": self.subjects[p].mean(0).numpy(),
             "palette": perceptual.palette_loss(palettes(painted), self.palettes).numpy(),
@@ -138,8 +139,7 @@ def layer_distances(grams: Features, targets: Features) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def mutual_distances(grams: Features, targets: Features) -> torch.Tensor:
-    """As `layer_distances`, but against the lengths of both matrices: not smaller for a pale painting."""
-    return torch.stack(
-        [perceptual.symmetric_style_loss(grams[layer][:, None], targets[layer][None]) for layer in STYLE_LAYERS]
-    )
+def symmetric_distances(grams: Features, targets: Features) -> torch.Tensor:
+    """The same of pairs, [L, N], against the lengths of both matrices: not smaller for a pale painting. `grams` and
+    `targets` {layer: [N, C, C]}, or one for all."""
+    return torch.stack([perceptual.symmetric_style_loss(grams[layer], targets[layer]) for layer in STYLE_LAYERS])

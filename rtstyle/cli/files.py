@@ -187,7 +187,8 @@ def video(
         raise UsageError(f"a job through a pipe cannot be {what} out")
     if polish and run.resume and not optimised.gatys:
         raise UsageError(
-            "a style that is polished for a time is a little different every time: leave --polish out to resume"
+            "what --polish SECONDS comes to is a little different every time and cannot be resumed: begin anew, or "
+            "without --polish, which is the same every time"
         )
     optimised.check(len(pairs))
     options: dict[str, Any] = {
@@ -203,7 +204,7 @@ def video(
         stylizer = (
             optimised.stylizer(painting.device)
             if optimised.gatys
-            else painting.patient_stylizer(polish=polish, quiet=run.quiet or run.as_json)
+            else painting.stylizer_for_files(polish=polish, quiet=run.quiet or run.as_json)
         )
         if machines.ray:
             failed = _paint_by_ray(pairs, stylizer, machines, options, run)
@@ -359,7 +360,7 @@ def image(
     """Paint a picture file, or every picture of a folder."""
     from rtstyle.image import stylize_folder, stylize_image
 
-    begin = painting.patient_stylizer if Path(source).is_dir() else painting.stylizer
+    begin = painting.stylizer_for_files if Path(source).is_dir() else painting.stylizer
     stylizer = begin(polish=polish, quiet=quiet)
     how: dict[str, Any] = {**painting.look, "max_memory": max_memory, "force": force}
     if not Path(source).is_dir():

@@ -106,7 +106,7 @@ class PictureStyles:
 
         stylizer = painter.stylizer
         styles = StyleChooser(stylizer)
-        known = {stylizer.style: Path(style)} if style and encoder.is_picture(style) and "," not in style else {}
+        known = {stylizer.style: Path(style)} if style and encoder.is_one_picture(style) else {}
         watched = None
         if self.styles:
             body = catalog.load(str(stylizer.path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -11,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from rtstyle.cli.progress import progress_bar, say
-from rtstyle.errors import RtstyleError, install
+from rtstyle.errors import RtstyleError, UsageError, install
 
 if TYPE_CHECKING:
     from rtstyle.paint.painter import FramePainter, Painter
@@ -217,13 +218,16 @@ class Painting:
             stroke_size=self.stroke_size,
         )
         if polish:
+            from rtstyle.gallery import encoder
             from rtstyle.gallery.polish import polished
 
+            if not math.isfinite(polish):
+                raise UsageError("--polish takes a number of seconds")
             source = None
-            if can_train():
+            if can_train() and encoder.is_one_picture(self.style):
                 from rtstyle.export.polish import source_for
 
-                source = source_for(stylizer.path)
+                source = source_for(stylizer.path, polish)
             with progress_bar("polishing", unit="seconds", quiet=quiet) as update:
                 stylizer.code = polished(
                     self.style,
@@ -234,14 +238,14 @@ class Painting:
                 )
         return stylizer
 
-    def patient_stylizer(self, *, polish: float | None, quiet: bool) -> Stylizer:
-        """For what takes its time anyway: a picture as the style is polished a little unless `polish` says otherwise,
-        to the same code every time."""
+    def stylizer_for_files(self, *, polish: float | None, quiet: bool) -> Stylizer:
+        """For videos and folders, which take their time anyway: a picture as the style is polished a little, to the
+        same code every time, unless `polish` says otherwise."""
         from rtstyle.gallery import encoder
         from rtstyle.gallery.polish import polished
 
         stylizer = self.stylizer(polish=polish, quiet=quiet)
-        if polish is None and self.style and encoder.is_picture(self.style) and "," not in self.style:
+        if polish is None and encoder.is_one_picture(self.style):
             stylizer.code = polished(self.style, stylizer.path)
         return stylizer
 

@@ -12,7 +12,7 @@ import importlib.resources
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import cv2
 import numpy as np
@@ -34,6 +34,11 @@ LONGEST = 4  # times the short side: of a longer picture, the middle is looked a
 def is_picture(name: str | os.PathLike[str]) -> bool:
     """Whether a style is named by a picture file."""
     return Path(name).suffix.lower() in SUFFIXES
+
+
+def is_one_picture(style: str | None) -> TypeGuard[str]:
+    """Whether a style is one picture and nothing else, not a mix."""
+    return style is not None and is_picture(style) and "," not in style
 
 
 def style_of(path: str | os.PathLike[str], model: Model, *, name: str | None = None) -> Style:
@@ -100,11 +105,10 @@ def _seen(path: Path, version: tuple[int, int]) -> Mapping[str, NDArray[np.float
 def session(path: Path) -> ort.InferenceSession:
     """The session of an encoder's file, opened once. Raises ModelError if there is none."""
     if not path.is_file():
-        raise ModelError(
-            f"this installation carries no {path.name} for pictures as styles: learn it with rtstyle train"
-        )
+        raise ModelError(f"this installation carries no {path.name}, which pictures as styles need: install it again")
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others paint meanwhile
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
 FILE = "encoder-polish.onnx"
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket")
-SHORT_SIDE = 288  # pixels to which they are shrunk, before PATCHES of them are cut out and laid side by side
-PATCHES = 4
-STEPS = 12  # more make the eyes of the small net, which are not those of VGG, count for too much: strokes go
+PATCHES = 4  # cut out of them, and laid side by side
+STEPS = 12  # after more of them strokes fade, for which the small net has no eye
 LEARNING_RATE = 0.04
 BETAS = (0.9, 0.99)
 EPS = 1e-8
@@ -67,13 +66,15 @@ def polished(
     `catalog.resolve` takes it, for the body of `model` (`live` or a path); at least one step. `source` gives the codes,
     `codes` unless another is named. `progress(done, total)` is called in seconds. Raises UsageError for another kind of
     style, RtstyleError if the picture or the model cannot be used."""
-    if style is None or not encoder.is_picture(style) or "," in style:
+    if not encoder.is_one_picture(style):
         raise UsageError("only a picture as the style can be polished: the other styles have been learned already")
     started = time.monotonic()
     for code in (source or codes)(style, model, seconds):
         result = code
         if progress:
             progress(min(seconds, time.monotonic() - started), seconds)
+    if progress:
+        progress(seconds, seconds)
     return result
 
 
@@ -95,11 +96,15 @@ def codes(
         passed = time.monotonic() - started
         if step > 1 and passed >= seconds:
             return
-        _, gradient = session.run(["loss", "gradient"], {"photograph": patches.draw(), "code": code, **seen})
+        (gradient,) = session.run(["gradient"], {"photograph": patches.draw(), "code": code, **seen})
         mean += (1 - BETAS[0]) * (gradient - mean)
         square += (1 - BETAS[1]) * (gradient**2 - square)
         corrected = (mean / (1 - BETAS[0] ** step), square / (1 - BETAS[1] ** step))
-        code -= np.float32(rate(step / STEPS, passed / seconds)) * corrected[0] / (np.sqrt(corrected[1]) + EPS)
+        code -= (
+            np.float32(rate(step / STEPS, passed / seconds if seconds else 1.0))
+            * corrected[0]
+            / (np.sqrt(corrected[1]) + EPS)
+        )
         average += (1 - AVERAGE) * (code - average)
         yield average / np.float32(1 - AVERAGE**step)
 
@@ -113,7 +118,7 @@ class _Patches:
     """Patches of the bundled photographs, `side` pixels wide, four in a picture."""
 
     def __init__(self, side: int, seed: int):
-        self._photographs = [read_image(bundled_photograph(name), SHORT_SIDE).rgb for name in PHOTOGRAPHS]
+        self._photographs = [read_image(bundled_photograph(name)).rgb for name in PHOTOGRAPHS]
         self._side, self._random = side, np.random.default_rng(seed)
 
     def draw(self) -> NDArray[np.uint8]:
@@ -132,19 +137,15 @@ def main(arguments: list[str], source: Source | None = None) -> None:
     picture, model = arguments
     if hasattr(os, "nice"):
         os.nice(NICENESS)
-    reported = -math.inf
-    step, code = 0, None
+    reported, news = time.monotonic(), ""
     for step, code in enumerate((source or codes)(picture, model), 1):
+        text = base64.b64encode(code.astype("<f4").tobytes()).decode()
+        news = json.dumps({"step": step, "code": text})
         if time.monotonic() - reported > REPORT_SECONDS:
-            reported = time.monotonic()
-            _report(step, code)
-    if code is not None:
-        _report(step, code)
-
-
-def _report(step: int, code: Code) -> None:
-    text = base64.b64encode(code.astype("<f4").tobytes()).decode()
-    print(json.dumps({"step": step, "code": text}), flush=True)
+            print(news, flush=True)
+            reported, news = time.monotonic(), ""
+    if news:
+        print(news, flush=True)
 
 
 def run_program(program: Callable[[list[str]], None]) -> None:

@@ -106,7 +106,7 @@ class Stills:
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-            **_in_the_background(),
+            **in_the_background(),
         )
         if hasattr(os, "setpriority"):
             with contextlib.suppress(OSError):
@@ -161,8 +161,9 @@ class Stills:
         return self.news()
 
 
-def _in_the_background() -> dict[str, Any]:
-    """Ctrl-C in the terminal is for the live window: it ends the still by itself, in its own time."""
+def in_the_background() -> dict[str, Any]:
+    """How `Popen` starts what works beside the live window: Ctrl-C in the terminal is for the window, which ends the
+    other process by itself, in its own time."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.BELOW_NORMAL_PRIORITY_CLASS}
     return {"start_new_session": True}

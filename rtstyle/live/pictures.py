@@ -6,25 +6,26 @@ import base64
 import contextlib
 import dataclasses
 import json
-import os
 import queue
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from rtstyle.errors import InputError, RtstyleError
 from rtstyle.gallery import encoder
 from rtstyle.gallery.model_file import Style
+from rtstyle.live.gatys_still import in_the_background
 from rtstyle.live.styles import StyleChooser
 from rtstyle.runtime.session import Code
 
 SCAN_SECONDS = 0.5  # between two looks into the folder
 POLISHED_AFTER = 1.0  # seconds for which a picture must have been painted before its code is polished
 POLISH_FADE_SECONDS = 1.5
+_Version: TypeAlias = tuple[Path, int, int]
 REASON = "rtstyle: "  # how the last line of a process begins, if something went wrong
 
 
@@ -103,15 +104,19 @@ class Polisher:
         self.step = 0
         self.problem = ""
         self._process: subprocess.Popen[str] | None = None
-        self._news: tuple[Path, int, Code] | None = None
+        self._version: _Version | None = None  # of the picture
+        self._news: tuple[_Version, int, Code] | None = None
+        self._finished: dict[_Version, int] = {}  # pictures that need no more steps, and how many they had
 
     def follow(self, picture: Path | None) -> None:
         """Polish this picture from now on, or none."""
-        if picture == self.picture or self.problem:
+        version = _version(picture) if picture else None
+        if (picture, version) == (self.picture, self._version) or self.problem:
             return
         self.close()
-        self.picture, self.step = picture, 0
-        if picture is None:
+        self.picture, self._version = picture, version
+        self.step = self._finished.get(version, 0) if version else 0
+        if picture is None or version is None or self.step:
             return
         self._process = subprocess.Popen(
             [*self._command, str(picture), str(self._model)],
@@ -119,15 +124,14 @@ class Polisher:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 2) // 2))},
-            start_new_session=True,  # Ctrl-C is for the window; `close` ends it
+            **in_the_background(),
         )
-        threading.Thread(target=self._listen, args=(self._process, picture), name="polish", daemon=True).start()
+        threading.Thread(target=self._listen, args=(self._process, version), name="polish", daemon=True).start()
 
     def news(self) -> tuple[Path, Code] | None:
         """The newest code of the picture, once."""
         news, self._news = self._news, None
-        if news is None or news[0] != self.picture:
+        if news is None or self.picture is None or news[0] != self._version:
             return None
         self.step = news[1]
         return self.picture, news[2]
@@ -137,18 +141,32 @@ class Polisher:
             self._process.kill()
             self._process.wait()
             self._process = None
-        self.picture = None
+        self.picture = self._version = None
 
-    def _listen(self, process: subprocess.Popen[str], picture: Path) -> None:
+    def _listen(self, process: subprocess.Popen[str], version: _Version) -> None:
+        step = 0
         for line in process.stdout or ():
             with contextlib.suppress(ValueError, KeyError):
                 message = json.loads(line)
                 code = np.frombuffer(base64.b64decode(message["code"]), "<f4").astype(np.float32)
-                self._news = picture, int(message["step"]), code
+                step = int(message["step"])
+                self._news = version, step, code
         said = (process.stderr.read() if process.stderr else "").strip().splitlines()
-        if process.wait() > 0:  # below 0 it was killed
+        ended = process.wait()
+        if ended == 0 and step:
+            self._finished[version] = step
+        if ended > 0:  # below 0 it was killed
             reasons = [line.removeprefix(REASON) for line in said if line.startswith(REASON)]
             self.problem = f"the style is not polished: {reasons[-1] if reasons else 'its process ended'}"
+
+
+def _version(picture: Path) -> _Version | None:
+    """What tells a picture from a later one in the same file; None where it is gone."""
+    try:
+        status = picture.stat()
+    except OSError:
+        return None
+    return picture, status.st_mtime_ns, status.st_size
 
 
 class CodeSource(Protocol):

@@ -101,9 +101,7 @@ def test_a_picture_is_polished_for_a_video_without_torch(without_torch, tmp_path
         assert (done.returncode, done.stderr) == (0, "")
         return (tmp_path / name).read_bytes()
 
-    polished = painted("polished.mp4")
-    assert painted("again.mp4") == polished
-    assert painted("at-once.mp4", "--polish", "0") != polished
+    assert painted("polished.mp4") != painted("at-once.mp4", "--polish", "0")
 
 
 def test_painting_works_without_torch(without_torch, tmp_path, clip):

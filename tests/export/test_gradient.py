@@ -91,7 +91,7 @@ CASES = {
 
 
 def written(operation):
-    """The graph of sin-like weights times the operation of `x`, float32 [n], summed up: `loss`, [1]."""
+    """The graph of an operation of `x`, float32 [n], plus half of its square, summed up: `loss`, [1]."""
     g = Graph()
     value = operation(g, g.node("Reshape", "x", g.constant("shape", SHAPE)))
     flat = g.node("Reshape", value, g.constant("all", [-1]))

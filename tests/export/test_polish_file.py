@@ -46,7 +46,7 @@ def test_the_file_names_its_body_and_replaces_nothing(encoder, trial, tmp_path, 
     out = polish_file.beside(tmp_path / "encoder.onnx")
     assert out.name == "encoder-polish.onnx"
     polish_file.write_polisher(encoder, trial, out)
-    assert properties(out) == {"rtstyle.polish": "1", "rtstyle.body_sha256": trial.body.body_sha256()}
+    assert properties(out) == {"rtstyle.body_sha256": trial.body.body_sha256()}
     with pytest.raises(RtstyleError, match="stays: the result is"):
         polish_file.write_polisher(encoder, trial, out)
     monkeypatch.setattr(polish_file, "compare", lambda *_: 0.5)

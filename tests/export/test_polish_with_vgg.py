@@ -57,7 +57,7 @@ from rtstyle.export import polish, run
 from rtstyle.gallery import polish as program
 
 run.STAGE = run.Stage(crop=48, batch=2, style_size=48)
-program.REPORT_SECONDS = 0.01
+program.REPORT_SECONDS, program.NICENESS = 0.01, 0
 polish.main(sys.argv[1:])
 """
 
@@ -76,4 +76,4 @@ def test_without_weights_the_eyes_of_the_encoder_do_it_and_nothing_is_fetched(mo
     monkeypatch.setenv("RTSTYLE_VGG16", str(tmp_path / "gone.safetensors"))
     assert source_for("live") is polish.codes
     monkeypatch.setenv("RTSTYLE_VGG16", str(fake_vgg))
-    assert source_for("live") is codes
+    assert source_for("live") is codes and source_for("live", 5.0) is polish.codes

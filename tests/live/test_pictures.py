@@ -172,26 +172,54 @@ def script(tmp_path, text):
     return [sys.executable, str(path)]
 
 
-def test_codes_of_the_polishing_process_are_taken_and_the_process_is_ended(tmp_path):
+@pytest.fixture
+def reed(tmp_path):
+    """A file, as the picture of a style."""
+    path = tmp_path / "reed.jpg"
+    path.write_bytes(b"reed")
+    return path
+
+
+def test_a_polished_picture_is_polished_again_only_when_it_has_changed(tmp_path, reed):
+    line = json.dumps({"step": 12, "code": base64.b64encode(BETTER.tobytes()).decode()})
+    runs = tmp_path / "runs"
+    command = script(tmp_path, f"open({str(runs)!r}, 'a').write('run ')\nprint({line!r}, flush=True)\n")
+    polisher = Polisher(Path("live.onnx"), command)
+
+    def polished():
+        polisher.follow(reed)
+        wait_until(lambda: polisher.news() is not None)
+        wait_until(lambda: polisher._finished)
+
+    polished()
+    polisher.follow(None)
+    polisher.follow(reed)
+    assert polisher.step == 12 and polisher._process is None, "what was learned stays"
+    reed.write_bytes(b"another reed")
+    polished()
+    assert runs.read_text() == "run run "
+
+
+def test_codes_of_the_polishing_process_are_taken_and_the_process_is_ended(tmp_path, reed):
     line = json.dumps({"step": 7, "code": base64.b64encode(BETTER.tobytes()).decode()})
     command = script(tmp_path, f"import time\nprint('nonsense')\nprint({line!r}, flush=True)\ntime.sleep(60)\n")
     polisher = Polisher(Path("live.onnx"), command)
-    polisher.follow(Path("reed.jpg"))
+    polisher.follow(reed)
     process, news = polisher._process, []
     wait_until(lambda: news.append(polisher.news()) or news[-1] is not None)
-    assert news[-1][0] == Path("reed.jpg") and news[-1][1].tolist() == BETTER.tolist() and polisher.step == 7
+    assert news[-1][0] == reed and news[-1][1].tolist() == BETTER.tolist() and polisher.step == 7
     assert polisher.news() is None, "once"
     polisher.follow(None)
     assert process.poll() is not None and polisher.problem == ""
 
 
-def test_polishing_that_fails_is_reported_once_and_not_tried_again(tmp_path):
+def test_polishing_that_fails_is_reported_once_and_not_tried_again(tmp_path, reed):
     polisher = Polisher(Path("live.onnx"), script(tmp_path, "import sys\nsys.exit('rtstyle: no weights here')\n"))
-    polisher.follow(Path("reed.jpg"))
+    polisher.follow(reed)
     wait_until(lambda: polisher.problem)
     assert polisher.problem == "the style is not polished: no weights here"
     styles = StyleChooser(Net())
-    pictures = Pictures(styles, polisher=polisher, known={NAMES[0]: Path("reed.jpg")})
+    pictures = Pictures(styles, polisher=polisher, known={NAMES[0]: reed})
     assert [pictures.follow(10.0), pictures.follow(20.0)] == [polisher.problem, None]
     polisher.follow(Path("ochre.jpg"))
-    assert polisher.picture == Path("reed.jpg")
+    assert polisher.picture == reed
