@@ -25,14 +25,11 @@ from rtstyle.perceptual import vgg as perceptual
 
 PHOTOGRAPHS = 300  # more are not looked at in a minute on two cores, and reading them takes its time
 AVERAGE = 0.95  # of the code over steps
-ENOUGH_SECONDS = 30  # in fewer it does not come as far, starting included
 
 
-def source_for(model: str | os.PathLike[str], seconds: float = math.inf) -> Source:
-    """What polishes a picture best in so many seconds: this module where VGG's weights are at hand (none are fetched)
-    and there is time to prepare, else the one that needs neither."""
-    if seconds < ENOUGH_SECONDS:
-        return polish.codes
+def source_for(model: str | os.PathLike[str]) -> Source:
+    """What polishes a picture best where there is time to prepare: this module where VGG's weights are at hand (none
+    are fetched), else the one that needs none."""
     net = teaching_recipe(catalog.load(os.fspath(model)), full=False).loss.vgg
     return codes if perceptual.weights_at_hand(net) else polish.codes
 

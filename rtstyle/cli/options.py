@@ -219,15 +219,15 @@ class Painting:
         )
         if polish:
             from rtstyle.gallery import encoder
-            from rtstyle.gallery.polish import polished
+            from rtstyle.gallery.polish import WITH_VGG_SECONDS, polished
 
             if not math.isfinite(polish):
                 raise UsageError("--polish takes a number of seconds")
             source = None
-            if can_train() and encoder.is_one_picture(self.style):
+            if polish >= WITH_VGG_SECONDS and can_train() and encoder.is_one_picture(self.style):
                 from rtstyle.export.polish import source_for
 
-                source = source_for(stylizer.path, polish)
+                source = source_for(stylizer.path)
             with progress_bar("polishing", unit="seconds", quiet=quiet) as update:
                 stylizer.code = polished(
                     self.style,

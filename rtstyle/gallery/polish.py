@@ -39,6 +39,7 @@ LEARNING_RATE = 0.04
 BETAS = (0.9, 0.99)
 EPS = 1e-8
 AVERAGE = 0.5  # of the code over steps
+WITH_VGG_SECONDS = 30  # from so many on, `rtstyle.export.polish` comes further, starting included
 REPORT_SECONDS = 2.0
 NICENESS = 15
 

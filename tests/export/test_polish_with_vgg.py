@@ -76,4 +76,4 @@ def test_without_weights_the_eyes_of_the_encoder_do_it_and_nothing_is_fetched(mo
     monkeypatch.setenv("RTSTYLE_VGG16", str(tmp_path / "gone.safetensors"))
     assert source_for("live") is polish.codes
     monkeypatch.setenv("RTSTYLE_VGG16", str(fake_vgg))
-    assert source_for("live") is codes and source_for("live", 5.0) is polish.codes
+    assert source_for("live") is codes
