@@ -148,7 +148,7 @@ class Writer(Graph):
         return "photograph"
 
     def painted(self, body: networks.Body, frames: str, code: str, number: int = 0) -> str:
-        """What the body makes of frames with a code; `number` tells several paintings apart."""
+        """What the body makes of frames with a code; `number` makes the names of several paintings differ."""
         graph = onnx.compose.add_prefix_graph(to_onnx.to_model(body).graph, f"body{number}/")
         for name, here in ((frames, graph.input[0].name), (code, graph.input[1].name)):
             self.nodes.append(helper.make_node("Identity", [name], [here], here))

@@ -25,7 +25,7 @@ from onnx import TensorProto, helper
 from rtstyle.errors import ModelError
 from rtstyle.export import gradient, to_onnx
 from rtstyle.export.encoder import PATCH, Encoder, Seen, Trial
-from rtstyle.export.encoder_file import OPSET, Writer, rounded, seen_values
+from rtstyle.export.encoder_file import OPSET, SEEN, Writer, rounded, seen_values
 from rtstyle.files import written_beside
 
 CONTENT_WEIGHT = 0.08
@@ -161,7 +161,7 @@ def compare(model: onnx.ModelProto, encoder: Encoder, trial: Trial) -> float:
     code = encoder.mean.detach().clone()[None].requires_grad_()
     value = loss(encoder, trial, target, trial.photograph, code)
     (expected,) = torch.autograd.grad(value.sum(), code)
-    seen = {name: getattr(target, name).numpy() for name in ("colors", "grams", "lengths")}
+    seen = {name: getattr(target, name).numpy() for name in SEEN}
     given = {"photograph": trial.photograph.numpy(), "code": code.detach()[0].numpy(), **seen}
     _, got = session.run(["loss", "gradient"], given)
     return float((torch.from_numpy(got) - expected[0]).norm() / expected.norm())
