@@ -99,7 +99,7 @@ def test_it_opens_and_paints_the_camera(open_tab, address):
     assert tab.picture().std() > 10
     first = tab.picture()
     tab.until(f"document.getElementById('facts').textContent !== {json.dumps(facts)}")
-    assert distance(tab.picture(), first) > 0  # the fake camera moves
+    tab.until_moves(first)  # the fake camera does
     tab.page.keyboard.press(" ")  # freeze
     tab.until(pressed("freeze-button", "true"))
     frozen = tab.until_still()
