@@ -38,7 +38,7 @@ from rtstyle.export.encoder import (
     Trial,
     triangle,
 )
-from rtstyle.export.onnx_graph import Graph
+from rtstyle.export.onnx_graph import Graph, cpu_session
 from rtstyle.export.small_vgg import UNIT
 from rtstyle.files import written_beside
 
@@ -308,11 +308,7 @@ def write_encoder(
 @torch.no_grad()
 def compare(model: onnx.ModelProto, encoder: Encoder, trial: Trial) -> float:
     """Largest difference of a code's entry between ONNX Runtime and torch, over CHECKED_SIZES."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = cpu_session(model)
     random = np.random.default_rng(0)
     worst = 0.0
     for height, width in CHECKED_SIZES:

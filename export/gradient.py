@@ -5,9 +5,7 @@ follow downhill, with no torch at hand (reverse mode; Griewank and Walther 2008,
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,26 +18,6 @@ from rtstyle.export.onnx_graph import Graph
 
 Gradients = list[str | None]
 REVERSED = -(2**31)  # as the end of a slice backwards: everything
-
-
-def folded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model as ONNX Runtime simplifies it, whose inputs have fixed sizes: without the arithmetic of sizes, and with
-    nothing computed twice."""
-    import onnxruntime
-
-    with tempfile.TemporaryDirectory(prefix="rtstyle-") as folder:
-        path = Path(folder) / "folded.onnx"
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.optimized_model_filepath = str(path)
-        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        result = onnx.load(str(path))
-    used = {node.domain for node in result.graph.node}
-    kept = [opset for opset in result.opset_import if opset.domain in used]
-    del result.opset_import[:]
-    result.opset_import.extend(kept)
-    return result
 
 
 def add_gradient(model: onnx.ModelProto, loss: str, of: str) -> None:
@@ -78,6 +56,7 @@ class _Backward(Graph):
             value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
             for value in (*graph.value_info, *graph.input, *graph.output)
         }
+        self.shapes |= {name: list(tensor.dims) for name, tensor in self.values.items()}
         self.reached = {of}
         for node in graph.node:
             if not self.reached.isdisjoint(node.input):
@@ -109,7 +88,7 @@ class _Backward(Graph):
 
     def like(self, gradient: str, shape: Sequence[int], name: str) -> str:
         """The gradient of a value that was broadcast from its own shape to `shape`."""
-        own = self.shapes[name] if name in self.shapes else list(self.known(name).shape)
+        own = self.shapes[name]
         wide = [1] * (len(shape) - len(own)) + own
         if summed := [axis for axis, (small, large) in enumerate(zip(wide, shape, strict=True)) if small != large]:
             gradient = self.node("ReduceSum", gradient, self.ints(*summed), keepdims=1)
@@ -118,7 +97,8 @@ class _Backward(Graph):
     def reshaped(self, gradient: str, shape: Sequence[int]) -> str:
         return self.node("Reshape", gradient, self.ints(*shape))
 
-    def transposed(self, matrix: str, rank: int) -> str:
+    def transposed(self, matrix: str) -> str:
+        rank = len(self.shapes[matrix])
         return self.node("Transpose", matrix, perm=[*range(rank - 2), rank - 1, rank - 2])
 
     def separable(self, gradient: str, matrices: Sequence[NDArray[Any]]) -> str:
@@ -213,7 +193,7 @@ def _concat(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
     axis, parts = attributes(node)["axis"], []
     start = 0
     for x in node.input:
-        end = start + (back.shapes[x] if x in back.shapes else back.known(x).shape)[axis]
+        end = start + back.shapes[x][axis]
         parts.append(back.node("Slice", str(g[0]), back.ints(start), back.ints(end), back.ints(axis)))
         start = end
     return [*parts]
@@ -222,7 +202,7 @@ def _concat(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
 def _conv(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
     given, weight = attributes(node), node.input[1]
     sizes = back.shapes[node.input[0]][2:]
-    kernel, pads = list(back.known(weight).shape[2:]), given.get("pads", [0, 0, 0, 0])
+    kernel, pads = back.shapes[weight][2:], given.get("pads", [0, 0, 0, 0])
     strides, dilations = given.get("strides", [1, 1]), given.get("dilations", [1, 1])
     if given.get("group", 1) != 1 or any(back.depends(x) for x in node.input[1:]):
         raise ModelError("the gradient of a convolution in groups, or of its weights, is not known here")
@@ -315,11 +295,9 @@ def _mat_mul(back: _Backward, node: onnx.NodeProto, g: Gradients) -> Gradients:
     a, b = node.input
     result: Gradients = [None, None]
     if back.depends(a):
-        rank = len(back.shapes[b] if b in back.shapes else back.known(b).shape)
-        result[0] = back.node("MatMul", str(g[0]), back.transposed(b, rank))
+        result[0] = back.node("MatMul", str(g[0]), back.transposed(b))
     if back.depends(b):
-        rank = len(back.shapes[a] if a in back.shapes else back.known(a).shape)
-        result[1] = back.node("MatMul", back.transposed(a, rank), str(g[0]))
+        result[1] = back.node("MatMul", back.transposed(a), str(g[0]))
     return result
 
 

@@ -1,13 +1,18 @@
-"""ONNX graphs, written node by node."""
+"""ONNX graphs: written node by node, run on the CPU, simplified."""
 
 from __future__ import annotations
 
-from typing import Any
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 class Graph:
@@ -28,3 +33,29 @@ class Graph:
         out = f"{self.prefix}{op.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(op, list(inputs), [out], out, **attributes))
         return out
+
+
+def cpu_session(
+    model: onnx.ModelProto, options: onnxruntime.SessionOptions | None = None
+) -> onnxruntime.InferenceSession:
+    """A model in ONNX Runtime on the CPU, which says nothing by itself."""
+    import onnxruntime
+
+    options = options or onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model as ONNX Runtime simplifies it, whose inputs have fixed sizes: without the arithmetic of sizes, with
+    nothing computed twice, in standard operators."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory(prefix="rtstyle-") as folder:
+        options.optimized_model_filepath = str(Path(folder) / "folded.onnx")
+        cpu_session(model, options)
+        result = onnx.load(options.optimized_model_filepath)
+    standard = [opset for opset in result.opset_import if opset.domain == ""]
+    return helper.make_model(result.graph, producer_name="rtstyle", ir_version=9, opset_imports=standard)

@@ -13,8 +13,6 @@ Both keep the metadata of rtstyle. Neither can be trained further: for that, tak
 from __future__ import annotations
 
 import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ from onnx import TensorProto, helper
 
 from rtstyle.errors import UsageError
 from rtstyle.export import networks
+from rtstyle.export.onnx_graph import cpu_session, folded
 from rtstyle.export.to_onnx import (
     OPSET,
     OnnxOps,
@@ -128,17 +127,7 @@ def fixed(model: onnx.ModelProto, size: tuple[int, int], stride: int) -> onnx.Mo
     for value in (model.graph.input[0], model.graph.output[0]):
         for side, length in zip(value.type.tensor_type.shape.dim, _shape(value, height, width), strict=True):
             side.dim_value = length
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # standard operators only
-    with tempfile.TemporaryDirectory() as folder:
-        options.optimized_model_filepath = str(Path(folder) / "fixed.onnx")
-        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        folded = onnx.load(options.optimized_model_filepath)
-    domains = [domain for domain in folded.opset_import if domain.domain == ""]
-    return helper.make_model(folded.graph, producer_name="rtstyle", ir_version=9, opset_imports=domains)
+    return folded(model)
 
 
 def _shape(value: onnx.ValueInfoProto, height: int, width: int) -> list[int]:
@@ -160,11 +149,7 @@ def _without_crop(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def compare(model: onnx.ModelProto, body: networks.Body, codes: np.ndarray) -> int:
     """Largest difference in grey levels between ONNX Runtime and torch, at the model's size or at FREE_SIZES."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = cpu_session(model)
     frames = session.get_inputs()[0]
     is_bytes = frames.type == "tensor(uint8)"
     height, width = frames.shape[1:3] if is_bytes else frames.shape[2:]

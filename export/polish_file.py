@@ -26,6 +26,7 @@ from rtstyle.errors import ModelError
 from rtstyle.export import gradient, to_onnx
 from rtstyle.export.encoder import PATCH, Encoder, Seen, Trial
 from rtstyle.export.encoder_file import OPSET, SEEN, Writer, rounded, seen_values
+from rtstyle.export.onnx_graph import cpu_session, folded
 from rtstyle.files import written_beside
 
 CONTENT_WEIGHT = 0.08
@@ -84,7 +85,7 @@ def to_model(encoder: Encoder, trial: Trial) -> onnx.ModelProto:
         ir_version=9,
         opset_imports=[helper.make_opsetid("", OPSET)],
     )
-    model = gradient.folded(model)
+    model = folded(model)
     gradient.add_gradient(model, "loss", "code")
     to_onnx.halve(model)
     return model
@@ -150,11 +151,7 @@ def write_polisher(encoder: Encoder, trial: Trial, out: str | os.PathLike[str], 
 def compare(model: onnx.ModelProto, encoder: Encoder, trial: Trial) -> float:
     """How far the gradient of ONNX Runtime is from that of torch, as a share of its length: for a picture of noise and
     the mean of the body's codes."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = cpu_session(model)
     picture = torch.rand((1, 3, 480, 500), generator=torch.Generator().manual_seed(0)).mul(255).round()
     with torch.no_grad():
         target = encoder.look(picture)

@@ -26,7 +26,7 @@ from torch import nn
 
 from rtstyle.errors import ModelError
 from rtstyle.export import networks, operations
-from rtstyle.export.onnx_graph import Graph
+from rtstyle.export.onnx_graph import Graph, cpu_session
 from rtstyle.files import written_beside
 from rtstyle.media.contact_sheet import bundled_photograph
 
@@ -331,11 +331,7 @@ def chosen(body: networks.Body, description: dict[str, Any], style: str | None) 
 
 def compare(model: onnx.ModelProto, body: networks.Body, codes: np.ndarray, seed: int = 0) -> int:
     """Largest difference in grey levels between ONNX Runtime and torch over CHECKED_SHAPES."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = cpu_session(model)
     random = np.random.default_rng(seed)
     worst = 0
     for i, shape in enumerate(CHECKED_SHAPES):

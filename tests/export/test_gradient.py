@@ -10,7 +10,7 @@ pytest.importorskip("torch")  # what is exported is written where one trains
 
 from rtstyle.errors import ModelError
 from rtstyle.export import gradient
-from rtstyle.export.onnx_graph import Graph
+from rtstyle.export.onnx_graph import Graph, folded
 
 SHAPE = (1, 4, 6, 7)  # of the value that an operation gets
 STEP = 0.02
@@ -116,7 +116,7 @@ def session(model):
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_the_slope_of_the_loss(name):
-    model = gradient.folded(written(CASES[name]))
+    model = folded(written(CASES[name]))
     gradient.add_gradient(model, "loss", "x")
     onnx.checker.check_model(model, full_check=True)
     run, x = session(model), random(int(np.prod(SHAPE)))
@@ -131,7 +131,7 @@ def test_it_is_the_slope_of_the_loss(name):
 
 
 def test_what_nobody_has_differentiated_is_said():
-    model = gradient.folded(written(lambda g, x: g.node("Erf", x)))
+    model = folded(written(lambda g, x: g.node("Erf", x)))
     with pytest.raises(ModelError, match="the gradient of the ONNX operation Erf is not known here"):
         gradient.add_gradient(model, "loss", "x")
 
