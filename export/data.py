@@ -171,8 +171,10 @@ def dead_leaves(side: int, pictures: list[torch.Tensor], chance: np.random.Gener
     return torch.from_numpy(canvas.clip(0, 255).astype(np.uint8)).permute(2, 0, 1).contiguous()
 
 
-def synthetic_motion(count: int, crop: int, generator: torch.Generator) -> torch.Tensor:
-    """Smooth random motion with exactly known flow: sampling grids [N, crop, crop, 2] for grid_sample.
+def synthetic_motion(
+    count: int, crop: int, generator: torch.Generator, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """Smooth random motion with exactly known flow: sampling grids [N, crop, crop, 2] for grid_sample, on `device`.
 
     A shift of up to 6 pixels, a little turning and scaling, and a gentle swell; it never folds, so nothing is
     hidden but what enters over the border (grid values beyond -1 and 1).
@@ -187,34 +189,39 @@ def synthetic_motion(count: int, crop: int, generator: torch.Generator) -> torch
         ],
         1,
     )
-    grid = F.affine_grid(theta, [count, 3, crop, crop], align_corners=False)
-    swell = torch.randn(count, 2, 4, 4, generator=generator) * 1.5 * unit
+    grid = F.affine_grid(theta.to(device), [count, 3, crop, crop], align_corners=False)
+    swell = torch.randn(count, 2, 4, 4, generator=generator).to(device) * 1.5 * unit
     swell = F.interpolate(swell, (crop, crop), mode="bicubic", align_corners=True)
     return grid + swell.permute(0, 2, 3, 1)
 
 
-def whole_shifts(count: int, crop: int, generator: torch.Generator) -> torch.Tensor:
+def whole_shifts(count: int, crop: int, generator: torch.Generator, device: torch.device | str = "cpu") -> torch.Tensor:
     """The same for shifts by whole pixels, up to 8 each way: they need no interpolation, so that nothing but the net
     can be unsteady. A net that works at half size and less paints most differently after a step of a single pixel."""
     shift = torch.randint(-8, 9, (count, 2), generator=generator) * (2 / crop)
     theta = torch.eye(2, 3).repeat(count, 1, 1)
     theta[:, :, 2] = shift
-    return F.affine_grid(theta, [count, 3, crop, crop], align_corners=False)
+    return F.affine_grid(theta.to(device), [count, 3, crop, crop], align_corners=False)
 
 
 def draw_motion(photos: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """For photographs [N, 3, crop, crop]: a sampling grid, of a free motion or of whole pixels, and what a camera adds
-    to the second look: sensor noise and a change of exposure. Drawn from a CPU generator."""
+    to the second look: sensor noise and a change of exposure. Drawn from a CPU generator, or the noise from one that it
+    gives its seed on the device of the photographs: there are many of these numbers."""
     count, _, crop, _ = photos.shape
+    device = photos.device
     grid = torch.where(
-        torch.rand(count, 1, 1, 1, generator=generator) < 0.5,
-        synthetic_motion(count, crop, generator),
-        whole_shifts(count, crop, generator),
+        (torch.rand(count, 1, 1, 1, generator=generator) < 0.5).to(device),
+        synthetic_motion(count, crop, generator, device),
+        whole_shifts(count, crop, generator, device),
     )
-    strength = torch.rand(count, 1, 1, 1, generator=generator) * 6
-    change = torch.randn(photos.shape, generator=generator) * strength
-    change += torch.randn(count, 1, 1, 1, generator=generator) * 4
-    return grid.to(photos.device), change.to(photos.device)
+    strength = torch.rand(count, 1, 1, 1, generator=generator).to(device) * 6
+    many = generator
+    if device.type != "cpu":
+        many = torch.Generator(device).manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
+    change = torch.randn(photos.shape, generator=many, device=device) * strength
+    change += torch.randn(count, 1, 1, 1, generator=generator).to(device) * 4
+    return grid, change
 
 
 def warp(pictures: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:

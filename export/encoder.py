@@ -15,6 +15,7 @@ only, and so it does better on pictures unlike those that it learned from.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -174,8 +175,8 @@ class Encoder(nn.Module):
             for maps in self.vgg(F.avg_pool2d(picture, scale) if scale > 1 else picture):
                 matrix = second_moments(maps)
                 moments += [maps.mean((2, 3)), (matrix.diagonal(dim1=1, dim2=2) + EPS).sqrt()]
-                places, doubles = triangle(matrix.shape[1])
-                gram = matrix.flatten(1)[:, places] * doubles.to(matrix)
+                places, doubles = triangle(matrix.shape[1], matrix.device)
+                gram = matrix.flatten(1)[:, places] * doubles
                 grams.append(gram)
                 lengths.append(gram.norm(dim=1, keepdim=True) + MIN_LENGTH)
         return Seen(colors, torch.cat(moments, 1), torch.cat(grams, 1), torch.cat(lengths, 1))
@@ -230,10 +231,11 @@ def bounded(x: torch.Tensor, most: float) -> torch.Tensor:
     return most * torch.tanh(x / most)
 
 
-def triangle(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+@functools.cache
+def triangle(count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """The upper triangle of a symmetric matrix: where its entries are, row by row, and what each counts, so that the
     length stays."""
-    rows, columns = torch.triu_indices(count, count)
+    rows, columns = torch.triu_indices(count, count, device=device)
     return rows * count + columns, torch.where(rows == columns, 1.0, 2**0.5)
 
 

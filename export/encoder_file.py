@@ -218,7 +218,7 @@ class Writer(Graph):
                 )
                 diagonal = self.node("Sqrt", self.node("Add", diagonal, self.constant("eps", EPS)))
                 moments += [self.node("ReduceMean", maps, self.places(), keepdims=0), diagonal]
-                places, doubles = (values.numpy() for values in triangle(count))
+                places, doubles = (values.numpy() for values in triangle(count, torch.device("cpu")))
                 gram = self.node("Gather", matrix, self.constant(f"triangle_{count}", places), axis=1)
                 gram = self.node("Mul", gram, self.constant(f"doubles_{count}", doubles))
                 length = self.node("ReduceL2", gram, self.constant("in_a_row", [1]), keepdims=1)

@@ -16,42 +16,58 @@ from rtstyle.export.style_pictures import StylePicture
 from rtstyle.perceptual import vgg as perceptual
 
 LESSON_PICTURES = 65  # from which the principal directions of VGG's features are taken
-LESSON_BATCH, PRACTICE_BATCH = 2, 32
+PRACTICE_BATCH, LOOK_BATCH = 32, 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Paintings:
+    """Photographs painted with codes drawn at random [N, K], as an encoder sees them: uint8 [N, 3, s, s]. Every
+    run of a seed has the same."""
+
+    codes: torch.Tensor
+    pictures: torch.Tensor
+    generator: torch.Generator  # as it is after that
+
+    @classmethod
+    @torch.no_grad()
+    def by(cls, trial: Trial, photos: Photos, count: int, seed: int) -> Paintings:
+        generator = torch.Generator().manual_seed(seed)
+        codes = random_codes(trial.body.codes, count, generator)
+        pictures = [trial(code[None], some_photographs(photos, generator)).round().to(torch.uint8) for code in codes]
+        return cls(codes, torch.cat(pictures), generator)
 
 
 @dataclasses.dataclass
 class Seeing:
-    """Lessons in seeing as VGG does: on style pictures, photographs, and paintings with random codes."""
+    """Lessons in seeing as VGG does, `batch` at a time: on style pictures, photographs, and paintings by the body."""
 
     encoder: Encoder
-    trial: Trial
+    paintings: Paintings
     photos: Photos
     styles: Sequence[StylePicture]
     crop: int
+    batch: int
     vgg: dataclasses.InitVar[perceptual.VGG]
 
     def __post_init__(self, vgg: perceptual.VGG) -> None:
-        device = self.photos.device
-        shown = (style.picture.to(device).float() for style in evenly(self.styles, LESSON_PICTURES))
+        shown = (style.picture.float() for style in evenly(self.styles, LESSON_PICTURES))
         self.lesson = Lesson(vgg, shown, self.encoder.vgg.components)
 
     def losses(self, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        pictures = torch.cat([self.picture(generator) for _ in range(LESSON_BATCH)])
+        pictures = torch.cat([self.picture(generator) for _ in range(self.batch)])
         pictures = pictures.contiguous(memory_format=torch.channels_last)
         return {"total": self.lesson.loss(self.encoder.vgg, pictures)}
 
     @torch.no_grad()
     def picture(self, generator: torch.Generator) -> torch.Tensor:
         """A part of some picture, float [1, 3, crop, crop] in grey levels."""
-        kind, zoom, mirrored, contrast, light = torch.rand(5, generator=generator).tolist()
+        kind, which, zoom, mirrored, contrast, light = torch.rand(6, generator=generator).tolist()
         if kind < 0.4:
-            codes = random_codes(self.trial.body.codes, 1, generator)
-            picture = self.trial(codes, some_photographs(self.photos, generator))
+            picture = self.paintings.pictures[int(which * len(self.paintings.pictures))][None].float()
         elif kind < 0.55:
             picture = self.photos.batch(1, self.crop, generator)
         else:
-            index = int(torch.randint(len(self.styles), (1,), generator=generator))
-            picture = self.styles[index].picture.to(self.photos.device).float()
+            picture = self.styles[int(which * len(self.styles))].picture.float()
         side = min(round(self.crop * (1 + 0.6 * zoom)), *picture.shape[2:])
         top, left = (int(torch.randint(n - side + 1, (1,), generator=generator)) for n in picture.shape[2:])
         part = picture[:, :, top : top + side, left : left + side]
@@ -63,19 +79,17 @@ class Seeing:
 
 
 class Practice:
-    """Paintings of photographs with codes drawn at random, which are to be found again from what is seen of them; and
-    those of the trial's photograph with other codes, to be corrected. They are the same for every run of a seed."""
+    """Paintings whose codes are to be found again from what is seen of them, and those of the trial's photograph with
+    other codes, to be corrected."""
 
     @torch.no_grad()
-    def __init__(self, encoder: Encoder, trial: Trial, photos: Photos, count: int, seed: int):
-        generator = torch.Generator().manual_seed(seed)
+    def __init__(self, encoder: Encoder, trial: Trial, paintings: Paintings):
         own = trial.body.codes
         self.encoder = encoder
-        self.codes, self.trial_codes = (random_codes(own, count, generator) for _ in range(2))
-        self.seen = Seen.of(
-            [encoder.look(trial(code[None], some_photographs(photos, generator))) for code in self.codes]
-        )
-        self.trials = Seen.of([encoder.look(trial(code[None])) for code in self.trial_codes])
+        self.codes = paintings.codes
+        self.trial_codes = random_codes(own, len(self.codes), paintings.generator)
+        self.seen = Seen.of([encoder.look(some.float()) for some in paintings.pictures.split(LOOK_BATCH)])
+        self.trials = Seen.of([encoder.look(trial(some)) for some in self.trial_codes.split(LOOK_BATCH)])
         self.spread = own.detach().std(0) + 1e-3
 
     def losses(self, generator: torch.Generator) -> dict[str, torch.Tensor]:

@@ -34,6 +34,7 @@ class EncoderRecipe:
     average: float = 0.998
     crop: int = 192
     batch: int = 1
+    seeing_batch: int = 2
     style_size: int = 640
     window: int = 448
     paintings: int = 600
@@ -52,11 +53,13 @@ class EncoderRecipe:
             raise InputError(f"the recipe {path} is not understood: {error}") from None
         numbers = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(cls) if f.type in ("int", "float")}
         for key, value in numbers.items():
-            minimum = 64 if key in ("crop", "style_size", "window") else 0
+            minimum = {"crop": 64, "style_size": 64, "window": 64, "batch": 1, "seeing_batch": 1}.get(key, 0)
             if not isinstance(value, int | float) or value < minimum:
                 raise InputError(f"the recipe {path} must give {key} a number from {minimum}, not {value!r}")
-        if recipe.practice and not recipe.random_codes:
-            raise InputError(f"the recipe {path} must give random_codes a number from 1, or practice 0")
+        if (recipe.seeing or recipe.practice) and not recipe.random_codes:
+            raise InputError(f"the recipe {path} must give random_codes a number from 1, or seeing and practice 0")
+        if recipe.window > recipe.style_size:
+            raise InputError(f"the recipe {path} must give window a number up to style_size, {recipe.style_size}")
         if not recipe.paintings + recipe.photographs + recipe.made:
             raise InputError(f"the recipe {path} asks for no pictures to learn from")
         return recipe

@@ -9,9 +9,12 @@ is what the encoder makes of the picture, and it is the encoder that learns.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import math
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from rtstyle.export import encoder_file, losses, operations, polish_file, style_
 from rtstyle.export.checkpoint import load_checkpoint, save_checkpoint
 from rtstyle.export.data import Photos, evenly, list_pictures, read_picture
 from rtstyle.export.encoder import CORRECTIONS, Encoder, Seen, Trial
-from rtstyle.export.encoder_lessons import Practice, Seeing
+from rtstyle.export.encoder_lessons import LOOK_BATCH, Paintings, Practice, Seeing
 from rtstyle.export.encoder_recipe import PAINTING, EncoderRecipe
 from rtstyle.export.loop import COLUMNS, Progress, run_steps
 from rtstyle.export.plots import draw_curves
@@ -114,6 +117,7 @@ class EncoderTrainer:
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.995))
         self.clip = GradientClip()
         self.starts_anew = not init
+        self.painted: Paintings | None = None
         self.seeing: Seeing | None = None
         self.practice: Practice | None = None
         self.seen: Seen | None = None  # the style pictures, by an encoder that has learned to see
@@ -149,14 +153,22 @@ class EncoderTrainer:
 
     def seeing_losses(self) -> dict[str, torch.Tensor]:
         if self.seeing is None:
-            self.seeing = Seeing(self.encoder, self.trial, self.photos, self.styles, self.recipe.crop, self.vgg)
+            recipe = self.recipe
+            self.seeing = Seeing(
+                self.encoder, self.paintings(), self.photos, self.styles, recipe.crop, recipe.seeing_batch, self.vgg
+            )
         return self.seeing.losses(self.generator)
+
+    def paintings(self) -> Paintings:
+        """By the body, with codes drawn at random."""
+        if self.painted is None:
+            self.painted = Paintings.by(self.trial, self.photos, self.recipe.random_codes, self.recipe.seed)
+        return self.painted
 
     def practice_losses(self) -> dict[str, torch.Tensor]:
         self.styles_seen()
         if self.practice is None:
-            recipe = self.recipe
-            self.practice = Practice(self.encoder, self.trial, self.photos, recipe.random_codes, recipe.seed)
+            self.practice = Practice(self.encoder, self.trial, self.paintings())
         return self.practice.losses(self.generator)
 
     @torch.no_grad()
@@ -168,7 +180,8 @@ class EncoderTrainer:
             if begins:
                 self.encoder.load_state_dict(self.average)
             self.encoder.vgg.requires_grad_(False)
-            self.seen = Seen.of([self.encoder.look(style.picture.to(self.device).float()) for style in self.styles])
+            pictures = torch.cat([style.picture for style in self.styles])
+            self.seen = Seen.of([self.encoder.look(some.float()) for some in pictures.split(LOOK_BATCH)])
             if begins:
                 self.encoder.get_used_to(self.seen)
                 self.average = {k: v.detach().clone() for k, v in self.encoder.state_dict().items()}
@@ -196,17 +209,14 @@ class EncoderTrainer:
         code that was corrected so many times: each [N], `total` and its terms."""
         compare = self.compare
         seen = self.styles_seen()
-        codes = torch.cat([self.encoder.write(seen[index : index + 1], self.trial, corrections) for index in chosen])
+        codes = self.encoder.write(seen[chosen.to(self.device)], self.trial, corrections)
         styles = [self.styles[index] for index in chosen.tolist()]
         outliers: list[torch.Tensor] | None = [] if self.loss.outlier_weight else None
         painted = self.body(photos.contiguous(memory_format=torch.channels_last), codes, outliers, offsets).float()
         with torch.no_grad():
             photo_features = compare.features(photos, style=False)
         features = compare.features(painted)
-        targets = {
-            name: torch.cat([style.targets[name] for style in styles]).to(self.device).float()
-            for name in styles[0].targets
-        }
+        targets = {name: torch.cat([style.targets[name] for style in styles]).float() for name in styles[0].targets}
         weights = torch.tensor([style.weight for style in styles], device=self.device)
         numbers = torch.arange(len(styles), device=self.device)
         batch = losses.Batch(
@@ -320,17 +330,24 @@ def prepare(
     missing = [name for name in recipe.held_out if not (folder / name).exists()]
     if missing or not files:
         raise InputError(f"{folder} lacks {', '.join(missing) or 'pictures to learn from'}")
-    paintings = [read_picture(f, READ_SIDE, enlarge=False).permute(1, 2, 0).numpy() for f in files]
     photographs = [picture.permute(1, 2, 0).cpu().numpy() for picture in photos.pictures]
     some = photos.batch(BALANCED_ON, 192, torch.Generator().manual_seed(recipe.seed))
     of_photos = compare.matrices(compare.features(some, content=False))
     counts = (recipe.paintings, recipe.photographs, recipe.made)
     result: list[style_pictures.StylePicture] = []
-    for make in style_pictures.draw(paintings, photographs, counts, np.random.default_rng(recipe.seed)):
-        rgb = make()
-        result.append(style_pictures.describe(rgb, recipe.style_size, recipe.window, compare, of_photos, photos.device))
-        if progress:
-            progress(len(result), sum(counts))
+    read = functools.partial(read_picture, short_side=READ_SIDE, enlarge=False)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        paintings = [picture.permute(1, 2, 0).numpy() for picture in pool.map(read, files)]
+
+        def make(number: int) -> np.ndarray:
+            rgb = style_pictures.make(paintings, photographs, counts, number, recipe.seed)
+            return style_pictures.middle(rgb, recipe.style_size, recipe.window)
+
+        middles = pool.map(make, range(sum(counts)))
+        while some_middles := list(itertools.islice(middles, LOOK_BATCH)):
+            result += style_pictures.describe(some_middles, recipe.style_size, compare, of_photos, photos.device)
+            if progress:
+                progress(len(result), sum(counts))
     return result
 
 

@@ -133,12 +133,10 @@ class TorchOps:
         scale, shift = self._next(channels)
         ground = F.instance_norm(F.conv2d(canvas.tile.to(x.dtype), canvas.mix.weight.to(x.dtype)).float(), eps=EPS)[0]
         side, (height, width) = ground.shape[-1], x.shape[2:]
-        starts = [(0, 0)] if self.offsets is None else self.offsets.tolist()
-        parts = []
-        for top, left in starts:
-            rows = (torch.arange(height, device=x.device) + top) % side
-            columns = (torch.arange(width, device=x.device) + left) % side
-            parts.append(ground[:, rows][:, :, columns])
+        starts = [[0, 0]] if self.offsets is None else self.offsets.tolist()
+        bottom, right = (max(start) for start in zip(*starts, strict=True))
+        tiled = ground.repeat(1, -(-(bottom + height) // side), -(-(right + width) // side))
+        parts = [tiled[:, top : top + height, left : left + width] for top, left in starts]
         gate = torch.sigmoid(self.conv(canvas.gate, x))
         return x + ((torch.stack(parts) * scale + shift) * gate).to(x.dtype)
 

@@ -74,7 +74,8 @@ class Loss:
         return cls(**{key: value for key, value in current_names(keys).items() if key in known})
 
 
-LATER = "content_weight", "structure_weight", "repeat_weight"  # keys of a stage that earlier checkpoints do not know
+# Keys of a stage that earlier checkpoints do not know
+LATER = "content_weight", "structure_weight", "repeat_weight", "structure_goal"
 
 
 @dataclasses.dataclass
@@ -82,8 +83,9 @@ class Stage:
     """A part of the schedule: square crops of `crop` pixels, `batch` of them a step, paintings of `style_size`
     pixels on their short side (larger paintings teach larger strokes), or of several sizes, whose Gram matrices are
     averaged. The style weights are multiplied by `style_factor`: a body that starts from nothing and is asked for too
-    much style loses the photograph for good, one that paints already is not hurt. The other weights and
-    `learning_rate` replace the recipe's while the stage lasts."""
+    much style loses the photograph for good, one that paints already is not hurt. With a `structure_goal` the weight of
+    each style is changed as the stage goes on, until the structure term of its paintings comes to that. The other
+    weights and `learning_rate` replace the recipe's while the stage lasts."""
 
     share: float = 1.0
     crop: int = 128
@@ -94,6 +96,7 @@ class Stage:
     structure_weight: float | None = None
     repeat_weight: float | None = None
     temporal_weight: float | None = None
+    structure_goal: float | None = None
     learning_rate: float | None = None
 
     @property
@@ -102,7 +105,7 @@ class Stage:
 
     def loss(self, default: Loss) -> Loss:
         """The losses of this stage."""
-        names = *LATER, "temporal_weight"
+        names = "content_weight", "structure_weight", "repeat_weight", "temporal_weight"
         own = {name: value for name in names if (value := getattr(self, name)) is not None}
         return dataclasses.replace(default, **own)
 
@@ -174,10 +177,14 @@ class Recipe:
                     f"the recipe {path} has a [[stage]] out of range: share above 0, crop a multiple of 8 from 32, "
                     "batch from 1, style_size from 32"
                 )
-            if stage.style_factor <= 0 or (stage.learning_rate is not None and stage.learning_rate <= 0):
+            above_0 = [stage.style_factor, stage.learning_rate, stage.structure_goal]
+            if any(value is not None and value <= 0 for value in above_0):
                 raise InputError(
-                    f"the recipe {path} has a [[stage]] out of range: style_factor and learning_rate above 0"
+                    f"the recipe {path} has a [[stage]] out of range: "
+                    "style_factor, learning_rate and structure_goal above 0"
                 )
+            if stage.structure_goal and not stage.loss(self.loss).structure_weight:
+                raise InputError(f"the recipe {path} has a structure_goal in a [[stage]] without a structure_weight")
         scales = self.loss.style_scales or (0,)
         if min(scales) < 1 or max(scales) * 32 > min(stage.crop for stage in self.stage):
             raise InputError(f"the recipe {path} has style_scales out of range: from 1 to a 32nd of the smallest crop")

@@ -1,14 +1,14 @@
 """Pictures for an encoder to learn styles from: views of paintings, photographs, and pictures made by program.
 
 There are few paintings and an encoder has to meet very many, so each is shown in views: crops of all scales, mirrored,
-turned, in other colours, two side by side. Photographs are styles too, by their colours and textures. Every choice
-comes from one generator, so that a seed gives the same pictures again.
+turned, in other colours, two side by side. Photographs are styles too, by their colours and textures. A seed gives the
+same pictures again.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -178,54 +178,57 @@ class StylePicture:
     weight: float
 
 
-def draw(
-    paintings: Sequence[Rgb], photographs: Sequence[Rgb], counts: tuple[int, int, int], random: np.random.Generator
-) -> list[Callable[[], Rgb]]:
-    """So many views of paintings, of photographs, and pictures made by program; each is made when it is called, in this
-    order."""
-
-    def painting(index: int) -> Rgb:
-        first = view(paintings[index % len(paintings)], paintings, random)
+def make(
+    paintings: Sequence[Rgb], photographs: Sequence[Rgb], counts: tuple[int, int, int], number: int, seed: int
+) -> Rgb:
+    """One of so many views of paintings, of photographs, and pictures made by program. Each has a generator of its own,
+    so that they can be made in any order."""
+    random = np.random.default_rng([seed, number])
+    if number < counts[0]:
+        first = view(paintings[number % len(paintings)], paintings, random)
         if random.random() >= COLLAGES:
             return first
         return collage(first, view(_any_of(paintings, random), paintings, random))
-
-    def photograph(index: int) -> Rgb:
+    if number < counts[0] + counts[1]:
         return view(_any_of(photographs, random), paintings, random)
+    return made_picture(_any_of(paintings, random), random)
 
-    def made(index: int) -> Rgb:
-        return made_picture(_any_of(paintings, random), random)
 
-    kinds = zip((painting, photograph, made), counts, strict=True)
-    return [lambda make=make, i=i: make(i) for make, count in kinds for i in range(count)]  # type: ignore[misc]
+def middle(rgb: Rgb, style_size: int, window: int) -> Rgb:
+    """The `window` x `window` pixels in a picture's middle, where its short side has `style_size` pixels."""
+    large = resized(rgb, style_size)
+    top, left = ((side - window) // 2 for side in large.shape[:2])
+    return np.ascontiguousarray(large[top : top + window, left : left + window])
 
 
 @torch.no_grad()
 def describe(
-    rgb: Rgb,
+    middles: Sequence[Rgb],
     style_size: int,
-    window: int,
     compare: losses.Comparison,
     photos: losses.Targets,
     device: str | torch.device,
-) -> StylePicture:
-    """As much of a picture's middle as `window` x `window` pixels hold where its short side has `style_size` pixels.
-    The encoder must see the very part that is compared: where it has to guess the rest, its codes come out muted.
-    `photos` are the Gram matrices of some photographs, for the balance of the weight (`Artworks.balanced_weights`)."""
-    large = resized(rgb, style_size)
-    top, left = ((side - min(side, window)) // 2 for side in large.shape[:2])
-    large = large[top : top + window, left : left + window]
-    picture = _tensor(large).float().to(device)
-    targets = compare.matrices(compare.features(picture, content=False))
-    distance = torch.stack(
-        [perceptual.relative_style_loss(photos[name], targets[name]).mean() for name in losses.of_style(targets)]
-    ).mean()
-    kept = {name: value.bfloat16().cpu() for name, value in targets.items()}
-    return StylePicture(
-        _tensor(resized(large, round(min(large.shape[:2]) * SIDE / style_size))),
-        kept | {losses.PALETTE: perceptual.palette(picture).cpu()},
-        min(max(compare.loss.balance / float(distance), MIN_BALANCED), MAX_BALANCED),
-    )
+) -> list[StylePicture]:
+    """The `middle` of some pictures, and what paintings are compared with. The encoder must see the very part that is
+    compared: where it has to guess the rest, its codes come out muted. `photos` are the Gram matrices of some
+    photographs, for the balance of the weight (`Artworks.balanced_weights`)."""
+    pictures = torch.cat([_tensor(rgb) for rgb in middles]).to(device).float()
+    targets = compare.matrices(compare.features(pictures, content=False))
+    distances = torch.stack(
+        [
+            perceptual.relative_style_loss(photos[name], targets[name][:, None]).mean(1)
+            for name in losses.of_style(targets)
+        ]
+    ).mean(0)
+    kept = {name: value.bfloat16() for name, value in targets.items()} | {losses.PALETTE: perceptual.palette(pictures)}
+    return [
+        StylePicture(
+            _tensor(resized(rgb, round(min(rgb.shape[:2]) * SIDE / style_size))).to(device),
+            {name: value[n : n + 1].clone() for name, value in kept.items()},
+            min(max(compare.loss.balance / distance, MIN_BALANCED), MAX_BALANCED),
+        )
+        for n, (rgb, distance) in enumerate(zip(middles, distances.tolist(), strict=True))
+    ]
 
 
 def _tensor(rgb: Rgb) -> torch.Tensor:

@@ -35,6 +35,9 @@ from rtstyle.export.start import seed_weights, start_from
 from rtstyle.files import make_folder
 from rtstyle.perceptual import vgg as perceptual
 
+BALANCE_PACE = 0.02  # of the logarithm of a style's weight, a sample
+MOST_BALANCED = 6.0  # times what the weight was at first, or its part
+
 
 def bfloat16_pays(device: torch.device) -> bool:
     """Whether bf16 convolutions are fast on this device: on CUDA and on CPUs with AMX. AVX-512 BF16 alone may halve
@@ -94,6 +97,8 @@ class Trainer:
         self.device = perceptual.pick_device(device)
         if precision == "auto":
             precision = "bf16" if bfloat16_pays(self.device) else "fp32"
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # all steps of a stage have the same sizes
         self.precision = precision
         self.dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
         self.run_dir = Path(run_dir)
@@ -106,7 +111,8 @@ class Trainer:
         self.artworks = Artworks(files, recipe.stage, self.compare, self.device)
         largest = max(stage.crop for stage in recipe.stage)
         self.photos = Photos(content, max(256, largest + largest // 8), self.device, max_photographs)
-        self.style_weights = torch.tensor(self.artworks.style_weights(recipe, self.photos), device=self.device)
+        self.first_weights = torch.tensor(self.artworks.style_weights(recipe, self.photos), device=self.device)
+        self.style_weights = self.first_weights
         if recipe.passes:
             steps = math.ceil(recipe.passes * len(self.photos) / recipe.stage[0].batch)
             self.recipe = recipe = dataclasses.replace(recipe, steps=steps)
@@ -141,8 +147,10 @@ class Trainer:
         outliers: list[torch.Tensor] | None = None,
         offsets: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The run's net in the run's precision, float32 out; `outliers` and `offsets` as for `operations.TorchOps`."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        """The run's net, float32 out; `outliers` and `offsets` as for `operations.TorchOps`. In the run's precision on
+        a CPU; on a GPU, where VGG takes the time, its convolutions are TF32, which loses less of the colours."""
+        narrow = self.precision == "bf16" and self.device.type == "cpu"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=narrow):
             photos = photos.contiguous(memory_format=torch.channels_last)
             return self.net.forward(photos, self.net.codes[styles], outliers, offsets).float()
 
@@ -208,11 +216,13 @@ class Trainer:
             offsets=self.draw_offsets(stage.batch),
             motion=draw_motion(photos, self.generator) if loss.temporal_weight else None,
         )
-        means = {name: values.mean() for name, values in sampled.items()}
+        means = torch.stack([values.mean() for values in sampled.values()])
         self.optimizer.zero_grad(set_to_none=True)
-        means["total"].backward()
+        means[[*sampled].index("total")].backward()
         norm = torch.nn.utils.clip_grad_norm_(self.learning(), 10.0)
-        if not torch.isfinite(means["total"] + norm):
+        *numbers, size = torch.cat([means.detach(), norm[None]]).tolist()  # all at once: on a GPU each would wait
+        result = dict(zip(sampled, numbers, strict=True))
+        if not math.isfinite(result["total"] + size):
             kept = f"; the last good state is {self.checkpoint}" if self.checkpoint.exists() else ""
             raise RtstyleError(
                 f"the loss became NaN or infinite at step {self.step}: lower learning_rate in the recipe{kept}"
@@ -220,10 +230,19 @@ class Trainer:
         self.optimizer.step()
         self.step += 1
         with torch.no_grad():
+            if stage.structure_goal:
+                self.balance(styles, sampled["structure"], stage.structure_goal)
             decay = min(self.recipe.average, self.step / (self.step + 10))
-            for name, value in self.net.state_dict().items():
-                self.average[name].lerp_(value, 1 - decay)
-        return {k: float(v.detach()) for k, v in means.items()} | {"learning_rate": rate}
+            state = self.net.state_dict()
+            torch._foreach_lerp_([self.average[name] for name in state], [*state.values()], 1 - decay)
+        return result | {"learning_rate": rate}
+
+    def balance(self, styles: torch.Tensor, structure: torch.Tensor, goal: float) -> None:
+        """After a step with `styles` [N], more weight for those whose `structure` term [N] is below the goal, less for
+        those above it: each paints as boldly as the photograph can still be recognised."""
+        weights = self.style_weights.log().index_add_(0, styles, BALANCE_PACE * (1 - structure / goal)).exp_()
+        first = self.first_weights
+        self.style_weights = torch.minimum(torch.maximum(weights, first / MOST_BALANCED), first * MOST_BALANCED)
 
     def run(
         self,
@@ -245,6 +264,7 @@ class Trainer:
             "average": self.average,
             "optimiser": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
+            "style_weights": self.style_weights,
             "description": self.describe(),
         }
         save_checkpoint(self.checkpoint, state)
@@ -259,6 +279,8 @@ class Trainer:
         except ValueError:
             raise ModelError(f"{self.checkpoint} was made by another version of rtstyle: start afresh") from None
         self.generator.set_state(state["generator"])
+        if "style_weights" in state:  # earlier versions did not change them
+            self.style_weights = state["style_weights"].to(self.device)
         self.step, self.seconds = state["step"], state["seconds"]
         self.started_from = state["description"]["training"]["init"]
         self.rows = load_losses(self.run_dir / "losses.csv", COLUMNS)[: self.step]

@@ -15,7 +15,7 @@ from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import encoder_file, style_pictures  # noqa: E402
 from rtstyle.export.data import Photos  # noqa: E402
 from rtstyle.export.encoder import FARTHEST  # noqa: E402
-from rtstyle.export.encoder_lessons import Practice, random_codes  # noqa: E402
+from rtstyle.export.encoder_lessons import Paintings, Practice, random_codes  # noqa: E402
 from rtstyle.export.encoder_recipe import PAINTING, PRACTICE, SEEING, EncoderRecipe, is_encoder_recipe  # noqa: E402
 from rtstyle.export.encoder_training import EncoderTrainer, GradientClip, train_encoder  # noqa: E402
 from rtstyle.export.small_vgg import Lesson, SmallVGG, second_moments  # noqa: E402
@@ -26,6 +26,7 @@ from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 pytest_plugins = ["support.encoder_fixtures", "support.training_fixtures"]
 
 TOY = EncoderRecipe(
+    seed=1,
     seeing=1,
     practice=1,
     steps=2,
@@ -152,7 +153,7 @@ def test_practice_begins_with_the_very_codes_that_are_to_be_corrected(body, tria
     encoder = new_encoder(body)
     with torch.no_grad():
         encoder.directions.copy_(torch.linalg.qr(torch.randn(encoder.directions.T.shape, generator=seeded(2))).Q.T)
-    practice = Practice(encoder, trial, Photos(photos_folder, 256), 3, seed=4)
+    practice = Practice(encoder, trial, Paintings.by(trial, Photos(photos_folder, 256), 3, seed=4))
     inside = encoder.code(torch.randn(3, 6, generator=seeded(3)), torch.rand(3, 6, generator=seeded(4))).detach()
     again = encoder.code(*practice.parts(inside, torch.zeros(3, 6)))
     assert torch.allclose(again[:, -6:], inside[:, -6:], atol=1e-4)
@@ -194,7 +195,9 @@ def test_the_encoder_looks_at_the_part_that_is_compared(encoder_in):
     picture = np.full((96, 200, 3), (200, 30, 30), np.uint8)
     picture[8:-8, 60:-60] = (20, 60, 180)  # the middle: 80 x 80 pixels, of 96 x 200
     photos = {name: torch.eye(matrix.shape[-1])[None] for name, matrix in trainer.styles[0].targets.items()}
-    seen = style_pictures.describe(picture, 96, 80, trainer.compare, photos, torch.device("cpu"))
+    middle = style_pictures.middle(picture, 96, 80)
+    other, seen = style_pictures.describe([255 - middle, middle], 96, trainer.compare, photos, torch.device("cpu"))
+    assert torch.equal(255 - other.picture, seen.picture)
     assert seen.picture.shape == (1, 3, 373, 373), "80 of 96 pixels, scaled as 96 to 448"
     assert torch.equal(seen.picture[0, :, 8:-8, 8:-8].amax((1, 2)), torch.tensor([20, 60, 180], dtype=torch.uint8))
     assert torch.equal(
@@ -207,8 +210,7 @@ def test_one_seed_gives_the_same_pictures_of_every_kind():
     pictures = [np.random.default_rng(i).integers(0, 256, (90, 120 + i, 3), np.uint8) for i in range(3)]
 
     def drawn(seed):
-        makers = style_pictures.draw(pictures, pictures, (6, 3, 4), np.random.default_rng(seed))
-        return [make() for make in makers]
+        return [style_pictures.make(pictures, pictures, (6, 3, 4), number, seed) for number in range(13)]
 
     one, two, other = drawn(1), drawn(1), drawn(2)
     assert len(one) == 13

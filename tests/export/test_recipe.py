@@ -75,9 +75,15 @@ def changed(old, new):
         (changed("[loss]", "[loss]\nstyle_scales = [0, 1]"), "style_scales out of range"),
         (changed("[loss]", "[loss]\nstyle_scales = []"), "style_scales out of range"),
         (changed("[loss]", "[loss]\nstyle_scales = 2"), "not understood"),
-        (changed("crop = 32", "crop = 32\nstyle_factor = 0"), "style_factor and learning_rate above 0"),
-        (changed("crop = 32", "crop = 32\nlearning_rate = -1e-3"), "style_factor and learning_rate above 0"),
-        (changed("crop = 32", "crop = 32\nlearning_rate = 0"), "style_factor and learning_rate above 0"),
+        (changed("crop = 32", "crop = 32\nstyle_factor = 0"), "style_factor, learning_rate and structure_goal above 0"),
+        (
+            changed("crop = 32", "crop = 32\nlearning_rate = -1e-3"),
+            "style_factor, learning_rate and structure_goal above 0",
+        ),
+        (
+            changed("crop = 32", "crop = 32\nlearning_rate = 0"),
+            "style_factor, learning_rate and structure_goal above 0",
+        ),
         (changed("crop = 32", 'crop = 32\nstyle_factor = "more"'), "not understood"),
         (changed("[[stage]]", '[teacher]\nmodel = "studio"\n\n[[stage]]'), "not understood.*teacher"),
         (changed("steps = 30", "steps = 0"), "needs steps"),
