@@ -33,7 +33,10 @@ class Paintings:
     def by(cls, trial: Trial, photos: Photos, count: int, seed: int) -> Paintings:
         generator = torch.Generator().manual_seed(seed)
         codes = random_codes(trial.body.codes, count, generator)
-        pictures = [trial(code[None], some_photographs(photos, generator)).round().to(torch.uint8) for code in codes]
+        pictures = []
+        for some in codes.split(LOOK_BATCH):
+            photographs = torch.cat([some_photographs(photos, generator) for _ in some])
+            pictures.append(trial(some, photographs).round().to(torch.uint8))
         return cls(codes, torch.cat(pictures), generator)
 
 

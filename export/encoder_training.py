@@ -339,13 +339,13 @@ def prepare(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         paintings = [picture.permute(1, 2, 0).numpy() for picture in pool.map(read, files)]
 
-        def make(number: int) -> np.ndarray:
+        def make(number: int) -> tuple[style_pictures.Rgb, style_pictures.Rgb]:
             rgb = style_pictures.make(paintings, photographs, counts, number, recipe.seed)
             return style_pictures.middle(rgb, recipe.style_size, recipe.window)
 
         middles = pool.map(make, range(sum(counts)))
         while some_middles := list(itertools.islice(middles, LOOK_BATCH)):
-            result += style_pictures.describe(some_middles, recipe.style_size, compare, of_photos, photos.device)
+            result += style_pictures.describe(some_middles, compare, of_photos, photos.device)
             if progress:
                 progress(len(result), sum(counts))
     return result

@@ -133,12 +133,15 @@ class TorchOps:
         scale, shift = self._next(channels)
         ground = F.instance_norm(F.conv2d(canvas.tile.to(x.dtype), canvas.mix.weight.to(x.dtype)).float(), eps=EPS)[0]
         side, (height, width) = ground.shape[-1], x.shape[2:]
-        starts = [[0, 0]] if self.offsets is None else self.offsets.tolist()
+        starts = [(0, 0)] if self.offsets is None else [(top, left) for top, left in self.offsets.tolist()]
         bottom, right = (max(start) for start in zip(*starts, strict=True))
         tiled = ground.repeat(1, -(-(bottom + height) // side), -(-(right + width) // side))
-        parts = [tiled[:, top : top + height, left : left + width] for top, left in starts]
+        places = list(dict.fromkeys(starts))  # samples may share theirs
+        parts = torch.stack([tiled[:, top : top + height, left : left + width] for top, left in places])
+        if len(places) < len(starts):
+            parts = parts.index_select(0, torch.tensor([places.index(start) for start in starts], device=x.device))
         gate = torch.sigmoid(self.conv(canvas.gate, x))
-        return x + ((torch.stack(parts) * scale + shift) * gate).to(x.dtype)
+        return x + ((parts * scale + shift) * gate).to(x.dtype)
 
     def head(self, module: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
         return self.conv(module, x) * 127.5 + 127.5

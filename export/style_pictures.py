@@ -194,17 +194,18 @@ def make(
     return made_picture(_any_of(paintings, random), random)
 
 
-def middle(rgb: Rgb, style_size: int, window: int) -> Rgb:
-    """The `window` x `window` pixels in a picture's middle, where its short side has `style_size` pixels."""
+def middle(rgb: Rgb, style_size: int, window: int) -> tuple[Rgb, Rgb]:
+    """The `window` x `window` pixels in a picture's middle, where its short side has `style_size` pixels; and the same
+    as an encoder sees it, which scales that side to SIDE pixels."""
     large = resized(rgb, style_size)
     top, left = ((side - window) // 2 for side in large.shape[:2])
-    return np.ascontiguousarray(large[top : top + window, left : left + window])
+    part = np.ascontiguousarray(large[top : top + window, left : left + window])
+    return part, resized(part, round(window * SIDE / style_size))
 
 
 @torch.no_grad()
 def describe(
-    middles: Sequence[Rgb],
-    style_size: int,
+    middles: Sequence[tuple[Rgb, Rgb]],
     compare: losses.Comparison,
     photos: losses.Targets,
     device: str | torch.device,
@@ -212,7 +213,7 @@ def describe(
     """The `middle` of some pictures, and what paintings are compared with. The encoder must see the very part that is
     compared: where it has to guess the rest, its codes come out muted. `photos` are the Gram matrices of some
     photographs, for the balance of the weight (`Artworks.balanced_weights`)."""
-    pictures = torch.cat([_tensor(rgb) for rgb in middles]).to(device).float()
+    pictures = torch.cat([_tensor(rgb) for rgb, _ in middles]).to(device).float()
     targets = compare.matrices(compare.features(pictures, content=False))
     distances = torch.stack(
         [
@@ -223,11 +224,11 @@ def describe(
     kept = {name: value.bfloat16() for name, value in targets.items()} | {losses.PALETTE: perceptual.palette(pictures)}
     return [
         StylePicture(
-            _tensor(resized(rgb, round(min(rgb.shape[:2]) * SIDE / style_size))).to(device),
+            _tensor(small).to(device),
             {name: value[n : n + 1].clone() for name, value in kept.items()},
             min(max(compare.loss.balance / distance, MIN_BALANCED), MAX_BALANCED),
         )
-        for n, (rgb, distance) in enumerate(zip(middles, distances.tolist(), strict=True))
+        for n, ((_, small), distance) in enumerate(zip(middles, distances.tolist(), strict=True))
     ]
 
 

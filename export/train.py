@@ -35,6 +35,7 @@ from rtstyle.export.start import seed_weights, start_from
 from rtstyle.files import make_folder
 from rtstyle.perceptual import vgg as perceptual
 
+PLACES = 4  # on the canvas, in a step: each costs a copy of it
 BALANCE_PACE = 0.02  # of the logarithm of a style's weight, a sample
 MOST_BALANCED = 6.0  # times what the weight was at first, or its part
 
@@ -155,8 +156,9 @@ class Trainer:
             return self.net.forward(photos, self.net.codes[styles], outliers, offsets).float()
 
     def draw_offsets(self, count: int) -> torch.Tensor:
-        """int64 [count, 2]: where each sample lies on the canvas."""
-        return torch.randint(operations.CANVAS_SIDE, (count, 2), generator=self.generator)
+        """int64 [count, 2]: where each sample lies on the canvas, at one of a few places."""
+        places = torch.randint(operations.CANVAS_SIDE, (min(count, PLACES), 2), generator=self.generator)
+        return places.repeat(-(-count // PLACES), 1)[:count]
 
     def sample_losses(
         self,

@@ -195,8 +195,8 @@ def test_the_encoder_looks_at_the_part_that_is_compared(encoder_in):
     picture = np.full((96, 200, 3), (200, 30, 30), np.uint8)
     picture[8:-8, 60:-60] = (20, 60, 180)  # the middle: 80 x 80 pixels, of 96 x 200
     photos = {name: torch.eye(matrix.shape[-1])[None] for name, matrix in trainer.styles[0].targets.items()}
-    middle = style_pictures.middle(picture, 96, 80)
-    other, seen = style_pictures.describe([255 - middle, middle], 96, trainer.compare, photos, torch.device("cpu"))
+    middles = [style_pictures.middle(rgb, 96, 80) for rgb in (255 - picture, picture)]
+    other, seen = style_pictures.describe(middles, trainer.compare, photos, torch.device("cpu"))
     assert torch.equal(255 - other.picture, seen.picture)
     assert seen.picture.shape == (1, 3, 373, 373), "80 of 96 pixels, scaled as 96 to 448"
     assert torch.equal(seen.picture[0, :, 8:-8, 8:-8].amax((1, 2)), torch.tensor([20, 60, 180], dtype=torch.uint8))
