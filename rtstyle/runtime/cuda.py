@@ -4,7 +4,9 @@
   then, and the work can be captured once as a CUDA graph and replayed, which spares the processor a launch for every
   operation.
 - Its frames, code and painting stay in memory of the GPU that is reserved once (I/O binding).
-- Calculation in float16, see rtstyle.runtime.device_form.
+- Calculation in float16, see rtstyle.runtime.device_form; of several frames at once in float32: there ONNX Runtime
+  1.31's InstanceNormalization of halves gave the first layer of real pictures wrong by more than half of its size, on
+  an H100, and right for one frame (benchmarks/RESULTS.md). Float32 takes as long there.
 - Several slots to each size: while one calculates, the next copies its frames.
 
 What cannot be had is done without, and so is, on CUDA, what does not paint what the CPU paints; `device.why` says so.
@@ -164,7 +166,8 @@ class SlotOpener:
     def open(self, shape: Shape, mode: ExecutionMode) -> SessionSlot:
         """Raises ONNX Runtime's own kinds, or ValueError where the model has no form for this mode."""
         device = self.device.with_options(self._options(shape, mode)) if self.device.kind != "cpu" else self.device
-        model = self.model(mode.half and device.kind != "tensorrt")  # TensorRT chooses what to do in float16
+        # TensorRT chooses what to do in float16
+        model = self.model(mode.half and device.kind != "tensorrt" and shape[0] == 1)
         sizes = dict(zip("NHW", shape, strict=False))
         return SessionSlot(
             lambda: devices.open_session(model, device, sizes=sizes), shape, memory_place(device), mode.bound

@@ -326,6 +326,14 @@ def test_a_gpu_gets_float16_and_graphs(gpu, choice, plain):
     assert session.device.providers[0][0] == "CUDAExecutionProvider"
 
 
+def test_several_frames_at_once_are_painted_in_float32(gpu, choice, plain):
+    """In float16 CUDA's normalisation of more than one frame is wrong."""
+    session = GpuSession(choice.model.path, gpu.device, choice.code)
+    several = {"frames": frames(0, 4, 48, 64), "code": choice.code}
+    np.testing.assert_array_equal(session.run(**several), plain.run(**several))
+    assert (session.run(several["frames"][:1], choice.code) != plain.run(several["frames"][:1], choice.code)).any()
+
+
 def test_a_graph_that_cannot_be_captured_is_done_without(gpu, choice):
     gpu.refuse = lambda options, _: "no capture here" if options["enable_cuda_graph"] == "1" else None
     session = GpuSession(choice.model.path, gpu.device, choice.code)
