@@ -358,6 +358,7 @@ def train_encoder(
     out: str | os.PathLike[str],
     *,
     steps: int | None = None,
+    batch: int | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
     force: bool = False,
@@ -366,14 +367,17 @@ def train_encoder(
     **options: Any,
 ) -> Path:
     """Train an encoder by a recipe and write it, checked, to `out`, and beside it the file that polishes its codes.
-    `options` go to `EncoderTrainer`. Ctrl-C keeps a checkpoint and writes the encoder as far as it got; then
-    Interrupted is raised. Raises RtstyleError for anything the user can put right."""
+    `steps` of painting and `batch`, the pictures of a step, replace the recipe's. `options` go to `EncoderTrainer`.
+    Ctrl-C keeps a checkpoint and writes the encoder as far as it got; then Interrupted is raised. Raises RtstyleError
+    for anything the user can put right."""
     replace = force or resume
     check_output(polish_file.beside(out), force=replace)
     out, folder = check_model_output(out, run_dir, force=replace)
     plan = EncoderRecipe.read(recipe)
     if steps:
         plan = dataclasses.replace(plan, steps=steps)
+    if batch:
+        plan = dataclasses.replace(plan, batch=batch, seeing_batch=batch)
     trainer = EncoderTrainer(plan, content, pictures, folder, resume=resume, preparing=preparing, **options)
     return train_to_file(
         lambda: trainer.run(callback),

@@ -75,7 +75,7 @@ class Loss:
 
 
 # Keys of a stage that earlier checkpoints do not know
-LATER = "content_weight", "structure_weight", "repeat_weight", "structure_goal"
+LATER = "content_weight", "structure_weight", "repeat_weight", "lattice_weight", "structure_goal"
 
 
 @dataclasses.dataclass
@@ -96,6 +96,7 @@ class Stage:
     structure_weight: float | None = None
     repeat_weight: float | None = None
     temporal_weight: float | None = None
+    lattice_weight: float | None = None
     structure_goal: float | None = None
     learning_rate: float | None = None
 
@@ -105,7 +106,7 @@ class Stage:
 
     def loss(self, default: Loss) -> Loss:
         """The losses of this stage."""
-        names = "content_weight", "structure_weight", "repeat_weight", "temporal_weight"
+        names = "content_weight", "structure_weight", "repeat_weight", "temporal_weight", "lattice_weight"
         own = {name: value for name in names if (value := getattr(self, name)) is not None}
         return dataclasses.replace(default, **own)
 

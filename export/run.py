@@ -24,6 +24,7 @@ TEACH_STEPS = 400
 FULL_STEPS = 1500
 BALANCE = 10.0  # weight times distance; 15, as the bundled styles have it, hides the subject of some pictures
 STAGE = Stage(crop=192, batch=1, style_size=640)  # a smaller crop holds too little of large strokes
+STRUCTURE_GOAL = 0.75  # as the bundled styles have it: some pictures hide the subject at any weight that suits others
 CODE_RATE, FULL_RATE = 6e-2, 1e-3  # learning rates
 SHOW_SECONDS = 30.0  # between previews while somebody waits for one style
 
@@ -35,13 +36,15 @@ def train_model(
     out: str | os.PathLike[str],
     *,
     steps: int | None = None,
+    batch: int | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
     force: bool = False,
     callback: Callable[[Progress], None] | None = None,
     **options: Any,
 ) -> Path:
-    """Train by a recipe and write the checked model to `out`. `options` go to `Trainer`.
+    """Train by a recipe and write the checked model to `out`; `steps` and `batch`, the photographs of a step, replace
+    the recipe's. `options` go to `Trainer`.
 
     Ctrl-C keeps a checkpoint and writes the model as far as it got; then Interrupted is raised. Raises
     RtstyleError for anything the user can put right.
@@ -50,6 +53,8 @@ def train_model(
     plan = Recipe.read(recipe)
     if steps:
         plan = dataclasses.replace(plan, steps=steps, passes=0.0)
+    if batch:
+        plan = dataclasses.replace(plan, stage=[dataclasses.replace(stage, batch=batch) for stage in plan.stage])
     trainer = Trainer(plan, content, pictures, run_dir, resume=resume, **options)
     return _run(trainer, out, callback, force=force or resume)
 
@@ -75,8 +80,8 @@ def teach_style(
     Only a code is learned, against the body of `model`, so that the style mixes with those of that model; it starts
     from the code that paints nearest to the picture. With `full` the body learns too, from where it is: nearer to the
     picture, slower, and mixing with nothing. Losses and schedule are those that the model was trained with.
-    `style_weight` against the photograph's content decides how far the painting goes; by default it is balanced by how
-    unlike photographs the picture is (`Artworks.balanced_weights`). `info`
+    `style_weight` against the photograph's content decides how far the painting goes; by default it begins balanced by
+    how unlike photographs the picture is (`Artworks.balanced_weights`), and follows what can be recognised. `info`
     may hold name, title, artist, year, licence and source; the name is by default the file's. Otherwise as
     `train_model`.
     """
@@ -89,7 +94,7 @@ def teach_style(
     if style_weight is not None and style_weight <= 0:
         raise UsageError(f"the style weight must be above 0, not {style_weight}")
     taught = catalog.load(model)
-    plan = teaching_recipe(taught, full=full)
+    plan = teaching_recipe(taught, full=full, style_weight=style_weight)
     given = {key: value for key, value in (info or {}).items() if value}
     style = Style(
         **{"name": model_file.typeable(given.pop("name", out.stem)), "licence": "unknown"} | given,
@@ -106,8 +111,9 @@ def teach_style(
     return _run(trainer, out, callback, force=force or resume, show_seconds=SHOW_SECONDS)
 
 
-def teaching_recipe(model: model_file.Model, *, full: bool) -> Recipe:
-    """How to teach the body of a model one more style: the losses of its own training, less of everything else.
+def teaching_recipe(model: model_file.Model, *, full: bool, style_weight: float | None = None) -> Recipe:
+    """How to teach the body of a model one more style: the losses of its own training, less of everything else. Without
+    a `style_weight` that of the style follows what can be recognised, if the body was trained with a structure loss.
     Raises RtstyleError if the model is none of rtstyle's own."""
     body, _ = from_onnx(model.path)
     training = read_training(properties(model.path))
@@ -117,8 +123,11 @@ def teaching_recipe(model: model_file.Model, *, full: bool) -> Recipe:
     else:
         loss = Recipe.read(packaged).loss if packaged.exists() else Loss()
     steps, rate, average = (FULL_STEPS, FULL_RATE, 0.999) if full else (TEACH_STEPS, CODE_RATE, 0.97)
+    stage = dataclasses.replace(STAGE, batch=2) if full else STAGE
     if not loss.absolute:
         loss = dataclasses.replace(loss, balance=BALANCE)
+    if loss.structure_weight and style_weight is None:
+        stage = dataclasses.replace(stage, structure_goal=STRUCTURE_GOAL)
     return Recipe(
         body=body.name,
         config=body.config,
@@ -127,7 +136,7 @@ def teaching_recipe(model: model_file.Model, *, full: bool) -> Recipe:
         average=average,
         reference_height=model.reference_height,
         loss=loss,
-        stage=[dataclasses.replace(STAGE, batch=2) if full else STAGE],
+        stage=[stage],
     )
 
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 @option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
 @option("--init", type=click.Path(), help="With --recipe: start from the weights of an exported model.")
 @option("--steps", type=click.IntRange(1), help="Instead of the usual number.")
+@option("--batch", type=click.IntRange(1), help="With --recipe: photographs a step, instead of the recipe's.")
 @torch_device_option
 @option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
 @vgg_options
@@ -67,6 +68,7 @@ def train(
     year: str | None,
     licence: str | None,
     init: str | None,
+    batch: int | None,
     quiet: bool,
     **options: Any,
 ) -> None:
@@ -75,7 +77,7 @@ def train(
         raise UsageError("give the picture to learn, or a --recipe for a whole gallery (not both)")
     info = {"name": name, "title": title, "artist": artist, "year": year, "licence": licence}
     only_picture = {"--full": full, "--style-weight": style_weight} | {f"--{key}": info[key] for key in info}
-    only_recipe = {"--pictures": pictures, "--init": init}
+    only_recipe = {"--pictures": pictures, "--init": init, "--batch": batch}
     for flag, given in (only_picture if recipe else only_recipe).items():
         if given:
             raise UsageError(f"{flag} goes with {'a picture' if recipe else '--recipe'}")
@@ -94,9 +96,9 @@ def train(
             if options.pop("precision") == "bf16":
                 raise UsageError("--precision bf16 does not go with the recipe of an encoder")
             options["preparing"] = lambda done, total: update(done, total, "preparing pictures")
-            train_encoder(recipe, photos, pictures or Path(recipe).parent, out, init=init, **options)
+            train_encoder(recipe, photos, pictures or Path(recipe).parent, out, init=init, batch=batch, **options)
         elif recipe:
-            train_model(recipe, photos, pictures or Path(recipe).parent, out, init=init, **options)
+            train_model(recipe, photos, pictures or Path(recipe).parent, out, init=init, batch=batch, **options)
         elif picture:
             style_info = {key: value for key, value in info.items() if value}
             options |= {"model": model, "full": full, "style_weight": style_weight, "info": style_info}

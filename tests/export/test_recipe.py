@@ -65,6 +65,8 @@ def changed(old, new):
         (changed("crop = 32", "crop = 24"), "crop a multiple of 8 from 32"),
         (changed("batch = 2", "batch = 0"), "batch from 1"),
         (changed("share = 0.5", "share = 0"), "share above 0"),
+        (changed("share = 0.5", "share = 0.5\nstructure_goal = 0"), "structure_goal above 0"),
+        (changed("share = 0.5", "share = 0.5\nstructure_goal = 0.8"), "structure_goal .* without a structure_weight"),
         (changed("style_size = 48", "style_size = 16"), "style_size from 32"),
         (changed("style_size = 48", "style_size = [64, 16]"), "style_size from 32"),
         (changed("style_size = 48", "style_size = []"), "style_size from 32"),

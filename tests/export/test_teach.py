@@ -192,6 +192,17 @@ def test_absolute_losses_are_not_balanced(toy_model):
     assert (loss.absolute, loss.balance, loss.style_weight) == (True, 0.0, 1e11)
 
 
+def test_a_style_is_as_bold_as_can_be_recognised_unless_it_has_a_weight(toy_model):
+    """For bodies that were trained with the structure loss: `live` was, the toy was not."""
+    live, toy = catalog.load("live"), catalog.load(str(toy_model))
+    plans = [
+        run.teaching_recipe(live, full=False),
+        run.teaching_recipe(live, full=False, style_weight=5.0),
+        run.teaching_recipe(toy, full=False),
+    ]
+    assert [plan.stage[0].structure_goal for plan in plans] == [run.STRUCTURE_GOAL, None, None]
+
+
 def test_steps_count_for_recipes_that_say_passes(photos_folder, paintings_folder, fake_vgg, tmp_path, caplog):
     from conftest import TOY_RECIPE
 
@@ -201,6 +212,15 @@ def test_steps_count_for_recipes_that_say_passes(photos_folder, paintings_folder
     options = {"device": "cpu", "precision": "fp32", "vgg": fake_vgg}
     train_model(recipe, photos_folder, paintings_folder, tmp_path / "out.onnx", steps=2, **options)
     assert " 2 steps on cpu" in caplog.messages[0]
+
+
+def test_a_smaller_batch_than_the_recipe_s(toy_recipe_path, photos_folder, paintings_folder, fake_vgg, tmp_path):
+    options = {"device": "cpu", "precision": "fp32", "vgg": fake_vgg, "steps": 1}
+    for batch in (None, 1):
+        out = tmp_path / f"{batch}.onnx"
+        train_model(toy_recipe_path, photos_folder, paintings_folder, out, batch=batch, **options)
+        stages = json.loads(properties(out)["rtstyle.training"])["stages"]
+        assert [stage["batch"] for stage in stages] == [batch or 2] * len(stages)
 
 
 def test_without_photographs_it_learns_from_bundled_ones(teach, monkeypatch):
@@ -268,6 +288,7 @@ def test_the_command(call, toy_model, photos_folder, paintings_folder, fake_vgg,
         ([], "give the picture to learn, or a --recipe"),
         (["a.png", "--recipe", "b.toml"], "not both"),
         (["a.png", "--init", "b.onnx"], "--init goes with --recipe"),
+        (["a.png", "--batch", "2"], "--batch goes with --recipe"),
         (["--recipe", "b.toml", "--full"], "--full goes with a picture"),
         (["--recipe", "b.toml", "--name", "x"], "--name goes with a picture"),
     ],

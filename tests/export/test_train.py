@@ -23,7 +23,7 @@ from rtstyle.export.data import read_picture  # noqa: E402
 from rtstyle.export.forms import export_model  # noqa: E402
 from rtstyle.export.loop import COLUMNS  # noqa: E402
 from rtstyle.export.to_onnx import from_onnx  # noqa: E402
-from rtstyle.export.train import PLACES, Trainer, draw_styles  # noqa: E402
+from rtstyle.export.train import BALANCE_PACE, MOST_BALANCED, PLACES, Trainer, draw_styles  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
 pytest_plugins = ["support.training_fixtures"]
@@ -97,6 +97,24 @@ def test_weights_are_balanced_by_how_unlike_photographs_the_artworks_are(trainer
     assert trainer.describe()["training"]["style_weights"] == pytest.approx(
         {"waves": expected, "bricks": 5.0}, rel=1e-4
     )
+
+
+def test_weights_follow_the_goal_of_a_stage(trainer_in, recipe):
+    """More for a style that leaves more of the structure than the goal, less for one that leaves less, within bounds;
+    and a resumed run goes on from there."""
+    trainer = trainer_in("run", recipe)
+    first = trainer.style_weights.tolist()
+    trainer.balance(torch.tensor([0, 1, 1]), torch.tensor([0.4, 1.2, 1.2]), goal=0.8)
+    change = [math.log(now / before) for now, before in zip(trainer.style_weights.tolist(), first, strict=True)]
+    assert change == pytest.approx([0.5 * BALANCE_PACE, -BALANCE_PACE], rel=1e-3)
+    assert trainer.describe()["training"]["style_weights"]["bricks"] < first[1]
+    trainer.step = 1
+    trainer.save()
+    assert trainer_in("run", recipe, resume=True).style_weights.tolist() == trainer.style_weights.tolist()
+    for _ in range(1000):
+        trainer.balance(torch.tensor([0, 1]), torch.tensor([0.0, 1.6]), goal=0.8)
+    bounds = [first[0] * MOST_BALANCED, first[1] / MOST_BALANCED]
+    assert trainer.style_weights.tolist() == pytest.approx(bounds, rel=1e-3)
 
 
 def test_style_weight_of_one_style_counts(trainer_in, recipe):
@@ -298,6 +316,7 @@ def test_a_stage_may_weigh_losses_otherwise(trainer_in, recipe):
     """Each stage has its own weights; those that it leaves open are the recipe's."""
     plan = with_loss(recipe, temporal_weight=50.0)
     own = {"temporal_weight": 0.0, "content_weight": 0.7, "structure_weight": 1.5, "repeat_weight": 0.1}
+    own["lattice_weight"] = 9.0
     all_own = dataclasses.replace(recipe.stage[0], **own)
     assert all_own.loss(plan.loss) == dataclasses.replace(plan.loss, **own)
     first = dataclasses.replace(recipe.stage[0], share=0.5, temporal_weight=0.0)
