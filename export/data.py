@@ -206,8 +206,8 @@ def whole_shifts(count: int, crop: int, generator: torch.Generator, device: torc
 
 def draw_motion(photos: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """For photographs [N, 3, crop, crop]: a sampling grid, of a free motion or of whole pixels, and what a camera adds
-    to the second look: sensor noise and a change of exposure. Drawn from a CPU generator, or the noise from one that it
-    gives its seed on the device of the photographs: there are many of these numbers."""
+    to the second look: sensor noise and a change of exposure. Drawn from a CPU generator; on a GPU the noise comes from
+    a generator there, whose seed the CPU's draws."""
     count, _, crop, _ = photos.shape
     device = photos.device
     grid = torch.where(

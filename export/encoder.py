@@ -182,7 +182,7 @@ class Encoder(nn.Module):
         return Seen(colors, torch.cat(moments, 1), torch.cat(grams, 1), torch.cat(lengths, 1))
 
     def write(self, target: Seen, trial: Trial, corrections: int = CORRECTIONS) -> torch.Tensor:
-        """The code [1, K] of a picture that was looked at. Gradients go to the guess and the last correction, and not
+        """The codes [N, K] of pictures that were looked at. Gradients go to the guess and the last correction, and not
         through the paintings."""
         hidden, coefficients, colors = self.guess(target)
         for number in range(corrections):

@@ -22,7 +22,8 @@ class EncoderRecipe:
     and `made` say how many views of each kind of picture it learns from (`style_pictures`), `held_out` which files of
     the pictures' folder it must not see. The encoder looks at `window` pixels of the middle of a picture whose short
     side has `style_size`, and with the same part its paintings are compared. `seeing`, `practice` and `steps` are the
-    steps of the three phases, `random_codes` how many paintings it practises on, `learning_rate` that of the third."""
+    steps of the three phases, `seeing_batch` and `batch` the pictures of a step of the first and of the third;
+    `random_codes` are how many paintings by the body the first two learn from, `learning_rate` is that of the third."""
 
     encoder: str = "live"
     seed: int = 0

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import math
 import os
 from collections.abc import Callable
@@ -343,11 +342,12 @@ def prepare(
             rgb = style_pictures.make(paintings, photographs, counts, number, recipe.seed)
             return style_pictures.middle(rgb, recipe.style_size, recipe.window)
 
-        middles = pool.map(make, range(sum(counts)))
-        while some_middles := list(itertools.islice(middles, LOOK_BATCH)):
-            result += style_pictures.describe(some_middles, compare, of_photos, photos.device)
+        numbers = range(sum(counts))
+        for start in range(0, len(numbers), LOOK_BATCH):  # no more are made than are described, if that is slower
+            middles = list(pool.map(make, numbers[start : start + LOOK_BATCH]))
+            result += style_pictures.describe(middles, compare, of_photos, photos.device)
             if progress:
-                progress(len(result), sum(counts))
+                progress(len(result), len(numbers))
     return result
 
 

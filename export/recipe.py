@@ -84,8 +84,9 @@ class Stage:
     pixels on their short side (larger paintings teach larger strokes), or of several sizes, whose Gram matrices are
     averaged. The style weights are multiplied by `style_factor`: a body that starts from nothing and is asked for too
     much style loses the photograph for good, one that paints already is not hurt. With a `structure_goal` the weight of
-    each style is changed as the stage goes on, until the structure term of its paintings comes to that. The other
-    weights and `learning_rate` replace the recipe's while the stage lasts."""
+    each style changes as the stage goes on, until the structure term of its paintings comes to that (0: as in the
+    photograph; a lower goal keeps more of it). The other weights and `learning_rate` replace the recipe's while the
+    stage lasts."""
 
     share: float = 1.0
     crop: int = 128

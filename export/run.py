@@ -22,9 +22,9 @@ log = logging.getLogger("rtstyle")
 
 TEACH_STEPS = 400
 FULL_STEPS = 1500
-BALANCE = 10.0  # weight times distance; 15, as the bundled styles have it, hides the subject of some pictures
+BALANCE = 10.0  # weight times distance, where learning begins; 15 hides the subject of some pictures
 STAGE = Stage(crop=192, batch=1, style_size=640)  # a smaller crop holds too little of large strokes
-STRUCTURE_GOAL = 0.75  # as the bundled styles have it: some pictures hide the subject at any weight that suits others
+STRUCTURE_GOAL = 0.75  # as the bundled styles have it
 CODE_RATE, FULL_RATE = 6e-2, 1e-3  # learning rates
 SHOW_SECONDS = 30.0  # between previews while somebody waits for one style
 

@@ -171,7 +171,7 @@ def made_picture(colors: Rgb, random: np.random.Generator) -> Rgb:
 @dataclasses.dataclass
 class StylePicture:
     """The middle of a picture, scaled as an encoder sees it, uint8 [1, 3, h, w]; what paintings are compared with: Gram
-    matrices and palette of the same part, bfloat16, each [1, ...]; and the weight of its style."""
+    matrices, bfloat16, and palette, float32, of the same part, each [1, ...]; and the weight of its style."""
 
     picture: torch.Tensor
     targets: losses.Targets

@@ -36,8 +36,8 @@ from rtstyle.files import make_folder
 from rtstyle.perceptual import vgg as perceptual
 
 PLACES = 4  # on the canvas, in a step: each costs a copy of it
-BALANCE_PACE = 0.02  # of the logarithm of a style's weight, a sample
-MOST_BALANCED = 6.0  # times what the weight was at first, or its part
+BALANCE_PACE = 0.02  # how far the logarithm of a style's weight moves for a sample whose structure term is 0
+MOST_BALANCED = 20.0  # a weight stays between a twentieth of its first value and twenty times that
 
 
 def bfloat16_pays(device: torch.device) -> bool:
@@ -70,7 +70,7 @@ def draw_styles(recipe: Recipe, count: int, generator: torch.Generator) -> torch
 
 
 class Trainer:
-    """One training run: its net, optimizer, data and random state, resumable to the same result.
+    """One training run: its net, optimizer, data and random state, resumable, on a CPU to the same result.
 
     Without `content` training looks at a few bundled photographs (`data.default_pictures`). `init` starts from the
     weights of an exported model; with `frozen` these stay as they are, and only the codes learn. Of a folder with more
@@ -113,7 +113,7 @@ class Trainer:
         largest = max(stage.crop for stage in recipe.stage)
         self.photos = Photos(content, max(256, largest + largest // 8), self.device, max_photographs)
         self.first_weights = torch.tensor(self.artworks.style_weights(recipe, self.photos), device=self.device)
-        self.style_weights = self.first_weights
+        self.style_weights = self.first_weights.clone()
         if recipe.passes:
             steps = math.ceil(recipe.passes * len(self.photos) / recipe.stage[0].batch)
             self.recipe = recipe = dataclasses.replace(recipe, steps=steps)
@@ -149,7 +149,7 @@ class Trainer:
         offsets: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The run's net, float32 out; `outliers` and `offsets` as for `operations.TorchOps`. In the run's precision on
-        a CPU; on a GPU, where VGG takes the time, its convolutions are TF32, which loses less of the colours."""
+        a CPU; on a GPU, where VGG takes the time, the net's convolutions are TF32, which loses less of the colours."""
         narrow = self.precision == "bf16" and self.device.type == "cpu"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=narrow):
             photos = photos.contiguous(memory_format=torch.channels_last)
@@ -241,7 +241,7 @@ class Trainer:
 
     def balance(self, styles: torch.Tensor, structure: torch.Tensor, goal: float) -> None:
         """After a step with `styles` [N], more weight for those whose `structure` term [N] is below the goal, less for
-        those above it: each paints as boldly as the photograph can still be recognised."""
+        those above it: each paints as boldly as leaves the photograph recognisable."""
         weights = self.style_weights.log().index_add_(0, styles, BALANCE_PACE * (1 - structure / goal)).exp_()
         first = self.first_weights
         self.style_weights = torch.minimum(torch.maximum(weights, first / MOST_BALANCED), first * MOST_BALANCED)

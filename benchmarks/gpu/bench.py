@@ -128,6 +128,8 @@ def contestants(arguments, choice, device, shape, refused: dict[str, str]) -> di
     """All that can run; `refused` learns why the others cannot."""
     steps: dict[str, Step] = {}
     modes = OURS if device.kind in devices.NVIDIA else {"float32": cuda.execution_modes("cpu")[0]}
+    if shape[0] > 1:  # several frames are calculated in float32 in every mode
+        modes = {name: mode for name, mode in modes.items() if not mode.half}
     for name, mode in modes.items():
         try:
             steps |= our_steps(name, ours(choice, device, mode), choice.code, shape)

@@ -57,8 +57,9 @@ def test_the_tile_repeats_over_the_features_from_their_corner(canvas):
 
 
 def test_offsets_shift_the_canvas_sample_by_sample(canvas):
-    x, code = torch.zeros(3, WIDTH, 20, 30), code_like(3)
-    offsets = torch.tensor([[0, 0], [5, 120], [127, 64]])
+    """Also where some of them share a place."""
+    x, code = torch.zeros(4, WIDTH, 20, 30), code_like(4)
+    offsets = torch.tensor([[0, 0], [5, 120], [127, 64], [5, 120]])
     scale, shift = layer_of(code)
     ground = torch.stack([ground_of(canvas).roll((-top, -left), (1, 2)) for top, left in offsets.tolist()])
     expected = 0.5 * (ground[:, :, :20, :30] * scale + shift)

@@ -26,7 +26,7 @@ from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 pytest_plugins = ["support.encoder_fixtures", "support.training_fixtures"]
 
 TOY = EncoderRecipe(
-    seed=1,
+    seed=1,  # of a net that has learned nothing, the gradient in ONNX Runtime may be a few percent off: see polish_file
     seeing=1,
     practice=1,
     steps=2,
@@ -198,6 +198,9 @@ def test_the_encoder_looks_at_the_part_that_is_compared(encoder_in):
     middles = [style_pictures.middle(rgb, 96, 80) for rgb in (255 - picture, picture)]
     other, seen = style_pictures.describe(middles, trainer.compare, photos, torch.device("cpu"))
     assert torch.equal(255 - other.picture, seen.picture)
+    (alone,) = style_pictures.describe(middles[1:], trainer.compare, photos, torch.device("cpu"))
+    assert alone.weight == pytest.approx(seen.weight, rel=1e-5)
+    assert all(torch.allclose(alone.targets[name], seen.targets[name], rtol=1e-2) for name in seen.targets)
     assert seen.picture.shape == (1, 3, 373, 373), "80 of 96 pixels, scaled as 96 to 448"
     assert torch.equal(seen.picture[0, :, 8:-8, 8:-8].amax((1, 2)), torch.tensor([20, 60, 180], dtype=torch.uint8))
     assert torch.equal(
@@ -209,10 +212,11 @@ def test_the_encoder_looks_at_the_part_that_is_compared(encoder_in):
 def test_one_seed_gives_the_same_pictures_of_every_kind():
     pictures = [np.random.default_rng(i).integers(0, 256, (90, 120 + i, 3), np.uint8) for i in range(3)]
 
-    def drawn(seed):
-        return [style_pictures.make(pictures, pictures, (6, 3, 4), number, seed) for number in range(13)]
+    def drawn(seed, order=range(13)):
+        made = {number: style_pictures.make(pictures, pictures, (6, 3, 4), number, seed) for number in order}
+        return [made[number] for number in range(13)]
 
-    one, two, other = drawn(1), drawn(1), drawn(2)
+    one, two, other = drawn(1), drawn(1, reversed(range(13))), drawn(2)
     assert len(one) == 13
     assert all(a.dtype == np.uint8 and a.ndim == 3 and min(a.shape[:2]) >= 30 for a in one)
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))

@@ -117,6 +117,22 @@ def test_weights_follow_the_goal_of_a_stage(trainer_in, recipe):
     assert trainer.style_weights.tolist() == pytest.approx(bounds, rel=1e-3)
 
 
+def test_a_run_with_a_goal_balances_and_resumes_bit_for_bit(trainer_in, short_recipe, vgg16_path):
+    plan = with_loss(short_recipe, structure_weight=1.0)
+    stages = [dataclasses.replace(stage, structure_goal=0.5) for stage in plan.stage]
+    plan = dataclasses.replace(plan, stage=stages)
+
+    def make(name, recipe, **options):
+        return trainer_in(name, recipe, vgg=vgg16_path, **options)
+
+    whole = make("whole", plan)
+    whole.run()
+    assert not torch.equal(whole.style_weights, whole.first_weights)
+    resumed = interrupted_and_resumed(make, plan)
+    assert_same_run(whole, resumed)
+    assert torch.equal(whole.style_weights, resumed.style_weights)
+
+
 def test_style_weight_of_one_style_counts(trainer_in, recipe):
     """bricks asks for weight 5, waves takes the recipe's 3: total = content + weight x style + the rest."""
     trainer = trainer_in("run", recipe)

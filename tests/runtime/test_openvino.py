@@ -43,7 +43,7 @@ def test_sizes_and_batches_are_free():
     ours, theirs = (Stylizer(device=name, work_height="full") for name in ("openvino", "cpu"))
     for shape in ((1, 64, 96, 3), (3, 45, 33, 3), (1, 64, 96, 3)):
         frames = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
-        assert np.abs(ours.run(frames).astype(int) - theirs.run(frames)).max() <= 1
+        assert openvino.passes(theirs.run(frames), ours.run(frames))
 
 
 def test_a_painting_is_the_callers_own():
@@ -193,7 +193,7 @@ def test_auto_takes_the_faster_engine_and_remembers(auto, cache_folder):
     auto(8.0)
     assert Stylizer().device.name == "openvino"
     assert Stylizer().device.why.startswith("auto: 8.0 ms a frame, ONNX Runtime 10.0 (")
-    (kept,) = cache_folder.iterdir()
+    (kept,) = (path for path in cache_folder.iterdir() if "onnxruntime" in json.loads(path.read_text())["answer"])
     assert json.loads(kept.read_text())["answer"] == pytest.approx({"openvino": 8.0, "onnxruntime": 10.0})
     kept.write_text("not JSON")
     assert Stylizer().device.name == "openvino", "a broken file counts as none"
