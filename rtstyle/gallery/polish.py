@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 FILE = "encoder-polish.onnx"
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket")
 PATCHES = 4  # cut out of them, and laid side by side
-STEPS = 12  # after more of them strokes fade, for which the small net has no eye
-LEARNING_RATE = 0.04
+STEPS = 6  # after more of them strokes fade, for which the small net has no eye
+LEARNING_RATE = 0.025
 BETAS = (0.9, 0.99)
 EPS = 1e-8
 AVERAGE = 0.5  # of the code over steps
