@@ -36,7 +36,7 @@ from rtstyle.files import make_folder
 from rtstyle.perceptual import vgg as perceptual
 
 PLACES = 4  # on the canvas, in a step: each costs a copy of it
-BALANCE_PACE = 0.02  # how far the logarithm of a style's weight moves for a sample whose structure term is 0
+BALANCE_PACE = 0.05  # how far the logarithm of a style's weight moves for a sample whose structure term is 0
 MOST_BALANCED = 20.0  # a weight stays between a twentieth of its first value and twenty times that
 
 
