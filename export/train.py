@@ -37,7 +37,7 @@ from rtstyle.perceptual import vgg as perceptual
 
 PLACES = 4  # on the canvas, in a step: each costs a copy of it
 BALANCE_PACE = 0.05  # how far the logarithm of a style's weight moves for a sample whose structure term is 0
-MOST_BALANCED = 20.0  # a weight stays between a twentieth of its first value and twenty times that
+MAX_WEIGHT_CHANGE = 20.0  # a weight stays between a twentieth of its first value and twenty times that
 
 
 def bfloat16_pays(device: torch.device) -> bool:
@@ -244,7 +244,7 @@ class Trainer:
         those above it: each paints as boldly as leaves the photograph recognisable."""
         weights = self.style_weights.log().index_add_(0, styles, BALANCE_PACE * (1 - structure / goal)).exp_()
         first = self.first_weights
-        self.style_weights = torch.minimum(torch.maximum(weights, first / MOST_BALANCED), first * MOST_BALANCED)
+        self.style_weights = torch.minimum(torch.maximum(weights, first / MAX_WEIGHT_CHANGE), first * MAX_WEIGHT_CHANGE)
 
     def run(
         self,

@@ -23,7 +23,7 @@ from rtstyle.export.data import read_picture  # noqa: E402
 from rtstyle.export.forms import export_model  # noqa: E402
 from rtstyle.export.loop import COLUMNS  # noqa: E402
 from rtstyle.export.to_onnx import from_onnx  # noqa: E402
-from rtstyle.export.train import BALANCE_PACE, MOST_BALANCED, PLACES, Trainer, draw_styles  # noqa: E402
+from rtstyle.export.train import BALANCE_PACE, MAX_WEIGHT_CHANGE, PLACES, Trainer, draw_styles  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
 pytest_plugins = ["support.training_fixtures"]
@@ -113,7 +113,7 @@ def test_weights_follow_the_goal_of_a_stage(trainer_in, recipe):
     assert trainer_in("run", recipe, resume=True).style_weights.tolist() == trainer.style_weights.tolist()
     for _ in range(1000):
         trainer.balance(torch.tensor([0, 1]), torch.tensor([0.0, 1.6]), goal=0.8)
-    bounds = [first[0] * MOST_BALANCED, first[1] / MOST_BALANCED]
+    bounds = [first[0] * MAX_WEIGHT_CHANGE, first[1] / MAX_WEIGHT_CHANGE]
     assert trainer.style_weights.tolist() == pytest.approx(bounds, rel=1e-3)
 
 
