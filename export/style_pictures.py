@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from rtstyle.export import losses
+from rtstyle.export.artworks import MAX_BALANCED, MIN_BALANCED
 from rtstyle.export.data import dead_leaves
 from rtstyle.export.encoder import SIDE
 from rtstyle.perceptual import vgg as perceptual
@@ -24,7 +25,6 @@ Rgb = np.ndarray  # uint8 [H, W, 3]
 MIN_CROP = 0.35  # of the short side of a painting
 LONGEST = 1.5  # times the short side: how long views and collages are
 RECOLORED, COLLAGES = 0.4, 0.1  # shares of the views
-MIN_BALANCED, MAX_BALANCED = 6.0, 24.0  # style weights
 
 
 def view(picture: Rgb, others: Sequence[Rgb], random: np.random.Generator) -> Rgb:
