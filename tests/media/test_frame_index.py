@@ -59,7 +59,7 @@ def test_any_part_has_the_frames_that_the_whole_has(video):
 def test_a_part_is_reached_without_decoding_all_before_it(video):
     with VideoReader(video) as reader:
         index = reader.index()
-        assert sum(1 for _ in reader._packets_of(index, 40, 42)) < 25
+        assert sum(1 for _ in reader._packets.of(index, 40, 42)) < 25
 
 
 def test_long_reading_is_said(tmp_path, monkeypatch, caplog):

@@ -16,7 +16,7 @@ from support.media_files import make_clip, packets, picture, psnr, rgb_frames, t
 
 import rtstyle.media.encoding as encoding_module
 from rtstyle import RtstyleError, stylize_video
-from rtstyle.media.reader import with_rising_pts
+from rtstyle.media.decoded import with_rising_pts
 from rtstyle.media.remuxer import TimeRange
 
 pytest_plugins = ["support.runtime_fixtures"]
