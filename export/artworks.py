@@ -17,6 +17,22 @@ BALANCED_ON = 16  # photographs
 MIN_BALANCED, MAX_BALANCED = 6.0, 24.0  # style weights
 
 
+def distances(pictures: losses.Targets, artworks: losses.Targets) -> torch.Tensor:
+    """Mean over layers and scales of the relative distance of the Gram matrices of N pictures from those of S artworks:
+    [N, S]."""
+    names = losses.of_style(pictures)
+    return torch.stack(
+        [perceptual.relative_style_loss(pictures[name][:, None], artworks[name]) for name in names]
+    ).mean(0)
+
+
+def balanced(distances: torch.Tensor, balance: float) -> list[float]:
+    """Weights of S styles, by the distances [N, S] of photographs from them, so that those that make artworks unlike
+    photographs, whose style loss is large from the start, paint over no more than those that are like them: `balance`
+    divided by the mean distance, between MIN_BALANCED and MAX_BALANCED."""
+    return [min(max(balance / distance, MIN_BALANCED), MAX_BALANCED) for distance in distances.mean(0).tolist()]
+
+
 class Artworks:
     """S picture files at the sizes that a recipe's stages look at them. `targets` are Gram matrices {name: [S, C, C]}
     and palettes, by the sizes of a stage (`Stage.style_sizes`), on `device`."""
@@ -33,16 +49,11 @@ class Artworks:
         return torch.stack([x.mean(1) for x in pictures]), torch.stack([x.std(1) for x in pictures])
 
     def distances(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Mean over layers and scales of the relative Gram distance of pictures [N, 3, H, W] to every artwork at the
-        first stage's size: [N, S]."""
-        targets = self.targets[self.stages[0].style_sizes]
-        matrices = self.compare.matrices(self.compare.features(pictures, content=False))
-        return torch.stack(
-            [
-                perceptual.relative_style_loss(matrices[name][:, None], targets[name])
-                for name in losses.of_style(matrices)
-            ]
-        ).mean(0)
+        """Those of pictures [N, 3, H, W] from every artwork at the first stage's size: [N, S]."""
+        return distances(self._matrices(pictures), self.targets[self.stages[0].style_sizes])
+
+    def _matrices(self, pictures: torch.Tensor) -> losses.Targets:
+        return self.compare.matrices(self.compare.features(pictures, content=False))
 
     def style_weights(self, recipe: Recipe, photos: Photos) -> list[float]:
         """The weight of each artwork: its own, else the balanced one, else the recipe's."""
@@ -56,12 +67,9 @@ class Artworks:
 
     @torch.no_grad()
     def balanced_weights(self, photos: Photos, balance: float, seed: int) -> list[float]:
-        """Weights of the styles that make artworks unlike photographs, whose style loss is large from the start, paint
-        over no more than those that are like them: `balance` divided by the mean style distance of photographs, between
-        MIN_BALANCED and MAX_BALANCED."""
+        """See `balanced`."""
         batch = photos.batch(BALANCED_ON, self.stages[0].crop, torch.Generator().manual_seed(seed))
-        distances = torch.cat([self.distances(photo[None]) for photo in batch]).mean(0)
-        return [min(max(balance / distance, MIN_BALANCED), MAX_BALANCED) for distance in distances.tolist()]
+        return balanced(torch.cat([self.distances(photo[None]) for photo in batch]), balance)
 
     @torch.no_grad()
     def _targets(self) -> dict[tuple[int, ...], losses.Targets]:
@@ -70,8 +78,7 @@ class Artworks:
             rows: dict[str, list[torch.Tensor]] = {}
             for file in self.files:
                 picture = read_picture(file, size).float()[None].to(self.device)
-                features = self.compare.features(picture, content=False)
-                for name, matrix in self.compare.matrices(features).items():
+                for name, matrix in self._matrices(picture).items():
                     rows.setdefault(name, []).append(matrix[0])
                 rows.setdefault(losses.PALETTE, []).append(perceptual.palette(picture)[0])
             by_size[size] = {name: torch.stack(matrices) for name, matrices in rows.items()}

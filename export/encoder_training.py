@@ -29,6 +29,7 @@ from rtstyle.export.encoder_lessons import LOOK_BATCH, Paintings, Practice, Seei
 from rtstyle.export.encoder_recipe import PAINTING, EncoderRecipe
 from rtstyle.export.loop import COLUMNS, Progress, run_steps
 from rtstyle.export.plots import draw_curves
+from rtstyle.export.precision import DTYPES, chosen
 from rtstyle.export.recipe import Loss
 from rtstyle.export.run import BALANCE, check_model_output, train_to_file
 from rtstyle.export.small_vgg import COMPONENTS, WIDTHS, stages_of
@@ -65,10 +66,12 @@ class GradientClip:
 
 
 class EncoderTrainer:
-    """One training run of an encoder, resumable to the same result. `content` is a folder of photographs, None for the
-    few bundled ones; `pictures` a folder of paintings. `run_dir` receives checkpoint.pt, curves.png and preview.png;
-    `preparing(done, total)` is called while the pictures are prepared. Raises RtstyleError when something cannot be
-    used."""
+    """One training run of an encoder, resumable to the same result.
+
+    `content` is a folder of photographs, None for the few bundled ones; `pictures` a folder of paintings. `precision`
+    is that of VGG. `run_dir` receives checkpoint.pt, curves.png and preview.png; `preparing(done, total)` is called
+    while the pictures are prepared. Raises RtstyleError when something cannot be used.
+    """
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class EncoderTrainer:
         run_dir: str | os.PathLike[str],
         *,
         device: str = "auto",
+        precision: str = "auto",
         vgg: str | os.PathLike[str] | None = None,
         vgg_convention: str | None = None,
         init: str | os.PathLike[str] | None = None,
@@ -95,7 +99,9 @@ class EncoderTrainer:
         self.body = body.to(self.device).requires_grad_(False)
         training = read_training(properties(model.path))
         self.loss = dataclasses.replace(Loss.from_metadata(training.get("loss", {})), balance=BALANCE)
-        self.vgg = perceptual.VGG(self.loss.vgg, vgg, convention=vgg_convention, device=self.device)
+        self.precision = chosen(precision, self.device)
+        dtype = DTYPES[self.precision]
+        self.vgg = perceptual.VGG(self.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=dtype)
         self.compare = losses.Comparison(self.loss, self.vgg)
         self.photos = Photos(content, max(256, recipe.crop + recipe.crop // 8), self.device)
         self.styles = prepare(recipe, self.compare, self.photos, Path(pictures), preparing)
@@ -279,6 +285,7 @@ class EncoderTrainer:
             "steps": self.step,
             "photographs": len(self.photos),
             "vgg_sha256": self.vgg.sha256,
+            "precision": self.precision,
             "device": self.device.type,
         }
 

@@ -81,7 +81,7 @@ def teach_style(
     from the code that paints nearest to the picture. With `full` the body learns too, from where it is: nearer to the
     picture, slower, and mixing with nothing. Losses and schedule are those that the model was trained with.
     `style_weight` against the photograph's content decides how far the painting goes; by default it begins balanced by
-    how unlike photographs the picture is (`Artworks.balanced_weights`), and follows what can be recognised. `info`
+    how unlike photographs the picture is (`artworks.balanced`), and follows what can be recognised. `info`
     may hold name, title, artist, year, licence and source; the name is by default the file's. Otherwise as
     `train_model`.
     """

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from rtstyle.export import losses
-from rtstyle.export.artworks import MAX_BALANCED, MIN_BALANCED
+from rtstyle.export.artworks import balanced, distances
 from rtstyle.export.data import dead_leaves
 from rtstyle.export.encoder import SIDE
 from rtstyle.perceptual import vgg as perceptual
@@ -212,23 +212,18 @@ def describe(
 ) -> list[StylePicture]:
     """The `middle` of some pictures, and what paintings are compared with. The encoder must see the very part that is
     compared: where it has to guess the rest, its codes come out muted. `photos` are the Gram matrices of some
-    photographs, for the balance of the weight (`Artworks.balanced_weights`)."""
+    photographs, for the balance of the weight (`artworks.balanced`)."""
     pictures = torch.cat([_tensor(rgb) for rgb, _ in middles]).to(device).float()
     targets = compare.matrices(compare.features(pictures, content=False))
-    distances = torch.stack(
-        [
-            perceptual.relative_style_loss(photos[name], targets[name][:, None]).mean(1)
-            for name in losses.of_style(targets)
-        ]
-    ).mean(0)
+    weights = balanced(distances(photos, targets), compare.loss.balance)
     kept = {name: value.bfloat16() for name, value in targets.items()} | {losses.PALETTE: perceptual.palette(pictures)}
     return [
         StylePicture(
             _tensor(small).to(device),
             {name: value[n : n + 1].clone() for name, value in kept.items()},
-            min(max(compare.loss.balance / distance, MIN_BALANCED), MAX_BALANCED),
+            weight,
         )
-        for n, ((_, small), distance) in enumerate(zip(middles, distances.tolist(), strict=True))
+        for n, ((_, small), weight) in enumerate(zip(middles, weights, strict=True))
     ]
 
 

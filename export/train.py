@@ -30,6 +30,7 @@ from rtstyle.export.checkpoint import (
 from rtstyle.export.data import Photos, draw_motion, warp
 from rtstyle.export.loop import COLUMNS, Progress, run_steps
 from rtstyle.export.plots import draw_curves, draw_preview
+from rtstyle.export.precision import DTYPES, chosen
 from rtstyle.export.recipe import Loss, Recipe
 from rtstyle.export.start import seed_weights, start_from
 from rtstyle.files import make_folder
@@ -38,15 +39,6 @@ from rtstyle.perceptual import vgg as perceptual
 PLACES = 4  # on the canvas, in a step: each costs a copy of it
 BALANCE_PACE = 0.05  # how far the logarithm of a style's weight moves for a sample whose structure term is 0
 MAX_WEIGHT_CHANGE = 20.0  # a weight stays between a twentieth of its first value and twenty times that
-
-
-def bfloat16_pays(device: torch.device) -> bool:
-    """Whether bf16 convolutions are fast on this device: on CUDA and on CPUs with AMX. AVX-512 BF16 alone may halve
-    the speed of convolutions."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)  # private until torch offers it openly
-    return bool(supported and supported())
 
 
 def parameter_groups(net: networks.Body, batch: int) -> list[dict[str, Any]]:
@@ -96,17 +88,16 @@ class Trainer:
     ):
         self.recipe = recipe
         self.device = perceptual.pick_device(device)
-        if precision == "auto":
-            precision = "bf16" if bfloat16_pays(self.device) else "fp32"
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True  # all steps of a stage have the same sizes
-        self.precision = precision
-        self.dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+        self.precision = chosen(precision, self.device)
         self.run_dir = Path(run_dir)
         self.checkpoint = self.run_dir / "checkpoint.pt"
         if self.checkpoint.exists() and not resume:
             raise OutputError(f"{self.run_dir} holds an earlier run: add `resume=True` to go on, or another `run_dir`")
-        self.vgg = perceptual.VGG(recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=self.dtype)
+        self.vgg = perceptual.VGG(
+            recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=DTYPES[self.precision]
+        )
         self.compare = losses.Comparison(recipe.loss, self.vgg)
         files = [Path(pictures) / style.file for style in recipe.artworks]
         self.artworks = Artworks(files, recipe.stage, self.compare, self.device)

@@ -93,8 +93,6 @@ def train(
 
         options["callback"] = show
         if recipe and is_encoder_recipe(recipe):
-            if options.pop("precision") == "bf16":
-                raise UsageError("--precision bf16 does not go with the recipe of an encoder")
             options["preparing"] = lambda done, total: update(done, total, "preparing pictures")
             train_encoder(recipe, photos, pictures or Path(recipe).parent, out, init=init, batch=batch, **options)
         elif recipe:

@@ -26,9 +26,10 @@ def painting(tmp_path):
 
 
 @pytest.fixture
-def toy(fake_vgg, painting):
+def toy(fake_vgg, painting, monkeypatch):
     """Makes Stills with the fake weights; all that are left over are ended."""
     pytest.importorskip("torch")
+    monkeypatch.setattr(gatys_still, "NICENESS", 0)  # beside other tests a process at low priority takes for ever
     made = []
 
     def make(pictures=painting, steps=4, **more):

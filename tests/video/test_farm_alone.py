@@ -27,15 +27,18 @@ pytest_plugins = ["support.runtime_fixtures", "support.ray_cluster"]
 def test_a_killed_driver_leaves_no_process_behind(tmp_path, film):
     """With a Ray of its own. What it had painted is there for --resume."""
     out, mark = tmp_path / "out.mkv", f"RTSTYLE_TEST_MARK={os.urandom(8).hex()}"
-    program = (
-        "from rtstyle.video import convert; import functools; from rtstyle import cli\n"
-        f"convert.Options = functools.partial(convert.Options, segment_frames={SEGMENT})\n"
-        "cli.main()"
-    )
-    command = [sys.executable, "-c", program, "video", str(film), str(out), "--device", "cpu", "--ray"]
+
+    def command(of_segments, *options):
+        program = (
+            "from rtstyle.video import convert; import functools; from rtstyle import cli\n"
+            f"convert.{of_segments} = functools.partial(convert.{of_segments}, segment_frames={SEGMENT})\n"
+            "cli.main()"
+        )
+        return [sys.executable, "-c", program, "video", str(film), str(out), "--device", "cpu", *options]
+
     environment = {**os.environ, mark.partition("=")[0]: mark.partition("=")[2]}
     parent = subprocess.Popen(
-        [sys.executable, "-c", ray_support.NO_REAPER, *command],
+        [sys.executable, "-c", ray_support.NO_REAPER, *command("Options", "--ray")],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -55,9 +58,8 @@ def test_a_killed_driver_leaves_no_process_behind(tmp_path, film):
         while left := ray_support.belonging(mark, session) - {parent.pid}:
             assert time.monotonic() < deadline, f"still there: {[Path(f'/proc/{p}/cmdline').read_text() for p in left]}"
             time.sleep(0.2)
-    result = subprocess.run(
-        [*command[:-1], "--resume", "--ray"], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    resume = command("stylize_video", "--resume")  # without Ray, whose start takes longer
+    result = subprocess.run(resume, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
     assert "of them from the interrupted run" in result.stderr
     assert timestamps(out) == timestamps(film)
