@@ -28,7 +28,8 @@ def current_names(keys: dict[str, Any]) -> dict[str, Any]:
 
 @dataclasses.dataclass
 class Style:
-    """One painting of a recipe. `weight` replaces the recipe's style weight for this style."""
+    """One painting of a recipe. `weight` replaces the recipe's style weight for this style, `structure_factor`
+    multiplies the structure goals of the stages: above 1 it is bolder than the others."""
 
     name: str
     file: str
@@ -38,6 +39,7 @@ class Style:
     licence: str = "public domain"
     source: str = ""
     weight: float | None = None
+    structure_factor: float | None = None
 
     def info(self) -> dict[str, str]:
         """What the model's metadata says of this style."""
@@ -74,8 +76,8 @@ class Loss:
         return cls(**{key: value for key, value in current_names(keys).items() if key in known})
 
 
-# Keys of a stage that earlier checkpoints do not know
-LATER = "content_weight", "structure_weight", "repeat_weight", "lattice_weight", "structure_goal"
+# Keys of stages and styles that earlier checkpoints do not know
+LATER = "content_weight", "structure_weight", "repeat_weight", "lattice_weight", "structure_goal", "structure_factor"
 
 
 @dataclasses.dataclass
@@ -172,6 +174,8 @@ class Recipe:
             raise InputError(f"the recipe {path} needs steps, a learning rate and a [[stage]]")
         if self.loss.balance < 0 or (self.loss.balance and self.loss.absolute):
             raise InputError(f"the recipe {path} has a balance out of range: above 0, and for relative losses only")
+        if any(style.structure_factor is not None and style.structure_factor <= 0 for style in self.artworks):
+            raise InputError(f"the recipe {path} has a structure_factor out of range: above 0")
         for stage in self.stage:
             sizes = stage.style_sizes or (0,)
             if min(stage.crop, *sizes) < 32 or stage.crop % 8 or stage.batch < 1 or stage.share <= 0:
@@ -204,9 +208,9 @@ class Recipe:
         content["loss"] = {first.get(key, key): value for key, value in content["loss"].items()}
         if not self.loss.lattice_weight:  # a later key, too
             del content["loss"]["lattice_weight"]
-        for stage in content["stage"]:
-            for key in [key for key in LATER if stage[key] is None]:
-                del stage[key]
+        for part in (*content["stage"], *content["style"], *content.get(first["auxiliary"], ())):
+            for key in [key for key in LATER if key in part and part[key] is None]:
+                del part[key]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def stage_at(self, step: int) -> Stage:

@@ -95,7 +95,7 @@ def teach_style(
         raise UsageError(f"the style weight must be above 0, not {style_weight}")
     taught = catalog.load(model)
     plan = teaching_recipe(taught, full=full, style_weight=style_weight)
-    given = {key: value for key, value in (info or {}).items() if value}
+    given: dict[str, Any] = {key: value for key, value in (info or {}).items() if value}
     style = Style(
         **{"name": model_file.typeable(given.pop("name", out.stem)), "licence": "unknown"} | given,
         file=picture.name,

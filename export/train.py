@@ -105,6 +105,8 @@ class Trainer:
         self.photos = Photos(content, max(256, largest + largest // 8), self.device, max_photographs)
         self.first_weights = torch.tensor(self.artworks.style_weights(recipe, self.photos), device=self.device)
         self.style_weights = self.first_weights.clone()
+        factors = [1.0 if style.structure_factor is None else style.structure_factor for style in recipe.artworks]
+        self.structure_factors = torch.tensor(factors, device=self.device)
         if recipe.passes:
             steps = math.ceil(recipe.passes * len(self.photos) / recipe.stage[0].batch)
             self.recipe = recipe = dataclasses.replace(recipe, steps=steps)
@@ -231,9 +233,10 @@ class Trainer:
         return result | {"learning_rate": rate}
 
     def balance(self, styles: torch.Tensor, structure: torch.Tensor, goal: float) -> None:
-        """After a step with `styles` [N], more weight for those whose `structure` term [N] is below the goal, less for
-        those above it: each paints as boldly as leaves the photograph recognisable."""
-        weights = self.style_weights.log().index_add_(0, styles, BALANCE_PACE * (1 - structure / goal)).exp_()
+        """After a step with `styles` [N], more weight for those whose `structure` term [N] is below the goal (times the
+        factor of the style), less for those above it: each paints as boldly as leaves the photograph recognisable."""
+        goals = goal * self.structure_factors[styles]
+        weights = self.style_weights.log().index_add_(0, styles, BALANCE_PACE * (1 - structure / goals)).exp_()
         first = self.first_weights
         self.style_weights = torch.minimum(torch.maximum(weights, first / MAX_WEIGHT_CHANGE), first * MAX_WEIGHT_CHANGE)
 

@@ -59,6 +59,7 @@ def changed(old, new):
         (changed("batch = 2", "batches = 2"), "not understood.*batches"),
         (changed('file = "bricks.png"', 'file = "bricks.png"\nage = 3'), "not understood.*age"),
         (changed('file = "bricks.png"', ""), "not understood.*file"),
+        (changed('file = "bricks.png"', 'file = "bricks.png"\nstructure_factor = 0'), "structure_factor out of range"),
         (lambda text: text[: text.index("[[style]]")], r"names no \[\[style\]\]"),
         (changed('name = "bricks"', 'name = "waves"'), "two styles the same name"),
         (changed("crop = 32", "crop = 36"), "crop a multiple of 8 from 32"),

@@ -117,6 +117,16 @@ def test_weights_follow_the_goal_of_a_stage(trainer_in, recipe):
     assert trainer.style_weights.tolist() == pytest.approx(bounds, rel=1e-3)
 
 
+def test_a_style_may_be_bolder_than_the_goal(trainer_in, recipe):
+    styles = [dataclasses.replace(recipe.style[0], structure_factor=1.25), recipe.style[1]]
+    trainer = trainer_in("run", dataclasses.replace(recipe, style=styles))
+    first = trainer.style_weights.tolist()
+    trainer.balance(torch.tensor([0, 1]), torch.tensor([1.0, 1.0]), goal=0.8)
+    change = [math.log(now / before) for now, before in zip(trainer.style_weights.tolist(), first, strict=True)]
+    assert change == pytest.approx([0.0, -0.25 * BALANCE_PACE], abs=1e-6)
+    assert trainer.recipe.digest() != recipe.digest()
+
+
 def test_a_run_with_a_goal_balances_and_resumes_bit_for_bit(trainer_in, short_recipe, vgg16_path):
     plan = with_loss(short_recipe, structure_weight=1.0)
     stages = [dataclasses.replace(stage, structure_goal=0.5) for stage in plan.stage]
