@@ -27,7 +27,7 @@ from rtstyle.export.data import Photos, evenly, list_pictures, read_picture
 from rtstyle.export.encoder import CORRECTIONS, Encoder, Seen, Trial
 from rtstyle.export.encoder_lessons import LOOK_BATCH, Paintings, Practice, Seeing
 from rtstyle.export.encoder_recipe import PAINTING, EncoderRecipe
-from rtstyle.export.loop import COLUMNS, Progress, run_steps
+from rtstyle.export.loop import COLUMNS, Progress, as_numbers, follow, run_steps
 from rtstyle.export.plots import draw_curves
 from rtstyle.export.precision import DTYPES, chosen
 from rtstyle.export.recipe import Loss
@@ -146,15 +146,8 @@ class EncoderTrainer:
         if self.clip(learning, means["total"], self.step):
             self.optimizer.step()
         self.step += 1
-        with torch.no_grad():
-            decay = min(recipe.average, (step + 1) / (step + 11))
-            for name, value in self.encoder.state_dict().items():
-                self.average[name].lerp_(value, 1 - decay)
-        return (
-            dict.fromkeys(COLUMNS[1:-2], 0.0)
-            | {k: float(v.detach()) for k, v in means.items()}
-            | {"learning_rate": rate}
-        )
+        follow(self.average, self.encoder, min(recipe.average, (step + 1) / (step + 11)))
+        return dict.fromkeys(COLUMNS[1:-2], 0.0) | as_numbers(means) | {"learning_rate": rate}
 
     def seeing_losses(self) -> dict[str, torch.Tensor]:
         if self.seeing is None:

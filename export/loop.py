@@ -40,6 +40,18 @@ class Training(Protocol):
     def show(self) -> None: ...
 
 
+def follow(average: dict[str, torch.Tensor], net: torch.nn.Module, decay: float) -> None:
+    """Move an exponential average of a net's weights towards them."""
+    state = net.state_dict()
+    with torch.no_grad():
+        torch._foreach_lerp_([average[name] for name in state], [*state.values()], 1 - decay)
+
+
+def as_numbers(values: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Scalars as numbers, all at once: on a GPU each would wait."""
+    return dict(zip(values, torch.stack([value.detach() for value in values.values()]).tolist(), strict=True))
+
+
 def run_steps(
     training: Training,
     steps: int,

@@ -109,10 +109,7 @@ class Lesson:
         for seen, true, energies, weight in rows:
             small = (energies / energies.mean()).view(1, -1, 1, 1).sqrt()  # small components count more than by size
             places = ((seen - true).square() / small).mean() / (true.square() / small).mean()
-            expected = second_moments(true)
-            error = (second_moments(seen) - expected).square().sum((1, 2)) / expected.square().sum((1, 2)).clamp_min(
-                1e-6
-            )
+            error = perceptual.relative_style_loss(second_moments(seen), second_moments(true))
             total = total + weight * (places + 0.5 * error.mean())
         return total
 

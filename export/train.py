@@ -28,7 +28,7 @@ from rtstyle.export.checkpoint import (
     save_losses,
 )
 from rtstyle.export.data import Photos, draw_motion, warp
-from rtstyle.export.loop import COLUMNS, Progress, run_steps
+from rtstyle.export.loop import COLUMNS, Progress, as_numbers, follow, run_steps
 from rtstyle.export.plots import draw_curves, draw_preview
 from rtstyle.export.precision import DTYPES, chosen
 from rtstyle.export.recipe import Loss, Recipe
@@ -211,12 +211,12 @@ class Trainer:
             offsets=self.draw_offsets(stage.batch),
             motion=draw_motion(photos, self.generator) if loss.temporal_weight else None,
         )
-        means = torch.stack([values.mean() for values in sampled.values()])
+        means = {name: values.mean() for name, values in sampled.items()}
         self.optimizer.zero_grad(set_to_none=True)
-        means[[*sampled].index("total")].backward()
+        means["total"].backward()
         norm = torch.nn.utils.clip_grad_norm_(self.learning(), 10.0)
-        *numbers, size = torch.cat([means.detach(), norm[None]]).tolist()  # all at once: on a GPU each would wait
-        result = dict(zip(sampled, numbers, strict=True))
+        result = as_numbers(means | {"norm": norm})
+        size = result.pop("norm")
         if not math.isfinite(result["total"] + size):
             kept = f"; the last good state is {self.checkpoint}" if self.checkpoint.exists() else ""
             raise RtstyleError(
@@ -224,12 +224,9 @@ class Trainer:
             )
         self.optimizer.step()
         self.step += 1
-        with torch.no_grad():
-            if stage.structure_goal:
-                self.balance(styles, sampled["structure"], stage.structure_goal)
-            decay = min(self.recipe.average, self.step / (self.step + 10))
-            state = self.net.state_dict()
-            torch._foreach_lerp_([self.average[name] for name in state], [*state.values()], 1 - decay)
+        if stage.structure_goal:
+            self.balance(styles, sampled["structure"].detach(), stage.structure_goal)
+        follow(self.average, self.net, min(self.recipe.average, self.step / (self.step + 10)))
         return result | {"learning_rate": rate}
 
     def balance(self, styles: torch.Tensor, structure: torch.Tensor, goal: float) -> None:
