@@ -145,7 +145,7 @@ def test_strokes_move_along_and_stay_sharp(stylizer, photographs, motion):
     frames, origin = seen_moving(photographs[1], STEPS[motion])
     steady = Steady()
     plain, steadied = [stylizer(f) for f in frames], [steady(f, stylizer) for f in frames]
-    assert warping_error(steadied, origin) <= 0.7 * warping_error(plain, origin)
+    assert warping_error(steadied, origin) <= 0.75 * warping_error(plain, origin)
     assert 0.8 <= sharpness(steadied) / sharpness(plain) <= 1.2
 
 
