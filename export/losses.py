@@ -11,6 +11,7 @@ every term relative to its target so that layers and paintings count alike):
           + w_s * w_r * repeat: the same for correlations at a distance, which punish wallpaper (Berger and Memisevic
                               2017)
           + w_k  * palette:   the colours of y have the distribution of those of s (`perceptual.palette_loss`)
+          + w_a  * light:     areas that are light or dark in c are so in y, as far apart as light and dark of s
           + w_t  * temporal:  the painting of the moved photograph is the moved painting (Wang et al. 2020, ReReVST)
           + w_p  * outliers:  no activation behind a normalisation goes far beyond the others
                               (`operations.OUTLIER_LEVEL`), or there are blots
@@ -41,6 +42,9 @@ from rtstyle.perceptual import vgg as perceptual
 STRUCTURE_LAYER, STRUCTURE_SCALE = "relu4_2", 2
 OXFORD_UNIT = 255 * 0.226  # grey levels in the standard deviation that torchvision's inputs are divided by
 LATTICE_STEP, LATTICE_WINDOW = 8, 64  # pixels: two positions of the innermost layers, and where they are counted
+LIGHT_AREA = 8  # pixels, about a stroke: inside it is light and dark as the style likes
+LIGHT_SHARE = 0.9  # of what an artwork's light deviates: that of areas; the rest is left to what is inside them
+MIN_LIGHT_SPREAD = 0.1  # in shares of the full range: a photograph that is flatter than that stays flat
 PALETTE = "palette"  # among the targets: what is no matrix
 
 Features = dict[str, torch.Tensor]
@@ -168,6 +172,21 @@ def palette(compare: Comparison, batch: Batch) -> torch.Tensor:
     return perceptual.palette_loss(perceptual.palette(batch.painted), batch.targets[PALETTE][batch.styles])
 
 
+def light(compare: Comparison, batch: Batch) -> torch.Tensor:
+    """Mean squared difference of the light of areas, both less their mean, in shares of 255^2, [N]. That of the
+    photograph is stretched to the artwork's spread of light."""
+    painted, photo = (_light_of_areas(pictures) for pictures in (batch.painted, batch.photos))
+    spread = LIGHT_SHARE * perceptual.light_spread(batch.targets[PALETTE]).div(255)[batch.styles]
+    stretch = spread / photo.std(dim=1, correction=0).clamp_min(MIN_LIGHT_SPREAD)
+    return (painted - stretch[:, None] * photo).square().mean(dim=1)
+
+
+def _light_of_areas(pictures: torch.Tensor) -> torch.Tensor:
+    """The mean of overlapping squares of LIGHT_AREA pixels, less that of the picture, in shares of 255: [N, areas]."""
+    areas = F.avg_pool2d(pictures.mean(1, keepdim=True).div(255), LIGHT_AREA, LIGHT_AREA // 2).flatten(1)
+    return areas - areas.mean(dim=1, keepdim=True)
+
+
 def temporal(compare: Comparison, batch: Batch) -> torch.Tensor:
     """mean |paint(W(c) + change) - W(paint(c))|^2 / 255^2 where the motion brings nothing new, [N]."""
     if batch.moved is None:
@@ -225,6 +244,7 @@ TERMS = (
     Term("style", lambda loss, style_weights: style_weights, style),
     Term("repeat", _repeat_weight, repeat),
     Term("palette", lambda loss, style_weights: loss.palette_weight, palette),
+    Term("light", lambda loss, style_weights: loss.light_weight, light),
     Term("temporal", lambda loss, style_weights: loss.temporal_weight, temporal),
     Term("outliers", lambda loss, style_weights: loss.outlier_weight, outliers),
     Term("lattice", lambda loss, style_weights: loss.lattice_weight, lattice),

@@ -63,6 +63,7 @@ class Loss:
     repeat_shifts: tuple[int, ...] = ()
     repeat_weight: float = 1.0
     palette_weight: float = 0.0
+    light_weight: float = 0.0
     temporal_weight: float = 0.0
     outlier_weight: float = 0.0
     lattice_weight: float = 0.0
@@ -78,6 +79,7 @@ class Loss:
 
 # Keys of stages and styles that earlier checkpoints do not know
 LATER = "content_weight", "structure_weight", "repeat_weight", "lattice_weight", "structure_goal", "structure_factor"
+LATER_TERMS = "lattice_weight", "light_weight"  # of the loss, of which earlier checkpoints know as little
 
 
 @dataclasses.dataclass
@@ -206,8 +208,9 @@ class Recipe:
         first = {new: old for old, new in RENAMED.items()}
         content = {first.get(key, key): value for key, value in dataclasses.asdict(self).items() if value is not None}
         content["loss"] = {first.get(key, key): value for key, value in content["loss"].items()}
-        if not self.loss.lattice_weight:  # a later key, too
-            del content["loss"]["lattice_weight"]
+        for key in LATER_TERMS:
+            if not content["loss"][key]:
+                del content["loss"][key]
         for part in (*content["stage"], *content["style"], *content.get(first["auxiliary"], ())):
             for key in [key for key in LATER if key in part and part[key] is None]:
                 del part[key]

@@ -342,6 +342,7 @@ def summarize(styles: Sequence[model_file.Style], measured: list[dict[str, np.nd
                 paint=mean["paint"],
                 recognition=mean["recognition"],
                 recognized=mean["recognized"] if len(measured) > 1 else None,
+                light=mean["light"],
                 ratio=ratio,
                 subject=mean["subject_distance"] / max(mean["photo_subject"], 1e-12) / max(ratio, 1e-12),
                 style_distance=mean["style_distance"],

@@ -92,6 +92,7 @@ class Judge:
         photo_palette = perceptual.palette_loss(palettes(self.photos[p][None]), self.palettes)
         return {
             "paint": np.array([measures.paint_share(self.photos[p], frame) for frame in painted]),
+            "light": np.array([measures.light_kept(self.photos[p], frame) for frame in painted]),
             "recognition": likeness[:, p].numpy(),
             "recognized": (likeness.argmax(1) == p).float().numpy(),
             "style_distance": layers.mean(1).numpy(),

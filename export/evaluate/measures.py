@@ -39,6 +39,7 @@ VISIBLE = 1.0  # grey levels squared: a pattern weaker than this is not judged b
 
 DETAIL_HEIGHT = 320  # pixels at which paint is told from the photograph
 DETAIL_PATCH = 32
+LIGHT_AREAS = 20  # areas from top to bottom whose light is compared
 SIMILARITY_SIZE = (240, 320)  # of the pictures whose self-similarity is compared ...
 SIMILARITY_GRID = (12, 16)  # ... between so many places
 
@@ -99,6 +100,25 @@ def self_similarity(features: torch.Tensor) -> torch.Tensor:
     rows, columns = torch.triu_indices(cosines.shape[1], cosines.shape[2], offset=1)
     pairs = cosines[:, rows, columns]
     return (pairs - pairs.mean(1, keepdim=True)) / pairs.std(1, keepdim=True).clamp_min(1e-12)
+
+
+def light_kept(photo: np.ndarray, painted: np.ndarray) -> float:
+    """Whether what is light or dark in the photograph is so in the painting, whatever its colours: the correlation of
+    the ranks of the luminance of square areas, a twentieth of the height across. Frames uint8 [H, W, 3] of one size;
+    -1 to 1, 1 where the order of the areas is the same, 0 where one of the frames is flat."""
+    before, after = _ranks_of_light(photo), _ranks_of_light(painted)
+    return float((before * after).sum() / max(np.sqrt((before**2).sum() * (after**2).sum()), 1e-12))
+
+
+def _ranks_of_light(frame: np.ndarray) -> np.ndarray:
+    """The ranks of the areas of `light_kept`, less their mean; equal areas share one."""
+    height, width = frame.shape[:2]
+    areas = max(2, round(LIGHT_AREAS * width / height)), LIGHT_AREAS
+    light = cv2.resize(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), areas, interpolation=cv2.INTER_AREA)
+    _, place, count = np.unique(light, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(count) - (count + 1) / 2)[place.ravel()]
+    centred: np.ndarray = ranks - ranks.mean()
+    return centred
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> torch.Tensor:

@@ -34,6 +34,7 @@ class Score:
     paint: float
     recognition: float
     recognized: float | None
+    light: float  # correlation of the ranks of areas by their light, photograph and painting
     ratio: float  # of mean squared style distances, painted to photograph
     subject: float
     style_distance: float  # mean_c d(y, s)
@@ -116,6 +117,7 @@ class Evaluation:
             f"{self.style_size} px",
             caption="paint: share of the painted detail that the photograph does not explain\n"
             "recog: is alike in the painting what was alike in the photograph? top-1: of all\n"
+            "light: is light in the painting what was light in the photograph? 1: in all areas\n"
             "ratio: style distance left, of the photograph's own; subject: of its busy half\n"
             "palette: distance left between the colours and the artwork's\n"
             f"warp, flicker: grey levels, moving and still, sensor noise {self.noise['warp']:g} and "
@@ -126,7 +128,7 @@ class Evaluation:
             caption_justify="left",
         )
         table.add_column("style", no_wrap=True, max_width=26)
-        for name in ("paint", "recog", "top-1", "ratio", "subject", "palette", "warp", "flicker", "ms"):
+        for name in ("paint", "recog", "top-1", "light", "ratio", "subject", "palette", "warp", "flicker"):
             table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
         for score in self.scores:
             table.add_row(score.name, *_cells(dataclasses.asdict(score)))
@@ -177,11 +179,11 @@ def _cells(values: dict[str, Any]) -> list[str]:
         judged("paint", values["paint"] >= MIN_PAINT),
         judged("recognition", values["recognition"] >= MIN_RECOGNITION),
         "-" if top is None else f"{100 * top:.0f}%",
+        f"{values['light']:.2f}",
         judged("ratio", values["ratio"] <= MAX_RATIO),
         f"{values['subject']:.2f}",
         f"{values['palette']:.2f}",
         *("-" if values[k] is None else f"{values[k]:.1f}" for k in ("warp", "flicker")),
-        f"{values['milliseconds']:.1f}",
     ]
 
 

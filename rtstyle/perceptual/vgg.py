@@ -384,6 +384,13 @@ def palette(pictures: torch.Tensor) -> torch.Tensor:
     return F.adaptive_avg_pool1d((_DIRECTIONS.to(colours.device) @ colours).sort(dim=-1).values, PALETTE_SHARES)
 
 
+def light_spread(palettes: torch.Tensor) -> torch.Tensor:
+    """The deviation of lightness, (R + G + B) / 3 in grey levels, of pictures with these `palette`s [N, 13, 1024]:
+    one value a picture [N]."""
+    grey = (len(_AXES) + len(_EDGES), 3**0.5)
+    return palettes[:, grey[0]].std(dim=1, correction=0) / grey[1]
+
+
 def palette_loss(palettes: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Sliced Wasserstein distance, squared, of `palette` [N, 13, 1024] to `target` (the same, or one for all), in units
     of the full range: one value a sample [N].

@@ -28,6 +28,7 @@ LOSS = Loss(
     repeat_shifts=(2,),
     repeat_weight=0.7,
     palette_weight=11.0,
+    light_weight=31.0,
     temporal_weight=13.0,
     outlier_weight=17.0,
     lattice_weight=29.0,
@@ -82,6 +83,7 @@ def test_total_is_the_sum_of_all_terms_by_their_weights(vgg, batch):
         "repeat": 0.7 * WEIGHTS,
         "structure": 2.0,
         "palette": 11.0,
+        "light": 31.0,
         "temporal": 13.0,
         "outliers": 17.0,
         "lattice": 29.0,
@@ -221,6 +223,40 @@ def test_structure_compares_photograph_and_painting_at_half_size(vgg16_path):
     assert (losses.structure(compare, batch) > 0.1).all()
     same = losses.Batch(photo_features=features["photo"], features=features["photo"], **fields)
     assert losses.structure(compare, same).abs().max() < 1e-6
+
+
+def test_light_keeps_what_is_light_and_dark_at_the_artwork_s_spread(vgg, batch):
+    """By hand, and: the photograph's light in the artwork's spread costs nothing at any brightness, nor do strokes
+    inside an area; a flat painting does, a negative more."""
+    compare = losses.Comparison(LOSS, vgg)
+
+    def areas(x):
+        means = x.mean(1).unfold(1, 8, 4).unfold(2, 8, 4).mean(dim=(3, 4)).flatten(1) / 255
+        return means - means.mean(1, keepdim=True)
+
+    artworks = F.avg_pool2d(pictures(2, 3, 64).mean(1, keepdim=True), 4).flatten(1).std(1, correction=0)
+    spread = 0.9 * artworks[STYLES] / 255
+    before, after = areas(batch.photos), areas(batch.painted)
+    stretch = spread / before.std(1, correction=0).clamp_min(0.1)
+    expected = (after - stretch[:, None] * before).square().mean(1)
+    torch.testing.assert_close(losses.light(compare, batch), expected)
+
+    def light(painted):
+        return losses.light(compare, dataclasses.replace(batch, painted=painted))
+
+    own = stretch[:, None, None, None] * batch.photos
+    strokes = 60 * (-1.0) ** torch.arange(48)
+    assert light(own + 77).max() < 1e-9 and light(own + strokes).max() < 1e-9
+    flat, negative = light(0 * own + 90), light(-own)
+    assert (flat > 0.005).all() and (negative > 3 * flat).all()
+
+
+def test_a_flat_photograph_stays_flat(vgg, batch):
+    """Its noise is not stretched to black and white."""
+    faint = 128 + (batch.photos - batch.photos.mean()) / 50
+    compare = losses.Comparison(LOSS, vgg)
+    of_faint = dataclasses.replace(batch, photos=faint, painted=torch.full_like(faint, 40.0))
+    assert losses.light(compare, of_faint).max() < 1e-3
 
 
 def test_lattice_is_what_repeats_with_the_steps_of_the_net(vgg, batch):

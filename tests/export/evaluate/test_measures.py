@@ -113,6 +113,27 @@ def test_the_busy_half_of_any_photograph_is_half_of_it():
 # Likeness
 
 
+def test_light_is_the_order_of_areas_and_not_their_colours():
+    photo = photograph(2, 160, 240)
+    curved = measures.to_uint8(
+        40 + 120 * (measures.luminance(photo[None])[0, 0, ..., None].numpy() / 255) ** 2 * [1, 0.8, 0.6]
+    )
+    assert measures.light_kept(photo, photo) == pytest.approx(1)
+    assert measures.light_kept(photo, 255 - photo) == pytest.approx(-1, abs=1e-3)
+    assert measures.light_kept(photo, curved) > 0.9
+    assert measures.light_kept(photo, dotted(photo)) > 0.98  # strokes inside an area
+    assert abs(measures.light_kept(photo, photo[::-1, ::-1])) < 0.9
+    assert measures.light_kept(photo, constant(photo)) == 0
+
+
+def test_light_by_hand():
+    """Four areas across, one light each; two of the painting are equal and share a rank."""
+    lights, painted = np.array([10, 50, 90, 200]), np.array([30, 20, 30, 40])
+    as_frames = [np.tile(np.repeat(x, 8)[None, :, None], (160, 1, 3)).astype(np.uint8) for x in (lights, painted)]
+    ranks = [np.array([0, 1, 2, 3.0]), np.array([1.5, 0, 1.5, 3])]
+    assert measures.light_kept(*as_frames) == pytest.approx(np.corrcoef(*ranks)[0, 1])
+
+
 def test_ssim_of_equal_unrelated_and_damaged_pictures():
     random = np.random.default_rng(0)
     noise = random.integers(0, 256, (2, 64, 80, 3), dtype=np.uint8)
