@@ -37,6 +37,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.vgg)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Why a test ran again is said even where it passed then."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        crash = getattr(report.longrepr, "reprcrash", None)
+        terminalreporter.write_line(f"ran again: {report.nodeid}: {crash or report.longrepr}")
+
+
 # The true layout of torchvision's vgg16().features up to conv2_2: enough for relu1_2 and relu2_2.
 VGG_SHAPES = {0: (64, 3), 2: (64, 64), 5: (128, 64), 7: (128, 128)}
 OXFORD = {"channel_order": "BGR", "mean_bgr": "103.939,116.779,123.68", "input_range": "0-255"}
