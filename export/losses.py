@@ -75,6 +75,7 @@ class Batch:
     style_weights: torch.Tensor  # [N]
     outliers: Sequence[torch.Tensor] = ()
     moved: Moved | None = None
+    light_factors: torch.Tensor | float = 1.0  # [N]
 
 
 def feature_name(layer: str, scale: int = 1) -> str:
@@ -173,12 +174,12 @@ def palette(compare: Comparison, batch: Batch) -> torch.Tensor:
 
 
 def light(compare: Comparison, batch: Batch) -> torch.Tensor:
-    """Mean squared difference of the light of areas, both less their mean, in shares of 255^2, [N]. That of the
-    photograph is stretched to the artwork's spread of light."""
+    """Mean squared difference of the light of areas, both less their mean, in shares of 255^2, times the style's
+    factor, [N]. That of the photograph is stretched to the artwork's spread of light."""
     painted, photo = (_light_of_areas(pictures) for pictures in (batch.painted, batch.photos))
     spread = LIGHT_SHARE * perceptual.light_spread(batch.targets[PALETTE]).div(255)[batch.styles]
     stretch = spread / photo.std(dim=1, correction=0).clamp_min(MIN_LIGHT_SPREAD)
-    return (painted - stretch[:, None] * photo).square().mean(dim=1)
+    return (painted - stretch[:, None] * photo).square().mean(dim=1) * batch.light_factors
 
 
 def _light_of_areas(pictures: torch.Tensor) -> torch.Tensor:

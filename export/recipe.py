@@ -29,7 +29,8 @@ def current_names(keys: dict[str, Any]) -> dict[str, Any]:
 @dataclasses.dataclass
 class Style:
     """One painting of a recipe. `weight` replaces the recipe's style weight for this style, `structure_factor`
-    multiplies the structure goals of the stages: above 1 it is bolder than the others."""
+    multiplies the structure goals of the stages: above 1 it is bolder than the others. `light_factor` multiplies the
+    light term: below 1 for lines on paper, which would get washes of grey."""
 
     name: str
     file: str
@@ -40,6 +41,7 @@ class Style:
     source: str = ""
     weight: float | None = None
     structure_factor: float | None = None
+    light_factor: float | None = None
 
     def info(self) -> dict[str, str]:
         """What the model's metadata says of this style."""
@@ -78,7 +80,10 @@ class Loss:
 
 
 # Keys of stages and styles that earlier checkpoints do not know
-LATER = "content_weight", "structure_weight", "repeat_weight", "lattice_weight", "structure_goal", "structure_factor"
+LATER = (
+    *("content_weight", "structure_weight", "repeat_weight", "lattice_weight", "structure_goal"),
+    *("structure_factor", "light_factor"),
+)
 LATER_TERMS = "lattice_weight", "light_weight"  # of the loss, of which earlier checkpoints know as little
 
 
@@ -178,6 +183,8 @@ class Recipe:
             raise InputError(f"the recipe {path} has a balance out of range: above 0, and for relative losses only")
         if any(style.structure_factor is not None and style.structure_factor <= 0 for style in self.artworks):
             raise InputError(f"the recipe {path} has a structure_factor out of range: above 0")
+        if any(style.light_factor is not None and style.light_factor < 0 for style in self.artworks):
+            raise InputError(f"the recipe {path} has a light_factor out of range: from 0")
         for stage in self.stage:
             sizes = stage.style_sizes or (0,)
             if min(stage.crop, *sizes) < 32 or stage.crop % 8 or stage.batch < 1 or stage.share <= 0:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,8 @@ class Trainer:
         self.photos = Photos(content, max(256, largest + largest // 8), self.device, max_photographs)
         self.first_weights = torch.tensor(self.artworks.style_weights(recipe, self.photos), device=self.device)
         self.style_weights = self.first_weights.clone()
-        factors = [1.0 if style.structure_factor is None else style.structure_factor for style in recipe.artworks]
-        self.structure_factors = torch.tensor(factors, device=self.device)
+        self.structure_factors = self.factors([style.structure_factor for style in recipe.artworks])
+        self.light_factors = self.factors([style.light_factor for style in recipe.artworks])
         if recipe.passes:
             steps = math.ceil(recipe.passes * len(self.photos) / recipe.stage[0].batch)
             self.recipe = recipe = dataclasses.replace(recipe, steps=steps)
@@ -133,6 +133,10 @@ class Trainer:
     def learning(self) -> list[torch.nn.Parameter]:
         """What the optimizer may change."""
         return [parameter for parameter in self.net.parameters() if parameter.requires_grad]
+
+    def factors(self, given: Sequence[float | None]) -> torch.Tensor:
+        """[S]; 1 where a style gives none."""
+        return torch.tensor([1.0 if factor is None else factor for factor in given], device=self.device)
 
     def paint(
         self,
@@ -189,6 +193,7 @@ class Trainer:
             style_factor * self.style_weights[styles],
             outliers or (),
             moved,
+            self.light_factors[styles],
         )
         return losses.evaluate(compare, batch)
 

@@ -41,7 +41,7 @@ def belongs(pid):  # to the Ray: by its environment, which some replace by their
     files = f"/proc/{pid}/fd"
     return bool(session) and any(os.readlink(f"{files}/{n}").startswith(session) for n in os.listdir(files))
 
-while time.monotonic() < last + 10:  # one that was being started was not to be seen
+while time.monotonic() < last + 4:  # one that was being started was not to be seen
     for pid in filter(str.isdecimal, os.listdir("/proc") if os.path.isdir("/proc") else ()):
         try:
             if int(pid) != os.getpid() and belongs(pid):

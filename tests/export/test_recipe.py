@@ -60,6 +60,7 @@ def changed(old, new):
         (changed('file = "bricks.png"', 'file = "bricks.png"\nage = 3'), "not understood.*age"),
         (changed('file = "bricks.png"', ""), "not understood.*file"),
         (changed('file = "bricks.png"', 'file = "bricks.png"\nstructure_factor = 0'), "structure_factor out of range"),
+        (changed('file = "bricks.png"', 'file = "bricks.png"\nlight_factor = -1'), "light_factor out of range"),
         (lambda text: text[: text.index("[[style]]")], r"names no \[\[style\]\]"),
         (changed('name = "bricks"', 'name = "waves"'), "two styles the same name"),
         (changed("crop = 32", "crop = 36"), "crop a multiple of 8 from 32"),
@@ -221,5 +222,8 @@ def test_earlier_names_of_keys_are_read_and_make_the_same_recipe(tmp_path):
 
 def test_a_later_key_makes_another_recipe_only_where_it_is_used(recipe):
     plain = recipe.digest()
-    recipe.loss.lattice_weight = 1.0
-    assert recipe.digest() != plain
+    for key in ("lattice_weight", "light_weight"):
+        setattr(recipe.loss, key, 1.0)
+        assert recipe.digest() != plain
+        setattr(recipe.loss, key, 0.0)
+    assert recipe.digest() == plain

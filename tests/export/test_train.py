@@ -117,6 +117,23 @@ def test_weights_follow_the_goal_of_a_stage(trainer_in, recipe):
     assert trainer.style_weights.tolist() == pytest.approx(bounds, rel=1e-3)
 
 
+def test_a_style_may_keep_less_of_the_light(trainer_in, recipe):
+    recipe = with_loss(recipe, light_weight=50.0)
+    styles = [dataclasses.replace(recipe.style[0], light_factor=0.25), recipe.style[1]]
+    plain, gentle = trainer_in("plain", recipe), trainer_in("gentle", dataclasses.replace(recipe, style=styles))
+    photos = plain.photos.batch(2, 32, torch.Generator().manual_seed(1))
+    numbers = torch.tensor([0, 1])
+    with torch.no_grad():
+        before, after = (
+            trainer.sample_losses(photos, numbers, trainer.artworks.targets[recipe.stage[0].style_sizes])
+            for trainer in (plain, gentle)
+        )
+    assert (before["light"] > 0).all()
+    torch.testing.assert_close(after["light"], before["light"] * torch.tensor([0.25, 1.0]))
+    torch.testing.assert_close(after["total"], before["total"] - 50 * (before["light"] - after["light"]))
+    assert gentle.recipe.digest() != recipe.digest()
+
+
 def test_a_style_may_be_bolder_than_the_goal(trainer_in, recipe):
     styles = [dataclasses.replace(recipe.style[0], structure_factor=1.25), recipe.style[1]]
     trainer = trainer_in("run", dataclasses.replace(recipe, style=styles))
