@@ -161,7 +161,7 @@ def test_style_distances_by_layer_by_hand():
 def test_summary_is_a_ratio_of_means_not_a_mean_of_ratios():
     layers = dict.fromkeys(("style_layers", "photo_layers"), np.ones((1, 4)))
     rows = [
-        dict.fromkeys(("paint", "recognition", "recognized", "ssim"), np.ones(1))
+        dict.fromkeys(("paint", "recognition", "recognized", "light", "ssim"), np.ones(1))
         | layers
         | {"style_distance": np.array([y]), "photo_distance": np.array([c])}
         | {"subject_distance": np.array([3 * y]), "photo_subject": np.array([c])}
