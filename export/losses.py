@@ -11,7 +11,7 @@ every term relative to its target so that layers and paintings count alike):
           + w_s * w_r * repeat: the same for correlations at a distance, which punish wallpaper (Berger and Memisevic
                               2017)
           + w_k  * palette:   the colours of y have the distribution of those of s (`perceptual.palette_loss`)
-          + w_a  * light:     areas that are light or dark in c are so in y, as far apart as light and dark of s
+          + w_a  * light:     areas that are light or dark in c are so in y, with the spread of light of s
           + w_t  * temporal:  the painting of the moved photograph is the moved painting (Wang et al. 2020, ReReVST)
           + w_p  * outliers:  no activation behind a normalisation goes far beyond the others
                               (`operations.OUTLIER_LEVEL`), or there are blots

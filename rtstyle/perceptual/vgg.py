@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -367,6 +368,7 @@ PALETTE_CHROMA = 2.0  # what distances from the grey axis count: hues tell paint
 _AXES = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 _EDGES = ((1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1))
 _CORNERS = ((1, 1, 1), (1, 1, -1), (1, -1, 1), (-1, 1, 1))
+_GREY = len(_AXES) + len(_EDGES)  # the direction (1, 1, 1)
 _DIRECTIONS = F.normalize(torch.tensor(_AXES + _EDGES + _CORNERS, dtype=torch.float32), dim=1)  # [13, 3]
 
 
@@ -387,8 +389,7 @@ def palette(pictures: torch.Tensor) -> torch.Tensor:
 def light_spread(palettes: torch.Tensor) -> torch.Tensor:
     """The deviation of lightness, (R + G + B) / 3 in grey levels, of pictures with these `palette`s [N, 13, 1024]:
     one value a picture [N]."""
-    grey = (len(_AXES) + len(_EDGES), 3**0.5)
-    return palettes[:, grey[0]].std(dim=1, correction=0) / grey[1]
+    return palettes[:, _GREY].std(dim=1, correction=0) / math.sqrt(3)
 
 
 def palette_loss(palettes: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -63,6 +63,7 @@ def test_threads_paint_at_the_same_time():
     run, workers = stylizer.for_throughput()
     frames = [picture(i, 48, 64)[None] for i in range(4)]
     expected = [stylizer.run(frame) for frame in frames]
+    alone = [run(frame) for frame in frames]
     results = {}
 
     def paint(index):
@@ -76,6 +77,7 @@ def test_threads_paint_at_the_same_time():
         thread.join()
     assert workers >= 1
     for index, frame in enumerate(expected):
+        np.testing.assert_array_equal(results[index], alone[index])
         np.testing.assert_allclose(results[index].astype(int), frame, atol=2)  # sums in bfloat16 depend on the threads
 
 
