@@ -35,13 +35,16 @@ def film(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ray_cluster():
     """Two machines of one processor core each, both of them processes here; `address` is theirs. A connection stays
-    open, so that the jobs of a module share their workers, each of which takes seconds to start."""
+    open, so that the jobs of a module share their workers, each of which takes seconds to start. Ray asks a machine
+    five times whether it is there before it gives it up: every 3 s would be a long wait."""
     from rtstyle.video.cluster import connected, load_ray
 
     load_ray()
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    often = {"health_check_period_ms": 300}
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": often}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     cluster.add_node(num_cpus=1)
     with connected(cluster.address):
         yield cluster
