@@ -18,8 +18,9 @@ every term relative to its target so that layers and paintings count alike):
           + w_l  * lattice:   nothing repeats with the steps in which the net enlarges (`LATTICE_STEP`)
           + w_tv * tv, and w_o * range for values outside of 0 to 255
 
-w_s is the style's own weight. At `style_scales` beyond 1, y and s are shrunk by that factor first, so that the same
-layers see structures that many times larger.
+w_s is the style's own weight. `temporal` and `lattice` are squared differences of colours, which half the contrast
+would quarter: they are counted as if the painting had the contrast of its artwork. At `style_scales` beyond 1, y and s
+are shrunk by that factor first, so that the same layers see structures that many times larger.
 
 With `absolute = true`, content and style are instead those of Johnson as pytorch/examples weighs them: content the mean
 square of the difference, style the mean square of the entries of the difference of Gram matrices (divided by C H W),
@@ -30,6 +31,7 @@ weights for 0 to 255 are divided by OXFORD_UNIT).
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -44,6 +46,7 @@ OXFORD_UNIT = 255 * 0.226  # grey levels in the standard deviation that torchvis
 LATTICE_STEP, LATTICE_WINDOW = 8, 64  # pixels: two positions of the innermost layers, and where they are counted
 LIGHT_AREA = 8  # pixels, about a stroke: inside it is light and dark as the style likes
 LIGHT_SHARE = 0.9  # of what an artwork's light deviates: that of areas; the rest is left to what is inside them
+MIN_CONTRAST = 0.4  # of an artwork's: what of a painting counts at least, and so that of a flat photograph's
 MIN_LIGHT_SPREAD = 0.1  # in shares of the full range: a photograph that is flatter than that stays flat
 PALETTE = "palette"  # among the targets: what is no matrix
 
@@ -76,6 +79,18 @@ class Batch:
     outliers: Sequence[torch.Tensor] = ()
     moved: Moved | None = None
     light_factors: torch.Tensor | float = 1.0  # [N]
+
+    @functools.cached_property
+    def palettes(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """`perceptual.palette` of the paintings, and of their artworks: [N, 13, 1024]."""
+        return perceptual.palette(self.painted), self.targets[PALETTE][self.styles]
+
+    @functools.cached_property
+    def to_full_contrast(self) -> torch.Tensor:
+        """[N]: what multiplies a squared difference of colours in a painting, so that it comes to what it would be if
+        the painting had the contrast of its artwork."""
+        painted, artwork = (perceptual.color_variance(palettes).clamp_min(1) for palettes in self.palettes)
+        return artwork / torch.maximum(painted, MIN_CONTRAST**2 * artwork)
 
 
 def feature_name(layer: str, scale: int = 1) -> str:
@@ -170,14 +185,14 @@ def _distances(compare: Comparison, batch: Batch, names: Sequence[str]) -> list[
 
 
 def palette(compare: Comparison, batch: Batch) -> torch.Tensor:
-    return perceptual.palette_loss(perceptual.palette(batch.painted), batch.targets[PALETTE][batch.styles])
+    return perceptual.palette_loss(*batch.palettes)
 
 
 def light(compare: Comparison, batch: Batch) -> torch.Tensor:
     """Mean squared difference of the light of areas, both less their mean, in shares of 255^2, times the style's
     factor, [N]. That of the photograph is stretched to the artwork's spread of light."""
     painted, photo = (_light_of_areas(pictures) for pictures in (batch.painted, batch.photos))
-    spread = LIGHT_SHARE * perceptual.light_spread(batch.targets[PALETTE]).div(255)[batch.styles]
+    spread = LIGHT_SHARE * perceptual.light_spread(batch.palettes[1]).div(255)
     stretch = spread / photo.std(dim=1, correction=0).clamp_min(MIN_LIGHT_SPREAD)
     return (painted - stretch[:, None] * photo).square().mean(dim=1) * batch.light_factors
 
@@ -189,12 +204,12 @@ def _light_of_areas(pictures: torch.Tensor) -> torch.Tensor:
 
 
 def temporal(compare: Comparison, batch: Batch) -> torch.Tensor:
-    """mean |paint(W(c) + change) - W(paint(c))|^2 / 255^2 where the motion brings nothing new, [N]."""
+    """mean |paint(W(c) + change) - W(paint(c))|^2 / 255^2 where motion brings nothing new, at full contrast, [N]."""
     if batch.moved is None:
         return torch.zeros_like(batch.style_weights)
     inside = (batch.moved.grid.abs() < 1).all(-1)[:, None].float()
     error = (batch.moved.painted - warp(batch.painted, batch.moved.grid)).div(255).square() * inside
-    return error.mean(dim=(1, 2, 3)) / inside.mean(dim=(1, 2, 3)).clamp_min(1e-3)
+    return error.mean(dim=(1, 2, 3)) / inside.mean(dim=(1, 2, 3)).clamp_min(1e-3) * batch.to_full_contrast
 
 
 def outliers(compare: Comparison, batch: Batch) -> torch.Tensor:
@@ -202,15 +217,15 @@ def outliers(compare: Comparison, batch: Batch) -> torch.Tensor:
 
 
 def lattice(compare: Comparison, batch: Batch) -> torch.Tensor:
-    """What a window of a picture repeats every `LATTICE_STEP` down and across, as its variance in shares of 255^2:
-    strokes average out, the dots and bars in which the net enlarges do not."""
+    """What a window of a picture repeats every `LATTICE_STEP` down and across, as its variance in shares of 255^2, at
+    full contrast: strokes average out, the dots and bars in which the net enlarges do not."""
     n, channels, height, width = batch.painted.shape
     step = LATTICE_STEP
     window = min(LATTICE_WINDOW, height // step * step, width // step * step)
     down, across = height // window, width // window
     x = batch.painted[:, :, : down * window, : across * window].div(255)
     x = x.reshape(n, channels, down, window // step, step, across, window // step, step).mean(dim=(3, 6))
-    return x.var(dim=(3, 5), correction=0).mean(dim=(1, 2, 3))
+    return x.var(dim=(3, 5), correction=0).mean(dim=(1, 2, 3)) * batch.to_full_contrast
 
 
 def tv(compare: Comparison, batch: Batch) -> torch.Tensor:

@@ -392,6 +392,12 @@ def light_spread(palettes: torch.Tensor) -> torch.Tensor:
     return palettes[:, _GREY].std(dim=1, correction=0) / math.sqrt(3)
 
 
+def color_variance(palettes: torch.Tensor) -> torch.Tensor:
+    """The variance of colours, in squared grey levels, of pictures with these `palette`s [N, 13, 1024], where distances
+    from the grey axis count twice: one value a picture [N]."""
+    return palettes[:, : len(_AXES)].var(dim=2, correction=0).mean(dim=1)
+
+
 def palette_loss(palettes: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Sliced Wasserstein distance, squared, of `palette` [N, 13, 1024] to `target` (the same, or one for all), in units
     of the full range: one value a sample [N].

@@ -268,7 +268,8 @@ def test_lattice_is_what_repeats_with_the_steps_of_the_net(vgg, batch):
     noise = 100 * torch.randn(1, 3, 64, 128, generator=torch.Generator().manual_seed(0))
 
     def lattice(painted):
-        return losses.lattice(compare, dataclasses.replace(batch, painted=painted)).item() * 255**2
+        one = dataclasses.replace(batch, painted=painted, styles=torch.tensor([0]))
+        return (losses.lattice(compare, one) / one.to_full_contrast).item() * 255**2
 
     expected = 10**2 * 1.25  # the variance of 0, 1, 2, 3
     assert lattice(sawtooth) == pytest.approx(expected)
@@ -276,6 +277,33 @@ def test_lattice_is_what_repeats_with_the_steps_of_the_net(vgg, batch):
     assert lattice(other) < 400 and lattice(noise) < 200  # of variances of 20,000 and 10,000
     assert lattice(torch.where(across < 64, sawtooth, -sawtooth)) == pytest.approx(expected)
     assert lattice(sawtooth[:, :, :30, :50]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("term", [losses.temporal, losses.lattice])
+def test_less_contrast_is_neither_steadier_nor_free_of_a_lattice(vgg, term):
+    """Down to MIN_CONTRAST; below it, as in what is painted of a plain wall, differences count less."""
+    painted = pictures(2, 2, 64)
+    grid = F.affine_grid(torch.eye(2, 3).expand(2, 2, 3), painted.shape, align_corners=False)
+    full = moving(painted, painted + 5, grid)
+
+    def pale(share):
+        paler = 100 + share * (painted - 100)
+        moved = losses.Moved(paler + share * 5, grid)
+        return term(losses.Comparison(LOSS, vgg), dataclasses.replace(full, painted=paler, moved=moved))
+
+    torch.testing.assert_close(pale(0.5), pale(1.0), rtol=1e-3, atol=0)
+    torch.testing.assert_close(pale(0.2), pale(1.0) / 4, rtol=1e-3, atol=0)
+
+
+def test_one_colour_has_a_gradient(vgg):
+    """Where an artwork or a painting has no contrast at all."""
+    painted = torch.full((1, 3, 64, 64), 90.0, requires_grad=True)
+    grid = F.affine_grid(torch.eye(2, 3)[None], painted.shape, align_corners=False)
+    batch = moving(painted, painted.detach() + 5, grid)
+    (
+        losses.temporal(losses.Comparison(LOSS, vgg), batch) + losses.lattice(losses.Comparison(LOSS, vgg), batch)
+    ).backward()
+    assert painted.grad.isfinite().all() and painted.grad.any()
 
 
 def test_outliers_are_added_up(vgg, batch):
@@ -295,10 +323,16 @@ def test_values_out_of_range_and_neighbours_by_hand(vgg, batch):
 
 
 def moving(painted, again, grid):
-    """A batch of which only the temporal term is asked."""
-    empty = dict.fromkeys(("photos", "styles", "photo_features", "features", "matrices", "targets"))
-    weights = torch.ones(len(painted))
-    return losses.Batch(painted=painted, style_weights=weights, moved=losses.Moved(again, grid), **empty)
+    """A batch of which only the temporal term is asked, its paintings as rich in contrast as their artworks."""
+    empty = dict.fromkeys(("photos", "photo_features", "features", "matrices"))
+    return losses.Batch(
+        painted=painted,
+        styles=torch.arange(len(painted)),
+        targets={losses.PALETTE: perceptual.palette(painted)},
+        style_weights=torch.ones(len(painted)),
+        moved=losses.Moved(again, grid),
+        **empty,
+    )
 
 
 def test_temporal_measures_what_the_camera_adds(trainer_in, recipe):
