@@ -31,7 +31,7 @@ from rtstyle.export.loop import COLUMNS, Progress, as_numbers, follow, run_steps
 from rtstyle.export.plots import draw_curves
 from rtstyle.export.precision import DTYPES, chosen
 from rtstyle.export.recipe import Loss
-from rtstyle.export.run import BALANCE, check_model_output, train_to_file
+from rtstyle.export.run import check_model_output, train_to_file
 from rtstyle.export.small_vgg import COMPONENTS, WIDTHS, stages_of
 from rtstyle.export.to_onnx import from_onnx, properties, read_training
 from rtstyle.files import check_output, make_folder
@@ -98,7 +98,7 @@ class EncoderTrainer:
         body, _ = from_onnx(model.path)
         self.body = body.to(self.device).requires_grad_(False)
         training = read_training(properties(model.path))
-        self.loss = dataclasses.replace(Loss.from_metadata(training.get("loss", {})), balance=BALANCE)
+        self.loss = dataclasses.replace(Loss.from_metadata(training.get("loss", {})), balance=recipe.balance)
         self.precision = chosen(precision, self.device)
         dtype = DTYPES[self.precision]
         self.vgg = perceptual.VGG(self.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=dtype)

