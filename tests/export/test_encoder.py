@@ -348,5 +348,5 @@ def test_a_held_out_picture_must_exist(encoder_in):
 
 
 def test_the_balance_of_the_recipe_weighs_style(encoder_in):
-    gentle, bold = (encoder_in(f"{x}", dataclasses.replace(TOY, balance=x)).styles for x in (10.0, 12.0))
+    gentle, bold = (encoder_in(str(x), dataclasses.replace(TOY, balance=x)).styles for x in (10.0, 12.0))
     assert [style.weight for style in bold] == pytest.approx([1.2 * style.weight for style in gentle])

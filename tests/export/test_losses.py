@@ -284,12 +284,11 @@ def test_less_contrast_is_neither_steadier_nor_free_of_a_lattice(vgg, term):
     """Down to MIN_CONTRAST; below it, as in what is painted of a plain wall, differences count less."""
     painted = pictures(2, 2, 64)
     grid = F.affine_grid(torch.eye(2, 3).expand(2, 2, 3), painted.shape, align_corners=False)
-    full = moving(painted, painted + 5, grid)
+    compare, full = losses.Comparison(LOSS, vgg), moving(painted, painted + 5, grid)
 
     def pale(share):
         paler = 100 + share * (painted - 100)
-        moved = losses.Moved(paler + share * 5, grid)
-        return term(losses.Comparison(LOSS, vgg), dataclasses.replace(full, painted=paler, moved=moved))
+        return term(compare, dataclasses.replace(full, painted=paler, moved=losses.Moved(paler + share * 5, grid)))
 
     torch.testing.assert_close(pale(0.5), pale(1.0), rtol=1e-3, atol=0)
     torch.testing.assert_close(pale(0.2), pale(1.0) / 4, rtol=1e-3, atol=0)
@@ -299,10 +298,8 @@ def test_one_colour_has_a_gradient(vgg):
     """Where an artwork or a painting has no contrast at all."""
     painted = torch.full((1, 3, 64, 64), 90.0, requires_grad=True)
     grid = F.affine_grid(torch.eye(2, 3)[None], painted.shape, align_corners=False)
-    batch = moving(painted, painted.detach() + 5, grid)
-    (
-        losses.temporal(losses.Comparison(LOSS, vgg), batch) + losses.lattice(losses.Comparison(LOSS, vgg), batch)
-    ).backward()
+    compare, batch = losses.Comparison(LOSS, vgg), moving(painted, painted.detach() + 5, grid)
+    (losses.temporal(compare, batch) + losses.lattice(compare, batch)).backward()
     assert painted.grad.isfinite().all() and painted.grad.any()
 
 
@@ -323,7 +320,7 @@ def test_values_out_of_range_and_neighbours_by_hand(vgg, batch):
 
 
 def moving(painted, again, grid):
-    """A batch of which only the temporal term is asked, its paintings as rich in contrast as their artworks."""
+    """A batch for the temporal and the lattice term, its paintings as rich in contrast as their artworks."""
     empty = dict.fromkeys(("photos", "photo_features", "features", "matrices"))
     return losses.Batch(
         painted=painted,
