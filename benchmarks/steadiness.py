@@ -32,7 +32,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rtstyle import Stylizer, styles
+from rtstyle import Stylizer
+from rtstyle.export.evaluate.measures import flow_back
 from rtstyle.paint.stabilizer import TemporalStabilizer
 
 MOTIONS = {  # where a pixel was one frame before, about the centre: (scale, degrees, x, y)
@@ -149,20 +150,6 @@ def same_layer(shape: np.ndarray, last: np.ndarray, origin: np.ndarray) -> np.nd
     return (np.abs(came - shape) < 0.01) & ~contour
 
 
-def estimated(new: np.ndarray, last: np.ndarray):
-    """(map, mask) of two frames by DIS flow, with the checks of Ruder et al. 2016, equations 5 and 6."""
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    dis.setFinestScale(0)
-    a, b = (cv2.GaussianBlur(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), (0, 0), 1) for f in (new, last))
-    there, back = dis.calc(a, b, None), dis.calc(b, a, None)
-    origin = grid(new.shape[1::-1]) + there
-    back = cv2.remap(back, origin, None, cv2.INTER_LINEAR)
-    square = (there**2).sum(-1)
-    visible = ((there + back) ** 2).sum(-1) <= 0.01 * (square + (back**2).sum(-1)) + 0.5
-    bend = sum(cv2.Sobel(there[..., c], cv2.CV_32F, *d, scale=0.125) ** 2 for c in (0, 1) for d in ((1, 0), (0, 1)))
-    return origin, visible & (bend <= 0.01 * square + 0.002) & inside(origin)
-
-
 def true_pairs(flow: Path):
     """[(frames, maps, masks)] of two frames each; the second is looked up in the first, where both look alike."""
     result = []
@@ -273,7 +260,7 @@ def clip_sequences(paths: list[Path]):
     for file in files:
         frames = read_clip(file, FRAMES, 20)
         if len(frames) == FRAMES and min(frames[0].shape[:2]) >= 96:
-            pairs = [estimated(new, last) for last, new in itertools.pairwise(frames)]
+            pairs = [flow_back(new, last) for last, new in itertools.pairwise(frames)]
             yield frames, [origin for origin, _ in pairs], [mask for _, mask in pairs]
 
 
@@ -287,9 +274,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     args = parser.parse_args()
     size = tuple(int(side) for side in args.size.split("x"))
-    known = {style.name: style.code for style in styles(args.model)}
+    stylizer = Stylizer(model=args.model, device="cpu", threads=args.threads)
+    known = {style.name: style.code for style in stylizer.gallery()}
     names = args.styles.split(",") if args.styles else list(known)
-    stylizer = Stylizer(names[0], model=args.model, device="cpu", threads=args.threads)
     pictures = photographs(args.flow)
     stills = [cover(picture, (320, 180)) for picture in pictures]
     motions = {

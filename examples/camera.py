@@ -26,7 +26,7 @@ capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # a frame that waited in a queue is lat
 
 # The net runs at the working height; the painting comes back at the frame's own size, with the frame's detail.
 stylizer = rtstyle.Stylizer(work_height=arguments.work_height)
-codes = [style.code for style in rtstyle.styles()]
+codes = [style.code for style in stylizer.gallery()]
 
 writer = None
 count = 0

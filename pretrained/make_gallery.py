@@ -41,7 +41,7 @@ def sheet(tiles: list[Image.Image], columns: int) -> Image.Image:
 
 def switching(frames: list[np.ndarray], stylizer: rtstyle.Stylizer) -> list[Image.Image]:
     """The clip, painted in one style after the other with crossfades of their codes, as `rtstyle cam` does."""
-    codes = {style.name: style.code for style in rtstyle.styles()}
+    codes = {style.name: style.code for style in stylizer.model.styles}
     painted = []
     for i, frame in enumerate(frames[::STEP][: (HOLD + FADE) * len(SWITCHED)]):
         index, within = divmod(i, HOLD + FADE)
@@ -57,7 +57,7 @@ def main() -> None:
         frames = [frame.rgb for frame in reader]
     stylizer = rtstyle.Stylizer(device="cpu")
     painted = {}
-    for style in rtstyle.styles():
+    for style in stylizer.model.styles:
         stylizer.style = style.name
         painted[style.name] = stylizer(frames[SHOWN])
     small = [tile(rgb, name, TILE) for name, rgb in painted.items()]
