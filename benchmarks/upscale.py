@@ -25,7 +25,7 @@ import time
 import cv2  # before av
 import numpy as np
 
-from rtstyle import Stylizer, styles
+from rtstyle import Stylizer
 from rtstyle.media.images import read_image
 from rtstyle.media.reader import VideoReader
 from rtstyle.paint.upscale import CORE, FLAT, enlarge
@@ -276,7 +276,7 @@ def main() -> None:
     jobs = []
     for frame in pictures:
         small = shrink(frame, (round(frame.shape[1] * args.work_height / frame.shape[0]), args.work_height))
-        for style in styles():
+        for style in stylizer.gallery():
             stylizer.style = style.name
             painted = stylizer(small)
             cubic = WAYS["cubic"](painted, frame)
@@ -284,7 +284,7 @@ def main() -> None:
     still = noisy(pictures[0])
     paintings = [stylizer(shrink(f, size_of(jobs[0]["painted"]))) for f in still]
     calm = shimmer(WAYS["cubic"], still, paintings)
-    print(f"{len(pictures)} pictures, {len(styles())} styles, work height {args.work_height}\n")
+    print(f"{len(pictures)} pictures, {len(stylizer.gallery())} styles, work height {args.work_height}\n")
     print("| way | detail | reference | strokes | colour | noise | halo | stranger | shimmer |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, way in WAYS.items():

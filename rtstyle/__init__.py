@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rtstyle.paint.stylizer import Stylizer
     from rtstyle.video.convert import stylize_video
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = [
     "DeviceError",
     "Encoding",

@@ -24,6 +24,7 @@ from rtstyle.cli.options import (
     painting_options,
     polish_option,
     progress_option,
+    read_duration,
     read_memory,
     read_style_at,
     read_time,
@@ -117,7 +118,7 @@ class Run:
 @steady_option
 @option("--style-at", multiple=True, type=read_style_at, metavar="TIME=STYLE", help="Change the style there.")
 @option("--start", type=read_time, metavar="TIME", help="Begin there: seconds, or 1:30.")
-@option("--duration", type=read_time, metavar="TIME", help="End after so long.")
+@option("--duration", type=read_duration, metavar="TIME", help="End after so long.")
 @option(
     "--codec",
     metavar="NAME",

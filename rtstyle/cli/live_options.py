@@ -222,14 +222,14 @@ class Outputs:
 output_place_options = with_options(
     option("--record", type=click.Path(), metavar="FILE", help="Record to FILE (.mp4, .mov, .mkv)."),
     audio_option,
-    option("--stream", metavar="URL", help="Send the picture to rtmp://, rtsp://, udp:// or srt://."),
+    option("--stream", metavar="URL", help="Send the picture to rtmp://, rtmps://, rtsp://, srt://, udp:// or tcp://."),
     option("--virtual-cam", is_flag=True, help="Show the picture as a camera to meeting programs."),
     option("--virtual-cam-device", metavar="NAME", help="Which virtual camera, such as /dev/video2."),
     option(
         "--out-dir",
         type=click.Path(file_okay=False, exists=True),
         default=".",
-        help="Where the keys s, r and g save to [default: the current folder].",
+        help="Where the keys s, r, b and g save to [default: the current folder].",
     ),
     gathered("outputs", Outputs),
 )

@@ -51,8 +51,8 @@ class Outputs:
     """The places for pictures. Files that keys ask for go into `folder`, under `file_name()` and a free number;
     `make_recorder` gives a recording of a path.
 
-    `files` lists what was written, `failure` is the first error of a recording. `write` is for the painting thread,
-    all else for the main one.
+    `files` lists what was written, `failure` is the first error of a recording or of the stream. `write` is for the
+    painting thread, all else for the main one.
     """
 
     def __init__(

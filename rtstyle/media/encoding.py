@@ -1,4 +1,4 @@
-"""Which encoder, with which settings, in which pixel format: the choices behind `--codec`, `--crf` and `--preset`."""
+"""The choices behind `--codec`, `--crf` and `--encoder-preset`: which encoder, which settings, which pixel format."""
 
 from __future__ import annotations
 

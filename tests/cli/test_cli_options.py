@@ -266,6 +266,13 @@ def test_every_error_has_its_kind():
         assert issubclass(kind, errors.RtstyleError) and kind.exit_code == code
 
 
+@pytest.mark.parametrize("words", ["video a.mp4 b.mp4", "cam", "bench"])
+def test_a_duration_of_nothing_is_refused(call, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, said = call(*words.split(), "--duration", "0")
+    assert code == 2 and said.count("a duration must be above 0") == 1 and "Traceback" not in said
+
+
 @pytest.mark.parametrize("option", ["--work-height tall", "--stroke-size huge"])
 def test_a_size_in_other_words_is_refused(call, option, tmp_path):
     code, _, said = call("image", tmp_path / "a.png", tmp_path / "b.png", *option.split())
