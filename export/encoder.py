@@ -156,7 +156,7 @@ class Encoder(nn.Module):
         self.directions[:, -2 * COLORS :].mul_(0.1)
 
     @torch.no_grad()
-    def get_used_to(self, seen: Seen) -> None:
+    def calibrate(self, seen: Seen) -> None:
         """Take the spread of what it sees from some pictures."""
         self.moment_mean.copy_(seen.moments.mean(0))
         spread = seen.moments.std(0)

@@ -45,24 +45,24 @@ SHOWN = 6  # style pictures of a preview
 # Of the learning rate while painting: many inputs, or small values that much depends on
 RATE_SHARES = {"compared.weight": 0.3, "hidden.weight": 0.5, "mean": 0.1, "directions": 0.1}
 EARLY = 0.25  # the share of the painting in which there is one correction at most
-NORMS, USUAL, FAR = 200, 1.5, 8.0  # gradients: the last so many; clipped at, and left out beyond, so many medians
+NORMS, TYPICAL, FAR = 200, 1.5, 8.0  # gradients: the last so many; clipped at, and left out beyond, so many medians
 
 
 @dataclasses.dataclass
 class GradientClip:
-    """Gradients clipped by what is usual: USUAL times the median of the last NORMS."""
+    """Gradients clipped by what is typical: TYPICAL times the median of the last NORMS."""
 
     norms: list[float] = dataclasses.field(default_factory=list)
 
     def __call__(self, learning: list[torch.nn.Parameter], loss: torch.Tensor, step: int) -> bool:
         """Clip those of a step; False if they are so far off that it is better left out: now and then a code that is
         corrected paints next to nothing, and relative distances to that are without bounds. Raises RtstyleError."""
-        usual = float(np.median(self.norms)) if self.norms else math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(learning, USUAL * usual))
+        typical = float(np.median(self.norms)) if self.norms else math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(learning, TYPICAL * typical))
         if not math.isfinite(norm + float(loss.detach())):
             raise RtstyleError(f"the loss became NaN or infinite at step {step}: lower learning_rate")
         self.norms = [*self.norms[1 - NORMS :], norm]
-        return norm <= FAR * usual
+        return norm <= FAR * typical
 
 
 class EncoderTrainer:
@@ -181,7 +181,7 @@ class EncoderTrainer:
             pictures = torch.cat([style.picture for style in self.styles])
             self.seen = Seen.of([self.encoder.look(some.float()) for some in pictures.split(LOOK_BATCH)])
             if begins:
-                self.encoder.get_used_to(self.seen)
+                self.encoder.calibrate(self.seen)
                 self.average = {k: v.detach().clone() for k, v in self.encoder.state_dict().items()}
         return self.seen
 

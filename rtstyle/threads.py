@@ -26,10 +26,10 @@ def left_at_work() -> bool:
     return any(at_work() for at_work in _left)
 
 
-def wait_for(future: Future[T], given_up: Callable[[], bool] = lambda: False, seconds: float | None = None) -> T:
+def wait_for(future: Future[T], abandoned: Callable[[], bool] = lambda: False, seconds: float | None = None) -> T:
     """The result of a call in another thread; Ctrl-C ends the wait at once.
 
-    Raises what the call raises; TimeoutError after so many `seconds`, or as soon as it is `given_up`.
+    Raises what the call raises; TimeoutError after so many `seconds`, or as soon as it is `abandoned`.
     """
     end = None if seconds is None else time.monotonic() + seconds
     while True:
@@ -38,7 +38,7 @@ def wait_for(future: Future[T], given_up: Callable[[], bool] = lambda: False, se
         except TimeoutError:
             if future.done():
                 raise
-            if given_up() or (end is not None and time.monotonic() > end):
+            if abandoned() or (end is not None and time.monotonic() > end):
                 raise
 
 

@@ -1,14 +1,14 @@
-"""Painting on a card: every mode of ours, torch on the same weights, TensorRT; taking turns in one process.
+"""Painting on a GPU: every mode of ours, torch on the same weights, TensorRT; taking turns in one process.
 
     python benchmarks/gpu/bench.py OUT.json [--device cuda] [--model studio] [--sizes 360p,720p,1080p,2160p]
                                    [--batches 1,8] [--seconds 2] [--no-torch] [--no-tensorrt] [--tiny]
 
-For each size and batch: milliseconds a frame (median, 99 %) with frames going from memory to the card and back, and
+For each size and batch: milliseconds a frame (median, 99 %) with frames going from memory to the GPU and back, and
 for those marked `resident` without that; the share of the measured ceiling (a large matrix product in float16, or
 float32 for what runs in it); how far the painting lies from the CPU's, in grey levels. (float32 convolutions are
-TF32 on cards that have it, in ONNX Runtime as in torch.) What cannot run is listed with
+TF32 on GPUs that have it, in ONNX Runtime as in torch.) What cannot run is listed with
 its reason. OUT is written after every size, so that an early end loses little. `--device cpu
---model live --tiny` is a dry run, for which no card is needed.
+--model live --tiny` is a dry run, for which no GPU is needed.
 """
 
 from __future__ import annotations
@@ -79,11 +79,11 @@ def our_steps(name: str, session: cuda.GpuSession, code: np.ndarray | None, shap
     def resident(_: np.ndarray) -> None:
         slot.run_again()
 
-    def side_by_side(frames: np.ndarray) -> np.ndarray:
+    def for_throughput(frames: np.ndarray) -> np.ndarray:
         both = list(pool.map(lambda x: paint(x, run), [frames] * workers))
         return both[0]
 
-    return steps | {f"{name}, resident": resident, f"{name}, side by side": side_by_side}
+    return steps | {f"{name}, resident": resident, f"{name}, side by side": for_throughput}
 
 
 def torch_steps(name: str, path: Path, code: np.ndarray, device: str, shape: tuple[int, ...]) -> dict[str, Step]:
@@ -215,7 +215,7 @@ def main() -> None:
     report = {
         "command": " ".join(sys.argv),
         "machine": machine.machine(),
-        "card": driver[0][device.index] if driver and half else None,
+        "gpu": driver[0][device.index] if driver and half else None,
         "driver made for CUDA": driver[1] if driver else None,
         "model": choice.model.path.name,
         "body": choice.model.body,
@@ -223,7 +223,7 @@ def main() -> None:
         "date": datetime.date.today().isoformat(),
         "found": [],
     }
-    print(f"{report['card'] or report['machine']['cpu']}, {report['date']}, {report['model']}")
+    print(f"{report['gpu'] or report['machine']['cpu']}, {report['date']}, {report['model']}")
     print(", ".join(f"{name} ceiling {top:.0f} GFLOP/s" for name, top in ceilings.items()))
     for size in arguments.sizes:
         for batch in batches:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train what is bundled on a GPU, from what prepare.py gathered: `train.sh OUT [MINUTES] [STEPS]`.
 # live first; then studio, which grows from it, and the encoder for it, side by side: a training alone leaves a third of a
-# large card idle. Each takes at most MINUTES (20); models, curves and previews go to OUT. A run that is cut short writes
+# large GPU idle. Each takes at most MINUTES (20); models, curves and previews go to OUT. A run that is cut short writes
 # its model as far as it got, and has its last checkpoint there (one a minute). DEVICE=cpu with two steps is a dry run.
 set -uo pipefail
 out=${1:?a folder for the results} minutes=${2:-20} steps=${3:-}

@@ -1,11 +1,11 @@
-"""`rtstyle video` from end to end: decode, paint, encode; which stage is the limit, and how busy the card is.
+"""`rtstyle video` from end to end: decode, paint, encode; which stage is the limit, and how busy the GPU is.
 
     python benchmarks/gpu/video.py OUT.json [--device cuda] [--model live] [--clip FILE ... | --sizes 720p,1080p,2160p]
                                    [--frames 600] [--codecs h264,auto] [--tiny]
 
 Without `--clip` the bundled one is enlarged, with noise. `auto` is a hardware encoder if one works (NVENC). Each with
 steadiness and without. Shares of time are those of rtstyle's own stages, the first eighth of the run left in; the
-card's are nvidia-smi's, once a second. `--device cpu --tiny` is a dry run.
+GPU's are nvidia-smi's, once a second. `--device cpu --tiny` is a dry run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SMI = (
 
 
 class Watch:
-    """How busy the card's parts are, while it lasts, in percent; nothing where there is no nvidia-smi."""
+    """How busy the GPU's parts are, while it lasts, in percent; nothing where there is no nvidia-smi."""
 
     def __init__(self, gpu: int):
         self.samples: list[list[float]] = []
@@ -58,7 +58,7 @@ class Watch:
 
     def means(self) -> dict[str, float]:
         parts = zip(*self.samples, strict=True)
-        return dict(zip(("card", "decoder", "encoder"), map(statistics.fmean, parts), strict=False))
+        return dict(zip(("gpu", "decoder", "encoder"), map(statistics.fmean, parts), strict=False))
 
 
 def paint(arguments, clip: Path, codec: str, steady: bool, folder: Path) -> dict:
@@ -100,10 +100,10 @@ def main() -> None:
     report = {
         "command": " ".join(sys.argv),
         "machine": machine.machine(),
-        "cards": driver[0] if driver else [],
+        "gpus": driver[0] if driver else [],
         "runs": [],
     }
-    print("| clip | codec | steady | frames/s | limit | busy | card, decoder, encoder, % |")
+    print("| clip | codec | steady | frames/s | limit | busy | GPU, decoder, encoder, % |")
     print("| --- | --- | --- | ---: | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

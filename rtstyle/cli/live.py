@@ -18,7 +18,7 @@ from rtstyle.cli.live_options import (
     GatysStills,
     Outputs,
     PictureStyles,
-    Source,
+    SourceOptions,
     display_options,
     gatys_still_options,
     output_place_options,
@@ -111,7 +111,7 @@ def demo(out: str, painting: Painting, force: bool, quiet: bool) -> None:
 @click.pass_obj
 def cam(
     bindings: dict[str, str],
-    source: Source,
+    source: SourceOptions,
     painting: Painting,
     steady: bool,
     target_fps: float,

@@ -40,7 +40,7 @@ def _print_cameras(context: click.Context, parameter: click.Parameter, asked: bo
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class SourceOptions:
     """What `cam` looks at."""
 
     source: str
@@ -86,7 +86,7 @@ source_options = with_options(
         help="Frame rate to ask the camera for, or at which to look at the screen.",
     ),
     option("--loop", is_flag=True, help="Play a file or folder again and again."),
-    gathered("source", Source),
+    gathered("source", SourceOptions),
 )
 
 

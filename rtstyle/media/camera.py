@@ -16,7 +16,7 @@ from rtstyle.errors import DeviceError, InputError
 from rtstyle.media.capture import CLOCK, Clock, LiveSource
 from rtstyle.media.http_stream import open_http
 from rtstyle.media.images import SUFFIXES
-from rtstyle.media.live_files import PictureFolder, VideoFile
+from rtstyle.media.live_files import PictureShow, VideoFile
 from rtstyle.media.screen import Screen, is_screen
 from rtstyle.threads import interruptible
 
@@ -78,7 +78,7 @@ def _open_path(text: str, size: tuple[int, int] | None, fps: float | None, loop:
     if path.is_char_device():
         return open_camera(text, size, fps)
     if path.is_dir() or (path.is_file() and path.suffix.lower() in SUFFIXES):
-        return PictureFolder(path, loop=loop, clock=clock)
+        return PictureShow(path, loop=loop, clock=clock)
     if path.is_file():
         return VideoFile(path, loop=loop, clock=clock)
     if path.is_fifo():

@@ -85,7 +85,7 @@ class VideoFile:
         self._reader.close()
 
 
-class PictureFolder:
+class PictureShow:
     """The pictures of a folder, each shown for `seconds`, or one picture for ever. Unreadable ones are passed over."""
 
     returns = False

@@ -115,12 +115,12 @@ class SessionSlot:
         code = np.zeros(inputs["code"].shape, np.float32) if "code" in inputs else None
         self._run(np.zeros(shape, np.uint8), code)
 
-    def run(self, frames: Frames, code: Code | None, given_up: Callable[[], bool] = lambda: False) -> Frames:
+    def run(self, frames: Frames, code: Code | None, abandoned: Callable[[], bool] = lambda: False) -> Frames:
         """Paints frames of exactly this slot's shape; the array returned is the caller's own. Raises Abandoned once it
-        is `given_up`."""
+        is `abandoned`."""
         future = self._thread.submit(self._run, frames, code)
         try:
-            return wait_for(future, given_up)
+            return wait_for(future, abandoned)
         except TimeoutError:
             raise Abandoned("nobody waits for this painting any longer") from None
         finally:

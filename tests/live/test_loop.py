@@ -19,7 +19,7 @@ from rtstyle import RtstyleError
 from rtstyle.errors import Interrupted
 from rtstyle.live.controls import Settings
 from rtstyle.live.frame_rate import WorkHeight
-from rtstyle.media.live_files import PictureFolder
+from rtstyle.media.live_files import PictureShow
 from rtstyle.media.recorder import Recorder
 from rtstyle.paint import look
 from rtstyle.paint.painter import Painter
@@ -303,7 +303,7 @@ def test_a_slow_folder_still_animates_a_change_of_style(session, tmp_path):
     folder.mkdir()
     Image.fromarray(picture(0, 24, 32)).save(folder / "a.png")
     Image.fromarray(picture(5, 24, 32)).save(folder / "b.png")
-    s = session(PictureFolder(folder, seconds=60)).start()
+    s = session(PictureShow(folder, seconds=60)).start()
     s.wait(lambda: s.shown)
     s.press("2")
     s.wait(lambda: s.net.codes[-1][1] == 1)

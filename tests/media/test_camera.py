@@ -14,7 +14,7 @@ from support.sources import ManualClock, grey, save_grey
 from rtstyle import RtstyleError
 from rtstyle.media import camera
 from rtstyle.media.camera import CvSource, open_source
-from rtstyle.media.live_files import PictureFolder, VideoFile
+from rtstyle.media.live_files import PictureShow, VideoFile
 
 # -- cameras and streams through OpenCV
 
@@ -207,11 +207,11 @@ def clip(tmp_path):
 
 def test_files_and_folders_are_told_apart(tmp_path, clip):
     save_grey(tmp_path / "one.png")
-    for source, kind in [(clip, VideoFile), (str(clip), VideoFile), (tmp_path, PictureFolder)]:
+    for source, kind in [(clip, VideoFile), (str(clip), VideoFile), (tmp_path, PictureShow)]:
         opened = open_source(source)
         assert type(opened) is kind and not opened.returns
         opened.close()
-    assert type(open_source(tmp_path / "one.png")) is PictureFolder
+    assert type(open_source(tmp_path / "one.png")) is PictureShow
 
 
 def test_loop_reaches_files_and_folders(tmp_path, clip):

@@ -14,7 +14,7 @@ from support.sources import ManualClock, save_grey
 from rtstyle import RtstyleError
 from rtstyle.media.camera import open_source
 from rtstyle.media.capture import Capture
-from rtstyle.media.live_files import PictureFolder, VideoFile
+from rtstyle.media.live_files import PictureShow, VideoFile
 
 PROMPTLY = 2.0  # seconds; on a machine that has something else to do, too
 
@@ -149,7 +149,7 @@ def test_a_folder_is_shown_in_order_each_picture_for_its_time(tmp_path, clock):
     for name, level in [("b.png", 20), ("a.JPG", 10), ("c.bmp", 30)]:
         save_grey(tmp_path / name, level)
     (tmp_path / "notes.txt").write_text("no picture")
-    read = clock.read_all(PictureFolder(tmp_path, seconds=2.5, clock=clock))
+    read = clock.read_all(PictureShow(tmp_path, seconds=2.5, clock=clock))
     assert [moment for moment, _ in read] == [0, 2.5, 5.0]
     assert [round(rgb.mean(), -1) for _, rgb in read] == [10, 20, 30]
     assert clock.now() == 1000 + 7.5, "the last picture has its time, too"
@@ -162,7 +162,7 @@ def test_unreadable_pictures_are_passed_over(tmp_path, clock):
         (tmp_path / name).write_text("not a picture")
     (tmp_path / "f.png").mkdir()
     for loop, levels in [(False, [20, 40]), (True, [20, 40, 20, 40, 20])]:
-        read = clock.read_all(PictureFolder(tmp_path, loop=loop, clock=clock), most=5)
+        read = clock.read_all(PictureShow(tmp_path, loop=loop, clock=clock), most=5)
         assert [rgb[0, 0, 0] for _, rgb in read] == levels
         assert [seconds for seconds, _ in read] == [3.0 * i for i in range(len(levels))]
 
@@ -171,7 +171,7 @@ def test_unreadable_pictures_are_passed_over(tmp_path, clock):
 def test_no_readable_picture_at_all_is_one_sentence(tmp_path, loop):
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_text("not a picture")
-    capture = Capture(lambda: PictureFolder(tmp_path, loop=loop))
+    capture = Capture(lambda: PictureShow(tmp_path, loop=loop))
     wait_until(lambda: capture.ended)
     capture.close()
     assert str(capture.error) == f"{tmp_path} holds no picture that can be read"
@@ -180,18 +180,18 @@ def test_no_readable_picture_at_all_is_one_sentence(tmp_path, loop):
 def test_a_folder_without_pictures_is_one_sentence(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(RtstyleError, match=r"holds no pictures \(\.jpg"):
-        PictureFolder(tmp_path)
+        PictureShow(tmp_path)
 
 
 def test_one_picture_stays_for_ever(tmp_path, clock):
     save_grey(tmp_path / "a.png", 10), save_grey(tmp_path / "b.png", 20)
-    read = clock.read_all(PictureFolder(tmp_path / "b.png", clock=clock), most=5)
+    read = clock.read_all(PictureShow(tmp_path / "b.png", clock=clock), most=5)
     assert [rgb[0, 0, 0] for _, rgb in read] == [20] * 5
 
 
 def test_wake_interrupts_the_wait_for_the_next_picture(tmp_path):
     save_grey(tmp_path / "a.png")
-    capture = Capture(lambda: PictureFolder(tmp_path / "a.png"))
+    capture = Capture(lambda: PictureShow(tmp_path / "a.png"))
     wait_until(lambda: capture.count == 1)
     began = time.monotonic()
     capture.close()

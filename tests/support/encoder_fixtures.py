@@ -28,5 +28,5 @@ def new_encoder(body):
     encoder = Encoder(body.code_length, **sizes, generator=seeded(3))
     encoder.start_from(body.codes)
     pictures = [255 * torch.rand(1, 3, 64, 64 + i, generator=seeded(i)) for i in range(4)]
-    encoder.get_used_to(Seen.of([encoder.look(picture) for picture in pictures]))
+    encoder.calibrate(Seen.of([encoder.look(picture) for picture in pictures]))
     return encoder
