@@ -20,6 +20,7 @@ from rtstyle.errors import InputError, RtstyleError
 from rtstyle.media.images import SUFFIXES, read_image
 
 MIN_SIDE = 32  # pixels of a picture
+GREY = 0.1  # the share of crops without colour: black-and-white film wants painting too
 
 T = TypeVar("T")
 log = logging.getLogger("rtstyle")
@@ -98,9 +99,9 @@ class Photos:
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def batch(self, count: int, crop: int, generator: torch.Generator, grey: float = 0.1) -> torch.Tensor:
+    def batch(self, count: int, crop: int, generator: torch.Generator) -> torch.Tensor:
         """Random squares, shrunk or enlarged to `crop`: float [N, 3, crop, crop], 0 to 255. Half of them are mirrored,
-        a share of `grey` is without colour.
+        a share of GREY is without colour.
 
         Every choice comes from `generator` (a CPU generator), so equal states give equal batches.
         """
@@ -116,13 +117,13 @@ class Photos:
             patch = picture[None, :, y : y + side, x : x + side].float()
             if side != crop:
                 patch = F.interpolate(patch, (crop, crop), mode="bilinear", antialias=True, align_corners=False)
-            if color < grey:  # black-and-white film wants painting too
+            if color < GREY:
                 patch = patch.mean(1, keepdim=True).expand(-1, 3, -1, -1)
             out.append(patch.flip(3) if mirror < 0.5 else patch)
         return torch.cat(out)
 
 
-def default_pictures(short_side: int, seed: int = 0) -> list[torch.Tensor]:
+def default_pictures(short_side: int) -> list[torch.Tensor]:
     """What training looks at when nobody gives it photographs: uint8 [3, H, W], always the same.
 
     The photographs that come with rtstyle (public domain and CC0), each also with its colours changed round and as a
@@ -135,7 +136,7 @@ def default_pictures(short_side: int, seed: int = 0) -> list[torch.Tensor]:
         swaps = [[0, 1, 2], [2, 1, 0], [1, 2, 0]] if picture.float().std(0).mean() > 2 else [[0, 1, 2]]
         varied += [picture[swap] for swap in swaps]
         varied.append(255 - picture)
-    chance = np.random.default_rng(seed)
+    chance = np.random.default_rng(0)
     return [*varied, *(dead_leaves(short_side, varied, chance) for _ in range(len(varied)))]
 
 

@@ -41,7 +41,6 @@ def codes(
     *,
     content: str | os.PathLike[str] | None = None,
     vgg: str | os.PathLike[str] | None = None,
-    device: str = "auto",
 ) -> Iterator[Code]:
     """The code of a picture for the body of `model` (`live` or a path), float32 [K], after every step, until `seconds`
     have passed, of which preparing counts. It begins with what the encoder gives, and learns from the photographs of
@@ -62,7 +61,6 @@ def codes(
             content,
             picture.parent,
             folder,
-            device=device,
             vgg=vgg,
             init=known.path,
             frozen=True,

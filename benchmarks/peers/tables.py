@@ -125,10 +125,9 @@ class Worker:
 
 def write_models(folder: Path, sizes: list[tuple[int, int]]) -> dict[str, str]:
     """The model files that workers need. Returns {contender's first word or name: why it has none}."""
-    from rtstyle.gallery.catalog import load, model_path
+    from rtstyle.gallery.catalog import model_path
 
     shutil.copy(model_path("live"), folder / "live.onnx")
-    np.save(folder / "code.npy", load("live").styles[0].code)
     style = np.random.default_rng(1).integers(0, 255, (16, 16, 3), np.uint8)
     np.save(folder / "style.npy", style.repeat(24, 0).repeat(24, 1))
     if (ROOT / "pretrained" / "studio.onnx").exists():

@@ -199,14 +199,14 @@ def to_uint8(frame: np.ndarray) -> np.ndarray:
     return levels
 
 
-def flicker(paint: Painter, photos: Sequence[np.ndarray], noise: float = FLICKER_NOISE) -> float:
+def flicker(paint: Painter, photos: Sequence[np.ndarray]) -> float:
     """Standard deviation over time, in grey levels, of the painting of a photograph [H, W, 3] that stands still in
     front of a camera with sensor noise: FLICKER_DRAWS draws, root mean square over pixels and photographs. Not
     painting at all leaves the noise."""
     variances = []
     for p, photo in enumerate(photos):
         random = np.random.default_rng(p)
-        painted = np.stack([paint(noisy(photo, noise, random)) for _ in range(FLICKER_DRAWS)])
+        painted = np.stack([paint(noisy(photo, FLICKER_NOISE, random)) for _ in range(FLICKER_DRAWS)])
         variances.append(painted.var(axis=0, ddof=1, dtype=np.float32).mean())
     return float(np.sqrt(np.mean(variances)))
 
@@ -342,10 +342,11 @@ def grid_energy(picture: np.ndarray, trend: int = 1) -> tuple[float, float]:
     return float(energy[::step, ::step].sum()), float(energy.sum())
 
 
-def seam(picture: np.ndarray, band: int = SEAM_BAND) -> float:
+def seam(picture: np.ndarray) -> float:
     """How the border bands of a picture [H, W, 3] differ from its interior: see `artefacts`."""
     interior = picture[MARGIN:-MARGIN, MARGIN:-MARGIN]
-    bands = (picture[:band], picture[-band:], picture[:, :band], picture[:, -band:])
+    n = SEAM_BAND
+    bands = (picture[:n], picture[-n:], picture[:, :n], picture[:, -n:])
     distances = [
         np.abs(how(border, axis=(0, 1)) - how(interior, axis=(0, 1))).mean()
         for border in bands

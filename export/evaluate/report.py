@@ -100,13 +100,13 @@ class Evaluation:
         result: dict[str, Any] = json.loads(json.dumps(report, allow_nan=False))  # keys are strings and tuples lists
         return result
 
-    def save_json(self, out: str | os.PathLike[str] | None = None, *, force: bool = False) -> None:
+    def save_json(self, out: str | os.PathLike[str] | None = None) -> None:
         """`to_json` into a file, or to standard output."""
         text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         if out is None:
             sys.stdout.write(text)
             return
-        with written_beside(out, force=force) as part:
+        with written_beside(out) as part:
             part.write_text(text, encoding="utf-8")
 
     def table(self) -> Table:

@@ -107,9 +107,9 @@ class Bench:
         self._network = self._network or optimize.load_vgg(self.settings)
         return self._network
 
-    def tick(self, note: str, count: int = 1) -> None:
+    def tick(self, note: str) -> None:
         """Say that an iteration is done."""
-        self.done += count
+        self.done += 1
         self.progress(self.done, max(self.expected, self.done), note)
 
     def go_on(self) -> None:

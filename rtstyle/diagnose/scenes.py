@@ -41,13 +41,13 @@ class Scene:
         return frames + frames[-2:0:-1]
 
 
-def write_clip(path: Path, scene: Scene, frames: int, rate: int = 30) -> Path:
-    """An H.264 clip of the scene's first frames."""
+def write_clip(path: Path, scene: Scene, frames: int) -> Path:
+    """An H.264 clip of the scene's first frames, 30 a second."""
     import av  # after cv2: see rtstyle.media
 
     width, height = scene.size
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate)
+        stream = container.add_stream("libx264", rate=30)
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
         stream.options = {"preset": "veryfast", "crf": "20"}

@@ -104,9 +104,7 @@ class GatysStylizer:
             raise KeyboardInterrupt
 
 
-def moved(
-    raw: np.ndarray, then: np.ndarray, now: np.ndarray, weight: float = WEIGHT, revealed: np.ndarray | None = None
-) -> optimize.Before:
+def moved(raw: np.ndarray, then: np.ndarray, now: np.ndarray, revealed: np.ndarray | None = None) -> optimize.Before:
     """The painting `raw` of the photograph `then` where the photograph `now` would have it; all [H, W, 3].
 
     Where the flow cannot be trusted the start is `revealed`, by default `now`.
@@ -116,7 +114,7 @@ def moved(
     warped = _warp(raw, grid(flow) + flow, cv2.INTER_CUBIC)
     soft = cv2.GaussianBlur(trust, (0, 0), 1.5)[..., None]
     start = np.clip(soft * warped + (1 - soft) * revealed, 0, 255).astype(np.float32)
-    return optimize.Before(start, trust, weight)
+    return optimize.Before(start, trust, WEIGHT)
 
 
 def trusted_flow(now: np.ndarray, then: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

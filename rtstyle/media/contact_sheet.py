@@ -14,6 +14,7 @@ from rtstyle.files import written_beside
 from rtstyle.media.images import read_image
 
 LABEL, GAP = 20, 4  # pixels
+STYLE_HEIGHT = 320  # pixels of a picture in a sheet of styles
 
 
 def bundled_photograph(name: str = "astronaut") -> Path:
@@ -70,17 +71,16 @@ def style_sheet(
     painters: Iterable[tuple[str, Callable[[np.ndarray], np.ndarray]]],
     out: str | os.PathLike[str],
     photograph: str | os.PathLike[str] | None = None,
-    height: int = 320,
     *,
     force: bool = False,
 ) -> None:
     """A photograph (default: a bundled one), then what each painter, with its style's name, makes of it (uint8 RGB
     [H, W, 3] to the same). Raises RtstyleError if the photograph cannot be read."""
     frame = read_image(photograph or bundled_photograph()).rgb
-    if frame.shape[0] > 2 * height:
-        frame = np.asarray(_to_height(frame, 2 * height))
+    if frame.shape[0] > 2 * STYLE_HEIGHT:
+        frame = np.asarray(_to_height(frame, 2 * STYLE_HEIGHT))
     painted = ((name, paint(frame)) for name, paint in painters)
-    draw_gallery([("photograph", frame), *painted], out, height, force=force)
+    draw_gallery([("photograph", frame), *painted], out, STYLE_HEIGHT, force=force)
 
 
 def _to_height(picture: np.ndarray, height: int) -> Image.Image:

@@ -18,6 +18,7 @@ from rtstyle.errors import DeviceError
 
 MAX_SIZE = 1280, 720  # width and height of a new window; larger pictures are shown smaller, or it might not fit
 MIN_SIZE = 270  # the short side of a new window, at least, or nothing in it could be read
+TITLE = "rtstyle"
 MOUSE_EVENTS = 256  # that are kept for whoever asks
 SAME_KEYS = {"z": "X"}  # the one key that OpenCV's Qt windows cannot tell from another: to them X is x
 
@@ -80,7 +81,7 @@ class Window:
     Raises RtstyleError where a window could only hang.
     """
 
-    def __init__(self, title: str = "rtstyle"):
+    def __init__(self) -> None:
         if av_came_first():
             raise DeviceError(
                 "the window cannot open because this program imported av before cv2, which makes OpenCV hang on "
@@ -88,7 +89,6 @@ class Window:
             )
         if sys.platform.startswith("linux") and _speaks_x_only():
             os.environ["QT_QPA_PLATFORM"] = "xcb"  # Wayland desktops set another, and Qt would end the program
-        self._title = title
         self._shown = False
         self._fitted: tuple[int, int] | None = None  # shape of the picture that the window was fitted to ...
         self._size = (0, 0)  # ... and the width and height that it was given since then
@@ -96,8 +96,8 @@ class Window:
         self.closed = self.full_screen = False
         self.mouse: collections.deque[Mouse] = collections.deque(maxlen=MOUSE_EVENTS)
         # the ratio is kept by whoever fills the window: OpenCV would leave white bars beside the picture
-        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
-        cv2.setMouseCallback(title, self._note_mouse)
+        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
+        cv2.setMouseCallback(TITLE, self._note_mouse)
 
     def _note_mouse(self, event: int, x: int, y: int, flags: int, _: object) -> None:
         if event == cv2.EVENT_MOUSEWHEEL:
@@ -112,7 +112,7 @@ class Window:
     def fit(self, height: int, width: int) -> tuple[int, int]:
         """The window takes a picture's size (height, width), enlarged where nothing could be read in it, until the user
         gives it another; (height, width) of what it shows, for `show`."""
-        now = cv2.getWindowImageRect(self._title)[2:]
+        now = cv2.getWindowImageRect(TITLE)[2:]
         has_it = max(abs(a - b) for a, b in zip(now, self._size, strict=True)) <= 2  # rounding
         self._resized = self._resized or has_it
         if (height, width) != self._fitted and not self.full_screen:
@@ -120,14 +120,14 @@ class Window:
                 self._resized = False
                 scale = min(max(1, -(-MIN_SIZE // min(height, width))), MAX_SIZE[0] / width, MAX_SIZE[1] / height)
                 now = self._size = round(scale * width), round(scale * height)
-                cv2.resizeWindow(self._title, *self._size)
+                cv2.resizeWindow(TITLE, *self._size)
             self._fitted = height, width
         return (now[1], now[0]) if min(now) > 0 else (height, width)
 
     def show(self, rgb: np.ndarray) -> None:
         """Show uint8 RGB [H, W, 3]; it fills the window."""
         self._shown = True
-        cv2.imshow(self._title, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        cv2.imshow(TITLE, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
 
     def poll(self) -> str | None:
         """The key that was pressed since the last call, or None. Never waits."""
@@ -141,14 +141,14 @@ class Window:
 
     def _was_closed(self) -> bool:
         try:
-            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1
+            return cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1
         except cv2.error:  # OpenCV's Qt windows: closing the last one takes their toolkit away
             return True
 
     def toggle_full_screen(self) -> None:
         self.full_screen = not self.full_screen
         state = cv2.WINDOW_FULLSCREEN if self.full_screen else cv2.WINDOW_NORMAL
-        cv2.setWindowProperty(self._title, cv2.WND_PROP_FULLSCREEN, state)
+        cv2.setWindowProperty(TITLE, cv2.WND_PROP_FULLSCREEN, state)
 
     def close(self) -> None:
         with contextlib.suppress(cv2.error):

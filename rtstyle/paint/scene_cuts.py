@@ -7,17 +7,18 @@ import numpy as np
 import numpy.typing as npt
 
 SIZE = 32, 18  # pixels at which scenes are compared
+MIN_DISTANCE = 18.0  # grey levels on average
+MIN_RATIO = 3.0  # to the distances of late
 
 
 class CutDetector:
     """Tells cuts from motion: call it with every frame in order, uint8 RGB [H, W, 3].
 
-    A cut is a frame whose small version differs from the last by more than `minimum` grey levels on average, and by
-    `factor` as much as consecutive frames did of late.
+    A cut is a frame whose small version differs from the last by more than MIN_DISTANCE on average, and MIN_RATIO times
+    as much as consecutive frames did of late.
     """
 
-    def __init__(self, minimum: float = 18.0, factor: float = 3.0):
-        self._minimum, self._factor = minimum, factor
+    def __init__(self) -> None:
         self._last: npt.NDArray[np.float32] | None = None
         self._typical = 0.0
 
@@ -28,7 +29,7 @@ class CutDetector:
         if last is None:
             return False
         distance = float(cv2.absdiff(small, last).mean())
-        cut = distance > max(self._minimum, self._factor * self._typical)
+        cut = distance > max(MIN_DISTANCE, MIN_RATIO * self._typical)
         if not cut:
             self._typical = 0.7 * self._typical + 0.3 * distance
         return cut

@@ -10,6 +10,8 @@ import numpy as np
 SHRINK = 4  # motion is looked for in a picture so many times smaller
 MIN_FLOW_SIDE = 12  # pixels a side that DIS asks for: a smaller small picture is taken to stand still
 MARGIN = 0.15  # grey levels: what stands still explains as well as motion does, to this, stands still
+TOLERANCE = 4.0  # grey levels by which past and present may differ
+MAX_CHANGED = 0.6  # the share of a frame that may disagree with the past: beyond it, a new scene begins
 MAX_GAIN = 2.0  # of contrast: where old and new strokes have nothing in common, more would only show the seams
 
 
@@ -31,20 +33,18 @@ class TemporalStabilizer:
       painting: `detail` times the gain that this takes, for the finest detail (the idea is the variance-preserving
       blending of Heitz and Neyret 2018; here the variance is measured, as the two are not independent).
 
-    Agreement is exp(-(d / tolerance)^2); d is the mean difference of the three channels, in grey levels, at a
-    quarter of the size. When more than `cut` of the frame agrees by less than a half, when the size changes or
+    Agreement is exp(-(d / TOLERANCE)^2); d is the mean difference of the three channels, in grey levels, at a
+    quarter of the size. When more than MAX_CHANGED of the frame agrees by less than a half, when the size changes or
     after `reset`, the past is forgotten and the frame is painted as it is.
     """
 
-    def __init__(
-        self, *, frames: int = 16, keep: float = 0.65, tolerance: float = 4.0, detail: float = 1.3, cut: float = 0.6
-    ):
-        if not (frames >= 1 and 0 <= keep < 1 and tolerance > 0 and detail >= 0 and 0 <= cut <= 1):
+    def __init__(self, *, frames: int = 16, keep: float = 0.65, detail: float = 1.3):
+        if not (frames >= 1 and 0 <= keep < 1 and detail >= 0):
             raise ValueError(
-                "expected frames >= 1, 0 <= keep < 1, tolerance > 0, detail >= 0 and 0 <= cut <= 1, found "
-                f"frames={frames}, keep={keep}, tolerance={tolerance}, detail={detail}, cut={cut}"
+                "expected frames >= 1, 0 <= keep < 1 and detail >= 0, "
+                f"found frames={frames}, keep={keep}, detail={detail}"
             )
-        self.frames, self.keep, self.tolerance, self.detail, self.cut = frames, keep, tolerance, detail, cut
+        self.frames, self.keep, self.detail = frames, keep, detail
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._dis.setFinestScale(0)  # the preset stops at a quarter of the small picture: too coarse for limbs
         self._dis.setPatchStride(6)  # these two pay for it
@@ -121,8 +121,8 @@ class TemporalStabilizer:
         still = cv2.blur(stands.astype(np.float32), (5, 5))
         flow *= 1 - still[..., None]
         distance = _difference(small, _warp(past, self._small_grid + flow))
-        agreement = np.exp(-((distance / self.tolerance) ** 2))
-        if np.count_nonzero(agreement < 0.5) > self.cut * agreement.size:
+        agreement = np.exp(-((distance / TOLERANCE) ** 2))
+        if np.count_nonzero(agreement < 0.5) > MAX_CHANGED * agreement.size:
             return None
         return flow, still, cv2.erode(agreement, np.ones((3, 3), np.uint8))
 

@@ -18,7 +18,7 @@ import platform
 import queue
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -210,9 +210,7 @@ def machine(path: Path, device: devices.Device) -> dict[str, Any]:
     }
 
 
-def faster(
-    path: Path, codes: Sequence[Code], threads: int | None, clock: Callable[[], float] = time.perf_counter
-) -> str | None:
+def faster(path: Path, codes: Sequence[Code], threads: int | None) -> str | None:
     """Why OpenVINO is the better choice on this processor, in a few words; None if it is not MIN_GAIN times as fast as
     ONNX Runtime. Found out once for a model and a machine, by painting a few frames, and remembered. Raises
     RtstyleError if it does not work here."""
@@ -225,9 +223,9 @@ def faster(
         frames, code = trial_picture(*TIMED_SIZE), codes[0] if codes else None
         for _ in range(2 + TIMED):
             for name, session in (("openvino", ours), ("onnxruntime", theirs)):
-                started = clock()
+                started = time.perf_counter()
                 session.run(frames, code)
-                seconds[name].append(clock() - started)
+                seconds[name].append(time.perf_counter() - started)
         return {name: min(times[2:]) * 1e3 for name, times in seconds.items()}
 
     question = machine(path, device) | {"threads": threads, "size": list(TIMED_SIZE)}

@@ -95,10 +95,9 @@ def paint_segment(
     number: int,
     model: Callable[[], bytes],
     parcel: Callable[[], Parcel] | None,
-    threads: int = 1,
 ) -> Painted:
     """Paint segment `number`. `model` and `parcel` fetch the model's file and the source's bytes where this machine
-    does not see them; without a parcel Unseen is raised then. `threads` is the limit of the net on the CPU."""
+    does not see them; without a parcel Unseen is raised then."""
     _remove_leftovers()
     with tempfile.TemporaryDirectory(prefix=_prefix(), ignore_cleanup_errors=True) as folder:
         if painting.source.seen():
@@ -107,7 +106,7 @@ def paint_segment(
             raise Unseen
         else:
             path = parcel().unpack(make_folder(Path(folder) / "source"))
-        stylizer = _stylizer(painting, model, threads)
+        stylizer = _stylizer(painting, model)
         painter = Painter(stylizer, strength=painting.strength, keep_color=painting.keep_color, steady=painting.steady)
         whole = Parts(painting.segment_frames, painting.index)
         parts = dataclasses.replace(whole, done=frozenset(whole.missing) - {number})
@@ -143,20 +142,20 @@ def _remove_leftovers() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _stylizer(painting: Painting, fetch: Callable[[], bytes], threads: int) -> Stylizer:
+def _stylizer(painting: Painting, fetch: Callable[[], bytes]) -> Stylizer:
     how: dict[str, Any] = {
         "device": painting.device,
         "work_height": painting.work_height,
         "stroke_size": painting.stroke_size,
     }
-    key = painting.model, *how.values(), threads
+    key = painting.model, *how.values()
     if key not in _nets:
         path = painting.model.path
         if not painting.model.seen():
             path = Path(_folder().name) / f"{str(painting.model.content[-1])[:16]}.onnx"
             path.write_bytes(fetch())
         _nets.clear()
-        _nets[key] = Stylizer(model=str(path), threads=threads, **how)
+        _nets[key] = Stylizer(model=str(path), threads=1, **how)  # a CPU paints as many segments as it has cores
     stylizer = _nets[key]
     stylizer.code = painting.code
     return stylizer

@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 from PIL import Image, ImageCms  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
+from rtstyle.export import data  # noqa: E402
 from rtstyle.export.data import (  # noqa: E402
     Photos,
     evenly,
@@ -263,12 +264,13 @@ def test_small_pictures_are_enlarged_by_half_at_most(tmp_path):
     assert taken.min() < 23 and taken.max() > 30
 
 
-def test_crops_reach_every_border(photos_folder):
+def test_crops_reach_every_border(photos_folder, monkeypatch):
     """The first and the last row and column of a photograph must be drawn as often as chance has it."""
+    monkeypatch.setattr(data, "GREY", 0.0)
     column = torch.arange(40).to(torch.uint8)
     photos = Photos(photos_folder)
     photos.pictures = [torch.stack([column[None].expand(36, 40), column[:36, None].expand(36, 40)] * 2)[:3]]
-    crops = torch.cat([photos.batch(20, 32, generator(s), grey=0) for s in range(10)])
+    crops = torch.cat([photos.batch(20, 32, generator(s)) for s in range(10)])
     assert crops[:, 0].min() == 0 and crops[:, 0].max() == 39
     assert crops[:, 1].min() == 0 and crops[:, 1].max() == 35
 

@@ -28,7 +28,7 @@ def test_polishing_changes_the_code_and_leaves_the_body(
     toy_model, paintings_folder, photos_folder, fake_vgg, small_crops
 ):
     picture = paintings_folder / "bricks.png"
-    options = {"content": photos_folder, "vgg": fake_vgg, "device": "cpu"}
+    options = {"content": photos_folder, "vgg": fake_vgg}
     steps = codes(picture, toy_model, **options)
     first = next(steps)
     later = [next(steps) for _ in range(5)][-1]

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -187,7 +188,8 @@ def auto(monkeypatch):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(openvino, "OpenvinoSession", lambda *_: Timed(milliseconds))
                 patch.setattr(openvino, "OrtSession", lambda *_: Timed(10.0))
-                return real(path, codes, threads, clock=lambda: now[0])
+                patch.setattr(openvino, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+                return real(path, codes, threads)
 
         monkeypatch.setattr(openvino, "faster", faster)
         return counted
