@@ -13,11 +13,10 @@ paid for them and the reference did not, so that the ratio errs against the net.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,6 +25,8 @@ import torch
 from rtstyle.errors import ModelError
 from rtstyle.export import losses
 from rtstyle.export.recipe import Loss
+from rtstyle.gatys.optimize import reproducible
+from rtstyle.gatys.pictures import as_tensor
 from rtstyle.perceptual import vgg as perceptual
 
 LEFT_OUT = tuple(term.name for term in losses.TERMS if term.name not in ("content", "style"))
@@ -153,16 +154,16 @@ def measure(
     """A reference for each style. Artworks and photographs are frames uint8 [H, W, 3]; weights, artworks and painters
     are in the order of the styles; `vgg` is on `device`. Raises RtstyleError if an objective is not a number."""
     iterations, references, jobs = sorted(set(iterations)), [], len(artworks) * len(photos)
-    with full_precision():
+    with reproducible():
         for s, (weight, artwork, paint) in enumerate(zip(style_weights, artworks, painters, strict=True)):
             with torch.no_grad():
                 compare = losses.Comparison(loss, vgg)
-                targets = compare.matrices(compare.features(as_picture(artwork, device), content=False))
+                targets = compare.matrices(compare.features(as_tensor(artwork, device), content=False))
             rows = []
             for p, frame in enumerate(photos):
-                photo = as_picture(frame, device)
+                photo = as_tensor(frame, device)
                 objective = Objective(vgg, photo, targets, loss, weight)
-                net = objective.terms(as_picture(paint(frame), device))
+                net = objective.terms(as_tensor(paint(frame), device))
                 rows.append((objective.terms(photo), net, optimize(objective, photo, iterations)))
                 if progress:
                     progress("L-BFGS reference", s * len(photos) + p + 1, jobs)
@@ -193,22 +194,6 @@ def mean(items: Sequence[T]) -> T:
     if isinstance(first, Reached):
         values["iterations"] = first.iterations
     return type(first)(**values)
-
-
-def as_picture(frame: np.ndarray, device: torch.device) -> torch.Tensor:
-    """uint8 [H, W, 3] to float [1, 3, H, W], 0 to 255."""
-    return torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1)[None].float().to(device)
-
-
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """float32 as it is: no TensorFloat-32 in convolutions, which would blur the line search."""
-    allowed = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = allowed
 
 
 def loss_of(training: dict[str, Any]) -> Loss:

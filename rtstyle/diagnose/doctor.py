@@ -33,7 +33,7 @@ def examine() -> dict[str, Any]:
         "rtstyle": metadata.version("rtstyle"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version_of(name) for name in PACKAGES},
         "problems": [],
     }
     for name, check in (
@@ -50,7 +50,8 @@ def examine() -> dict[str, Any]:
     return report
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """The version of a package; None if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

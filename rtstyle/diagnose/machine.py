@@ -6,18 +6,18 @@ import contextlib
 import os
 import platform
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 
+from rtstyle.diagnose.doctor import version_of
 from rtstyle.runtime.session import cores
 
 
 def machine() -> dict[str, Any]:
     """Versions and the processor."""
-    versions = {name: _version(name) for name in ("rtstyle", "numpy", "opencv-python", "av")}
+    versions = {name: version_of(name) for name in ("rtstyle", "numpy", "opencv-python", "av")}
     return {
         "cpu": _processor(),
         "cores": cores(),
@@ -26,13 +26,6 @@ def machine() -> dict[str, Any]:
         "onnxruntime": ort.__version__,
         **versions,
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _processor() -> str:

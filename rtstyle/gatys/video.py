@@ -21,6 +21,7 @@ from rtstyle.gatys import optimize
 from rtstyle.gatys.pictures import StylePicture, recolored
 from rtstyle.media.images import read_image
 from rtstyle.paint.scene_cuts import CutDetector
+from rtstyle.paint.warping import grid, warp
 from rtstyle.perceptual import vgg as perceptual
 from rtstyle.runtime.devices import Device
 from rtstyle.runtime.session import Code, Frames, Run
@@ -111,7 +112,7 @@ def moved(raw: np.ndarray, then: np.ndarray, now: np.ndarray, revealed: np.ndarr
     """
     revealed = now if revealed is None else revealed
     flow, trust = trusted_flow(now, then)
-    warped = _warp(raw, grid(flow) + flow, cv2.INTER_CUBIC)
+    warped = warp(raw, grid(*flow.shape[1::-1]) + flow, interpolation=cv2.INTER_CUBIC)
     soft = cv2.GaussianBlur(trust, (0, 0), 1.5)[..., None]
     start = np.clip(soft * warped + (1 - soft) * revealed, 0, 255).astype(np.float32)
     return optimize.Before(start, trust, WEIGHT)
@@ -124,8 +125,8 @@ def trusted_flow(now: np.ndarray, then: np.ndarray) -> tuple[np.ndarray, np.ndar
     grey_now, grey_then = (cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) for rgb in (now, then))
     flow: np.ndarray = dis.calc(grey_now, grey_then, None)  # type: ignore[call-overload]  # takes no flow to begin with
     back: np.ndarray = dis.calc(grey_then, grey_now, None)  # type: ignore[call-overload]
-    places = grid(flow) + flow
-    returned = _warp(back, places, cv2.INTER_LINEAR)
+    places = grid(*flow.shape[1::-1]) + flow
+    returned = warp(back, places)
     there, again = np.square(flow).sum(2), np.square(returned).sum(2)
     hidden = np.square(flow + returned).sum(2) > 0.01 * (there + again) + 0.5
     slopes = sum(np.square(np.gradient(flow[..., i], axis=axis)) for i in (0, 1) for axis in (0, 1))
@@ -133,16 +134,3 @@ def trusted_flow(now: np.ndarray, then: np.ndarray) -> tuple[np.ndarray, np.ndar
     height, width = there.shape
     outside = (places < 0).any(2) | (places[..., 0] > width - 1) | (places[..., 1] > height - 1)
     return flow, (~(hidden | edge | outside)).astype(np.float32)
-
-
-def _warp(picture: np.ndarray, places: np.ndarray, interpolation: int) -> np.ndarray:
-    warped: np.ndarray = cv2.remap(  # type: ignore[call-overload]  # takes one map of two channels
-        picture, places, None, interpolation, borderMode=cv2.BORDER_REPLICATE
-    )
-    return warped
-
-
-def grid(flow: np.ndarray) -> np.ndarray:
-    """The position (across, down) of every pixel, float32 [H, W, 2]."""
-    height, width = flow.shape[:2]
-    return np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)

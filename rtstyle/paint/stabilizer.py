@@ -7,6 +7,8 @@ import dataclasses
 import cv2
 import numpy as np
 
+from rtstyle.paint.warping import grid, warp
+
 SHRINK = 4  # motion is looked for in a picture so many times smaller
 MIN_FLOW_SIDE = 12  # pixels a side that DIS asks for: a smaller small picture is taken to stand still
 MARGIN = 0.15  # grey levels: what stands still explains as well as motion does, to this, stands still
@@ -98,7 +100,7 @@ class TemporalStabilizer:
         self.reset()
         self._shape, (height, width) = shape, shape[:2]
         self._small_size = max(1, width // SHRINK), max(1, height // SHRINK)
-        self._small_grid = _grid(*self._small_size)
+        self._small_grid = grid(*self._small_size)
         self._mean, self._mix = np.empty(shape, np.float32), _Mix(shape)
 
     def _shrink(self, frame: np.ndarray) -> np.ndarray:
@@ -116,11 +118,11 @@ class TemporalStabilizer:
         for standing still, where that explains a neighbourhood as well.
         """
         flow = self._flow(small, past)
-        stands, moves = _difference(small, past), _difference(small, _warp(past, self._small_grid + flow))
+        stands, moves = _difference(small, past), _difference(small, warp(past, self._small_grid + flow))
         stands = cv2.blur(stands, (7, 7)) <= cv2.blur(moves, (7, 7)) + MARGIN
         still = cv2.blur(stands.astype(np.float32), (5, 5))
         flow *= 1 - still[..., None]
-        distance = _difference(small, _warp(past, self._small_grid + flow))
+        distance = _difference(small, warp(past, self._small_grid + flow))
         agreement = np.exp(-((distance / TOLERANCE) ** 2))
         if np.count_nonzero(agreement < 0.5) > MAX_CHANGED * agreement.size:
             return None
@@ -162,14 +164,14 @@ class _Strokes:
         self._last, self._detail = painted.astype(np.float32, order="C"), detail
         self._warped, self._map = np.empty(painted.shape, np.float32), np.empty((height, width, 2), np.float32)
         self._fine_old, self._fine_new, self._one = (np.empty((height, width), np.float32) for _ in range(3))
-        self._grid, self._mix = _grid(width, height), _Mix(painted.shape)
+        self._grid, self._mix = grid(width, height), _Mix(painted.shape)
 
     def blend(self, painted: np.ndarray, flow: np.ndarray, past: np.ndarray) -> np.ndarray:
         """The new painting with `past` [h, w] of the last output, warped; uint8."""
         size, small_size = painted.shape[1::-1], past.shape[::-1]
         flow = flow * np.divide(size, small_size).astype(np.float32)
         cv2.add(cv2.resize(flow, size, dst=self._map), self._grid, dst=self._map)
-        _warp(self._last, self._map, self._warped)
+        warp(self._last, self._map, self._warped)
         blend = self._mix(self._warped, painted, past, self._last)
         if self._detail:
             fine = self._fine(blend, self._fine_old)
@@ -212,18 +214,6 @@ def _checked(painted: np.ndarray, frame: np.ndarray) -> np.ndarray:
             f"expected a painting of uint8 {list(frame.shape)}, found {painted.dtype} {list(painted.shape)}"
         )
     return painted
-
-
-def _grid(width: int, height: int) -> np.ndarray:
-    """The coordinates (x, y) of every pixel, float32 [height, width, 2]."""
-    return np.stack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), -1)
-
-
-def _warp(picture: np.ndarray, origin: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    warped: np.ndarray = cv2.remap(  # type: ignore[call-overload]  # takes one map of two channels
-        picture, origin, None, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_REPLICATE
-    )
-    return warped
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.export import losses  # noqa: E402
 from rtstyle.export.evaluate import lbfgs_reference  # noqa: E402
 from rtstyle.export.recipe import Loss  # noqa: E402
+from rtstyle.gatys.pictures import as_tensor  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -25,7 +26,7 @@ def vgg(fake_vgg):
 
 
 def targets_of(vgg, loss):
-    picture = lbfgs_reference.as_picture(ARTWORK, CPU)
+    picture = as_tensor(ARTWORK, CPU)
     with torch.no_grad():
         compare = losses.Comparison(loss, vgg)
         return compare.matrices(compare.features(picture, content=False))
@@ -34,7 +35,7 @@ def targets_of(vgg, loss):
 @pytest.fixture
 def objective(vgg):
     targets = targets_of(vgg, LOSS)
-    return lbfgs_reference.Objective(vgg, lbfgs_reference.as_picture(PHOTO, CPU), targets, LOSS, 4.0)
+    return lbfgs_reference.Objective(vgg, as_tensor(PHOTO, CPU), targets, LOSS, 4.0)
 
 
 def measured(vgg, painters, iterations, photos=(PHOTO,)):
@@ -43,21 +44,21 @@ def measured(vgg, painters, iterations, photos=(PHOTO,)):
 
 
 def test_objective_is_the_weighted_sum(objective):
-    photograph_itself = objective.terms(lbfgs_reference.as_picture(PHOTO, CPU))
+    photograph_itself = objective.terms(as_tensor(PHOTO, CPU))
     assert photograph_itself.content == 0 and photograph_itself.style > 0.01
     assert photograph_itself.total == pytest.approx(4 * photograph_itself.style)
     artwork = np.resize(ARTWORK, PHOTO.shape)
-    other = objective.terms(lbfgs_reference.as_picture(artwork, CPU))
+    other = objective.terms(as_tensor(artwork, CPU))
     assert other.content > 0.01
     assert other.total == pytest.approx(0.5 * other.content + 4 * other.style, rel=1e-5)
 
 
 def test_objective_is_the_training_s(objective, vgg):
     """Written out: content and symmetric style distances, mean over the layers."""
-    painted = lbfgs_reference.as_picture(255 - PHOTO, CPU)
-    expected, result = vgg(lbfgs_reference.as_picture(PHOTO, CPU), ["relu2_2"]), vgg(painted, LOSS.style_layers)
+    painted = as_tensor(255 - PHOTO, CPU)
+    expected, result = vgg(as_tensor(PHOTO, CPU), ["relu2_2"]), vgg(painted, LOSS.style_layers)
     content = perceptual.relative_content_loss(result["relu2_2"], expected["relu2_2"])
-    artwork = vgg(lbfgs_reference.as_picture(ARTWORK, CPU), LOSS.style_layers)
+    artwork = vgg(as_tensor(ARTWORK, CPU), LOSS.style_layers)
     style = sum(
         perceptual.symmetric_style_loss(perceptual.gram(result[k]), perceptual.gram(artwork[k])) for k in result
     )
@@ -68,9 +69,9 @@ def test_objective_is_the_training_s(objective, vgg):
 def test_objective_has_the_scales_of_the_training(objective, vgg):
     """At scale 2: of the pictures averaged over 2x2, the same layers once more."""
     loss = dataclasses.replace(LOSS, style_scales=(1, 2))
-    photo, painted = lbfgs_reference.as_picture(PHOTO, CPU), lbfgs_reference.as_picture(255 - PHOTO, CPU)
+    photo, painted = as_tensor(PHOTO, CPU), as_tensor(255 - PHOTO, CPU)
     half = lbfgs_reference.Objective(vgg, photo, targets_of(vgg, loss), loss, 4.0).terms(painted)
-    small = [torch.nn.functional.avg_pool2d(x, 2) for x in (painted, lbfgs_reference.as_picture(ARTWORK, CPU))]
+    small = [torch.nn.functional.avg_pool2d(x, 2) for x in (painted, as_tensor(ARTWORK, CPU))]
     grams = [{k: perceptual.gram(maps) for k, maps in vgg(x, LOSS.style_layers).items()} for x in small]
     coarse = sum(perceptual.symmetric_style_loss(grams[0][k], grams[1][k]) for k in LOSS.style_layers) / 2
     assert half.style == pytest.approx((objective.terms(painted).style + float(coarse)) / 2, rel=1e-5)
@@ -83,12 +84,12 @@ def test_terms_that_are_left_out_are_named():
 
 
 def test_pictures_are_clamped(objective):
-    inside = lbfgs_reference.as_picture(np.where(PHOTO > 128, 255, 0).astype(np.uint8), CPU)
+    inside = as_tensor(np.where(PHOTO > 128, 255, 0).astype(np.uint8), CPU)
     assert objective.terms((inside - 127.5) * 3 + 127.5) == objective.terms(inside)
 
 
 def test_more_iterations_reach_less(objective):
-    photo = lbfgs_reference.as_picture(PHOTO, CPU)
+    photo = as_tensor(PHOTO, CPU)
     start = objective.terms(photo).total
     reached = lbfgs_reference.optimize(objective, photo, [1, 5, 20])
     totals = [item.total for item in reached]
@@ -100,7 +101,7 @@ def test_more_iterations_reach_less(objective):
 
 
 def test_a_descent_looked_at_on_the_way_is_the_same_descent(objective):
-    photo = lbfgs_reference.as_picture(PHOTO, CPU)
+    photo = as_tensor(PHOTO, CPU)
     (straight,) = lbfgs_reference.optimize(objective, photo, [12])
     *_, stopped = lbfgs_reference.optimize(objective, photo, [4, 8, 12])
     assert stopped.total == pytest.approx(straight.total, rel=0.02)
