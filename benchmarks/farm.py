@@ -34,6 +34,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
+from markdown import table  # noqa: E402
 from support.media_files import make_clip, packets  # noqa: E402
 from support.ray_cluster import kill, workers  # noqa: E402
 
@@ -48,13 +49,6 @@ from rtstyle.video.farm import stylize_videos  # noqa: E402
 SAMPLE = ROOT / "pretrained" / "sample.mp4"
 SEGMENT = 300
 LINK = 117e6  # bytes a second: a network of one gigabit
-
-
-def table(title: str, rows: dict[str, object]) -> None:
-    print(f"\n### {title}\n\n| | |\n| --- | --- |")
-    for name, value in rows.items():
-        print(f"| {name} | {value} |")
-    sys.stdout.flush()
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
+from markdown import table  # noqa: E402
 from support.mjpeg_server import Server, read_stamp  # noqa: E402
 from support.stream_listener import Listener, free_port  # noqa: E402
 
@@ -44,13 +45,6 @@ FPS = 30
 
 def milliseconds(values, *shares) -> str:
     return " / ".join(f"{np.percentile(values, share) * 1e3:.1f}" for share in shares)
-
-
-def table(title: str, rows: dict[str, object]) -> None:
-    print(f"\n### {title}\n\n| | |\n| --- | --- |")
-    for name, value in rows.items():
-        print(f"| {name} | {value} |")
-    sys.stdout.flush()
 
 
 class Run:

@@ -1,8 +1,7 @@
 """`rtstyle video` under stress and against the clock.
 
-    python benchmarks/video.py [kills fuzz memory efficiency] [--clip FILE ...] [--count N]
+    python benchmarks/video.py [fuzz memory efficiency] [--clip FILE ...] [--count N]
 
-- kills: kill -9 at random moments (50), on with --resume, packets compared with an uninterrupted run;
 - fuzz: mutated copies (2,000) of small real files: no traceback, no hang, nothing overwritten;
 - memory: peak resident memory of a clip and of one ten times as long;
 - efficiency: each stage alone in a process of its own, the bound that follows for two cores, and the whole.
@@ -29,60 +28,8 @@ import av  # isort: skip
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
-from support.media_files import make_clip, packets, picture  # noqa: E402
-
-
-def table(title: str, rows: dict[str, object]) -> None:
-    print(f"\n### {title}\n\n| | |\n| --- | --- |")
-    for name, value in rows.items():
-        print(f"| {name} | {value} |")
-    sys.stdout.flush()
-
-
-def rtstyle(*arguments, **options):
-    return subprocess.Popen([sys.executable, "-m", "rtstyle", *map(str, arguments)], **options)
-
-
-def all_packets(path) -> list[bytes]:
-    return [content for kind in ("video", "audio") for _, content in packets(path, 0, kind)]
-
-
-# -- kills
-
-
-def kills(arguments, folder: Path) -> None:
-    count = arguments.count or 50
-    source = make_clip(folder / "in.mp4", size=(320, 192), frames=1500, b_frames=2)
-    whole = folder / "whole.mp4"
-    assert rtstyle("video", source, whole, "--quiet").wait() == 0
-    expected, chance = all_packets(whole), random.Random(1)
-    done = killed = different = 0
-    while killed < count:
-        out = folder / f"out-{done}.mp4"
-        while True:
-            process = rtstyle("video", source, out, "--resume", "--quiet")
-            try:
-                process.wait(timeout=0.5 + 6 * chance.random() if killed < count else None)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                killed += 1
-            if out.exists():
-                break
-            if process.returncode not in (0, -9):
-                raise SystemExit("a job cannot be completed: see above")
-        done += 1
-        different += all_packets(out) != expected
-        out.unlink()
-    table(
-        "kill -9 at random moments",
-        {
-            "kills": killed,
-            "jobs completed with --resume": done,
-            "results that differ from the uninterrupted run's packets": different,
-        },
-    )
-
+from markdown import table  # noqa: E402
+from support.media_files import make_clip, picture  # noqa: E402
 
 # -- fuzz
 
@@ -322,7 +269,7 @@ def real_clip(path: Path) -> Path:
     return make_clip(path, size=(640, 360), frames=300, rate=30, draw=draw)
 
 
-BENCHMARKS = {f.__name__: f for f in (kills, fuzz, memory, efficiency)}
+BENCHMARKS = {f.__name__: f for f in (fuzz, memory, efficiency)}
 
 
 def main() -> None:

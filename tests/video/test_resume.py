@@ -68,7 +68,7 @@ def work_folder(out):
 
 
 def test_killed_at_random_moments_and_resumed(tmp_path, source):
-    """kill -9, five times (benchmarks/kill.py: fifty), and on with --resume until it is done."""
+    """kill -9, five times (benchmarks/abuse: a hundred times), and on with --resume until it is done."""
     whole = tmp_path / "whole.mp4"
     assert start(source, whole, pause=0).wait(timeout=120) == 0
     out, chance = tmp_path / "out.mp4", random.Random(5)
