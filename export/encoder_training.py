@@ -70,7 +70,8 @@ class EncoderTrainer:
 
     `content` is a folder of photographs, None for the few bundled ones; `pictures` a folder of paintings. `precision`
     is that of VGG. `run_dir` receives checkpoint.pt, curves.png and preview.png; `preparing(done, total)` is called
-    while the pictures are prepared. Raises RtstyleError when something cannot be used.
+    while the pictures are prepared. With `replace` an earlier run's files may be replaced. Raises RtstyleError when
+    something cannot be used.
     """
 
     def __init__(
@@ -86,11 +87,12 @@ class EncoderTrainer:
         vgg_convention: str | None = None,
         init: str | os.PathLike[str] | None = None,
         resume: bool = False,
+        replace: bool = False,
         preparing: Callable[[int, int], None] | None = None,
     ):
         self.recipe, self.run_dir = recipe, Path(run_dir)
         self.checkpoint = self.run_dir / "checkpoint.pt"
-        if self.checkpoint.exists() and not resume:
+        if self.checkpoint.exists() and not (resume or replace):
             raise OutputError(f"{self.run_dir} holds an earlier run: add `resume=True` to go on, or another `run_dir`")
         earlier = self.load() if resume else None
         self.device = perceptual.pick_device(device)
@@ -378,7 +380,9 @@ def train_encoder(
         plan = dataclasses.replace(plan, steps=steps)
     if batch:
         plan = dataclasses.replace(plan, batch=batch, seeing_batch=batch)
-    trainer = EncoderTrainer(plan, content, pictures, folder, resume=resume, preparing=preparing, **options)
+    trainer = EncoderTrainer(
+        plan, content, pictures, folder, resume=resume, replace=force, preparing=preparing, **options
+    )
     return train_to_file(
         lambda: trainer.run(callback),
         lambda: trainer.write(out, force=replace),

@@ -55,7 +55,7 @@ def train_model(
         plan = dataclasses.replace(plan, steps=steps, passes=0.0)
     if batch:
         plan = dataclasses.replace(plan, stage=[dataclasses.replace(stage, batch=batch) for stage in plan.stage])
-    trainer = Trainer(plan, content, pictures, run_dir, resume=resume, **options)
+    trainer = Trainer(plan, content, pictures, run_dir, resume=resume, replace=force, **options)
     return _run(trainer, out, callback, force=force or resume)
 
 
@@ -104,7 +104,15 @@ def teach_style(
     plan = dataclasses.replace(plan, style=[style], steps=steps or plan.steps)
     plan.check(picture)
     trainer = Trainer(
-        plan, content, picture.parent, run_dir, init=taught.path, frozen=not full, resume=resume, **options
+        plan,
+        content,
+        picture.parent,
+        run_dir,
+        init=taught.path,
+        frozen=not full,
+        resume=resume,
+        replace=force,
+        **options,
     )
     if content is None:
         log.info("no photographs given: learning from the few that come with rtstyle; more give better styles")

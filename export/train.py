@@ -66,8 +66,9 @@ class Trainer:
 
     Without `content` training looks at a few bundled photographs (`data.default_pictures`). `init` starts from the
     weights of an exported model; with `frozen` these stay as they are, and only the codes learn. Of a folder with more
-    than `max_photographs`, so many are read. `run_dir` receives checkpoint.pt, losses.csv, curves.png and preview.png.
-    Raises RtstyleError when a picture, the weights or a checkpoint cannot be used.
+    than `max_photographs`, so many are read. `run_dir` receives checkpoint.pt, losses.csv, curves.png and preview.png;
+    with `replace` they may replace those of an earlier run. Raises RtstyleError when a picture, the weights or a
+    checkpoint cannot be used.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Trainer:
         frozen: bool = False,
         max_photographs: int | None = None,
         resume: bool = False,
+        replace: bool = False,
     ):
         self.recipe = recipe
         self.device = perceptual.pick_device(device)
@@ -93,7 +95,7 @@ class Trainer:
         self.precision = chosen(precision, self.device)
         self.run_dir = Path(run_dir)
         self.checkpoint = self.run_dir / "checkpoint.pt"
-        if self.checkpoint.exists() and not resume:
+        if self.checkpoint.exists() and not (resume or replace):
             raise OutputError(f"{self.run_dir} holds an earlier run: add `resume=True` to go on, or another `run_dir`")
         self.vgg = perceptual.VGG(
             recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=DTYPES[self.precision]
@@ -224,9 +226,8 @@ class Trainer:
         size = result.pop("norm")
         if not math.isfinite(result["total"] + size):
             kept = f"; the last good state is {self.checkpoint}" if self.checkpoint.exists() else ""
-            raise RtstyleError(
-                f"the loss became NaN or infinite at step {self.step}: lower learning_rate in the recipe{kept}"
-            )
+            remedy = "give a smaller `style_weight`" if self.frozen else "lower learning_rate in the recipe"
+            raise RtstyleError(f"the loss became NaN or infinite at step {self.step}: {remedy}{kept}")
         self.optimizer.step()
         self.step += 1
         if stage.structure_goal:

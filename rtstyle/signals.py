@@ -35,6 +35,8 @@ def ended_by_signals() -> Iterator[list[int]]:
     ending = [signal.SIGTERM, signal.SIGINT]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         ending.append(signal.SIGHUP)
+    if hasattr(signal, "SIGBREAK"):  # how one process asks another to end, on Windows
+        ending.append(signal.SIGBREAK)
     previous = [(number, signal.signal(number, interrupt)) for number in ending]
     try:
         yield came

@@ -154,6 +154,8 @@ def open_subject(
     loaded = catalog.load(str(model))
     if encoder:
         files = [path for path in list_pictures(pictures) if path.parent == Path(pictures)]
+        if not files:
+            raise InputError(f"{pictures} itself holds no picture")
         loaded = dataclasses.replace(loaded, styles=tuple(catalog.picture_style(path, loaded) for path in files))
     session = devices.open_session(str(loaded.path), devices.choose("cpu"))
     training = read_training(session.get_modelmeta().custom_metadata_map)

@@ -106,15 +106,18 @@ def operations_at(stylizer: Stylizer, height: int, width: int) -> int:
     return operations(str(stylizer.model.path), feed)
 
 
-def ceiling(device: devices.Device, threads: int | None, seconds: float, half: bool = False) -> float:
-    """10^9 operations a second of a large float32 (or float16) matrix product on the device, at best."""
+def ceiling(device: devices.Device, threads: int | None, seconds: float, half: bool = False) -> float | None:
+    """10^9 operations a second of a large float32 (or float16) matrix product on the device, at best; None for a
+    device that ONNX Runtime does not run."""
+    if device.name == "openvino":  # the same processor, asked by the engine that takes a model made here
+        device = devices.choose("cpu")
+    if device.kind not in devices.NAMES:
+        return None
     on_gpu = device.kind in devices.NVIDIA
     side = 4096 if on_gpu else 1024 if (threads or cores()) <= 8 else 2048
     left, right = np.random.default_rng(0).standard_normal((2, side, side), np.float32)
     if half:
         left, right = left.astype(np.float16), right.astype(np.float16)
-    if device.kind == "openvino":  # the same processor, asked by the engine that takes a model made here
-        device = devices.choose("cpu")
     session = devices.open_session(product_model(right), device, threads)
     place = ("cuda", device.index) if on_gpu else ("cpu", 0)
     binding = session.io_binding()  # the numbers stay where they are: what is asked for is arithmetic

@@ -192,7 +192,9 @@ def header(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _measure_size(settings: Settings, width: int, height: int, top: float, next_up: Callable[[str], None]) -> list[Row]:
+def _measure_size(
+    settings: Settings, width: int, height: int, top: float | None, next_up: Callable[[str], None]
+) -> list[Row]:
     """The rows of one size, with a session of its own."""
     scene, stylizer = Scene(width, height), settings.stylizer()
     frames = scene.some()
@@ -211,7 +213,7 @@ def _measure_size(settings: Settings, width: int, height: int, top: float, next_
                 adds = figures["median_ms"] - rows[0].median_ms if rows else None
                 rows.append(Row(width, height, what, **figures, adds_ms=adds))
     gflop = frame_operations(stylizer, width, height) / 1e9
-    share = gflop / (rows[0].median_ms / 1e3) / top
+    share = gflop / (rows[0].median_ms / 1e3) / top if top else None
     rows[0] = dataclasses.replace(rows[0], first_ms=first, gflop=gflop, ceiling_share=share)
     return rows
 

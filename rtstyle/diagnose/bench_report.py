@@ -142,8 +142,9 @@ def print_report(report: dict[str, Any]) -> None:
         )
     console = _console()
     kind = report.get("ceiling_in", "float32")
-    lines = [*_headline(report), f"ceiling: {report['ceiling_gflops']:.0f} GFLOP/s (a {kind} matrix product)"]
-    _print(console, [*lines, *_engines(report)])
+    top = report["ceiling_gflops"]
+    ceiling = f"ceiling: {top:.0f} GFLOP/s (a {kind} matrix product)" if top else "ceiling: not known of this device"
+    _print(console, [*_headline(report), ceiling, *_engines(report)])
     console.print(table)
 
 

@@ -38,7 +38,7 @@ def is_picture(name: str | os.PathLike[str]) -> bool:
 
 def is_one_picture(style: str | None) -> TypeGuard[str]:
     """Whether a style is one picture and nothing else, not a mix."""
-    return style is not None and is_picture(style) and "," not in style
+    return style is not None and is_picture(style) and ("," not in style or os.path.isfile(style))
 
 
 def style_of(path: str | os.PathLike[str], model: Model, *, name: str | None = None) -> Style:

@@ -94,10 +94,14 @@ class Controls:
         """Take in pictures that came among the styles, and better codes; whether the picture looks different for it."""
         if not self.pictures:
             return False
-        before, count = self.styles.fade, len(self.styles.styles)
+        before = self.styles.fade
         self.messages.say(self.pictures.follow(now))
-        if len(self.styles.styles) > count and self.strip.visible(now) and self.latest:
-            self.strip.thumbnails.paint(self.latest.frame, missing=True)
+        if self.pictures.outdated and not self.strip.thumbnails.busy:
+            for name in self.pictures.outdated:
+                self.strip.thumbnails.pictures.pop(name, None)
+            self.pictures.outdated.clear()
+            if self.strip.visible(now) and self.latest:
+                self.strip.thumbnails.paint(self.latest.frame, missing=True)
         return self.styles.fade is not before
 
     # -- what keys do

@@ -5,11 +5,11 @@ from __future__ import annotations
 import bisect
 import statistics
 from collections import deque
-from collections.abc import Callable
 
 from rtstyle.paint.painter import FramePainter
 
-# Working heights are multiples of 8, the coarsest grid of the bodies, about a tenth apart.
+# Working heights are multiples of 8, the coarsest grid of the bodies, about a tenth apart. Those of an upright picture
+# are its widths: strokes are as large in it as in one that lies.
 LADDER: tuple[int, ...] = (
     *(96, 112, 128, 144, 160, 176, 192, 216, 240, 264, 288, 320, 360, 400, 440, 480, 528, 576, 640, 720, 808),
     *(896, 1000, 1080, 1200, 1320, 1440, 1600, 1760, 2160),
@@ -26,7 +26,7 @@ REACH = 1.5  # times what takes long beside the net: the time for a frame where 
 
 
 def step(height: int, by: int, limit: int) -> int:
-    """The working height `by` steps up (or down, if negative) the ladder; at most `limit` (the source's height)."""
+    """The working height `by` steps up (or down, if negative) the ladder; at most `limit` (the source's short side)."""
     ladder = [h for h in LADDER if h < limit] + [limit]
     if by < 0:
         below = ladder[: bisect.bisect_left(ladder, height)]
@@ -36,7 +36,7 @@ def step(height: int, by: int, limit: int) -> int:
 
 
 class HeightController:
-    """Chooses the working height so that painting takes no longer than frames take to come.
+    """Chooses the working height, that of the short side, so that painting takes no longer than frames take to come.
 
     Call it after every painted frame with what it took; it returns the height for the next. The net's time is taken to
     grow with the pixels; the rest (enlarging, the look) depends on the source's size alone. It goes down at once when
@@ -105,18 +105,11 @@ class WorkHeight:
     """The working height of a live painter: chosen by a controller to hold `target_fps`, or fixed.
 
     It is fixed from the start where no rate is asked for or the painter has a working height, and is never chosen below
-    `min_height`. What the user changes returns a sentence for the user.
+    `min_height`, which an upright picture has across. What the user changes returns a sentence for the user.
     """
 
-    def __init__(
-        self,
-        stylizer: FramePainter,
-        target_fps: float | None,
-        min_height: int = MIN_HEIGHT,
-        make_controller: Callable[[int, int, int], HeightController] = HeightController,
-    ):
+    def __init__(self, stylizer: FramePainter, target_fps: float | None, min_height: int = MIN_HEIGHT):
         self._stylizer, self.target_fps, self.min_height = stylizer, target_fps, min_height
-        self._make_controller = make_controller
         self.automatic = target_fps is not None and stylizer.work_height == "auto"
         self._controller: HeightController | None = None
         self._source_height = self._source_width = 0
@@ -134,10 +127,20 @@ class WorkHeight:
         if (source_height, source_width) == (self._source_height, self._source_width):
             return
         self._source_height, self._source_width = source_height, source_width
-        reference = self._stylizer.reference_height
-        self._controller = self._make_controller(reference, min(source_height, reference * 3 // 2), self.min_height)
+        reference, side = self._stylizer.reference_height, min(source_height, source_width)
+        self._controller = HeightController(reference, min(side, reference * 3 // 2), self.min_height)
         if self.automatic:
-            self._stylizer.work_height = self._controller.height
+            self._stylizer.work_height = self._height_at(self._controller.height)
+
+    def _height_at(self, side: int) -> int:
+        """The height of a working size by its short side."""
+        height = self._source_height
+        return round(side * height / min(height, self._source_width)) if height else side
+
+    def _side_at(self, height: int) -> int:
+        """The short side of a working size by its height."""
+        source = self._source_height
+        return round(height * min(source, self._source_width) / source) if source else height
 
     def note(self, seconds: float, net: float, now: float, source_rate: float | None) -> None:
         """A frame was painted in so many seconds, of which the net took `net`, from a source of so many frames a second
@@ -148,7 +151,7 @@ class WorkHeight:
         budget = 1 / self.target_fps
         if source_rate is not None:
             budget = max(budget, 0.97 / source_rate)
-        self._stylizer.work_height = self._controller(seconds, net, now, budget)
+        self._stylizer.work_height = self._height_at(self._controller(seconds, net, now, budget))
 
     def step(self, by: int) -> str:
         """So many steps up or down, and fixed there."""
@@ -156,7 +159,8 @@ class WorkHeight:
         if not now:
             return "there is no picture yet"
         self.automatic = False
-        self._stylizer.work_height = step(now, by, self._source_height or now)
+        limit = min(self._source_height, self._source_width) or now
+        self._stylizer.work_height = self._height_at(step(self._side_at(now), by, limit))
         return f"working height {self._stylizer.work_height}, fixed (w: automatic)"
 
     def make_automatic(self) -> str:
@@ -164,8 +168,9 @@ class WorkHeight:
         if self.target_fps is None:
             return "no frame rate was asked for: the working height stays"
         if self._controller and not self.automatic:
-            self._controller = self._make_controller(self.pixels or 0, self._controller.limit, self.min_height)
-            self._stylizer.work_height = self._controller.height
+            side = self._side_at(self.pixels or 0)
+            self._controller = HeightController(side, self._controller.limit, self.min_height)
+            self._stylizer.work_height = self._height_at(self._controller.height)
         self.automatic = True
         return f"working height follows {self.target_fps:.0f} fps"
 

@@ -121,9 +121,10 @@ def _set(name: str) -> Callable[[Controls, list[Any]], bool]:
     return act
 
 
-def _pressed(values: list[Any]) -> bool:
-    """Whether a button went down: no value, or one above 0."""
-    return not values or bool(_share(values[0]))
+def _pressed(values: list[Any]) -> bool | None:
+    """Whether a button went down: no value, or one above 0; None if it cannot be said."""
+    share = 1.0 if not values else _share(values[0]) if len(values) == 1 else None
+    return None if share is None else share > 0
 
 
 def _snapshot(controls: Controls, values: list[Any]) -> bool:
@@ -133,8 +134,8 @@ def _snapshot(controls: Controls, values: list[Any]) -> bool:
 
 
 def _record(controls: Controls, values: list[Any]) -> bool:
-    running = controls.outputs.recorder is not None
-    if _pressed(values) != running if values else True:
+    pressed, running = _pressed(values), controls.outputs.recorder is not None
+    if not values or pressed is (not running):
         controls.outputs.toggle_recording(controls.clock())
     return False
 

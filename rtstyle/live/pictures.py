@@ -137,10 +137,10 @@ class Polisher:
         return self.picture, news[2]
 
     def close(self) -> None:
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
+        process, self._process = self._process, None
+        if process:
+            process.kill()
+            process.wait()
         self.picture = self._version = None
 
     def _listen(self, process: subprocess.Popen[str], version: _Version) -> None:
@@ -155,7 +155,7 @@ class Polisher:
         ended = process.wait()
         if ended == 0 and step:
             self._finished[version] = step
-        if ended > 0:  # below 0 it was killed
+        if ended and process is self._process:  # and was not killed
             reasons = [line.removeprefix(REASON) for line in said if line.startswith(REASON)]
             self.problem = f"the style is not polished: {reasons[-1] if reasons else 'its process ended'}"
 
@@ -194,6 +194,7 @@ class Pictures:
     ):
         self._styles, self._folder, self._polisher = styles, folder, polisher
         self.files = dict(known or {})
+        self.outdated: set[str] = set()  # styles whose thumbnails are those of earlier pictures
         self._painted_since: tuple[str, float] = ("", 0.0)
         self._reported = ""
 
@@ -215,12 +216,16 @@ class Pictures:
             return change.problem
         if change.style is None:
             if name:
+                self.outdated.add(name)
                 del self.files[name]
                 self._styles.remove(name)
             return f"{change.path.name} is gone" if name else ""
         style = change.style
-        if name is None and any(known.name == style.name for known in self._styles.styles):
+        if name is not None:
+            style = dataclasses.replace(style, name=name)
+        elif any(known.name == style.name for known in self._styles.styles):
             style = dataclasses.replace(style, name=change.path.name.lower())  # two files of one name
+        self.outdated.add(style.name)
         self.files[style.name] = change.path
         self._styles.add(style, now)
         return f"new style: {style.name}" if name is None else f"{style.name} has changed"

@@ -20,6 +20,7 @@ from rtstyle.errors import InputError, OutputError
 from rtstyle.files import written_beside
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+LONGEST_EXIF = 65_533  # bytes that a JPEG has room for
 STRIP = 1 << 22  # pixels that are converted at a time: a whole picture would be held several times over
 BY_ROWS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "GIF", "PPM")  # formats whose decoders hold a few rows
 WHOLE = 8  # bytes a pixel that other decoders hold
@@ -186,12 +187,16 @@ def write_image(path: str | os.PathLike[str], picture: Picture, quality: int = 9
     if picture.alpha is not None and suffix in (".png", ".webp", ".tif", ".tiff"):
         image.putalpha(Image.fromarray(picture.alpha))
     options: dict[str, Any] = {"quality": quality} if suffix in (".jpg", ".jpeg", ".webp") else {}
-    if picture.exif and suffix not in (".bmp",):
+    jpeg = suffix in (".jpg", ".jpeg")
+    if picture.exif and suffix != ".bmp" and not (jpeg and len(picture.exif) > LONGEST_EXIF):
         options["exif"] = picture.exif
-    if suffix in (".jpg", ".jpeg"):
+    if jpeg:
         options["subsampling"] = 0
     with written_beside(path, force=force) as part:
-        image.save(part, **options)
+        try:
+            image.save(part, **options)
+        except ValueError as error:  # sides that the format does not have
+            raise OutputError(f"{path} cannot be written ({error}): choose another format or a smaller size") from None
 
 
 def fit(rgb: np.ndarray, width: int, height: int) -> np.ndarray:

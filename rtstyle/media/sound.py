@@ -17,6 +17,7 @@ from av.container import OutputContainer
 from rtstyle.errors import InputError, RtstyleError
 from rtstyle.media.capture import CLOCK, Clock
 from rtstyle.media.segments import reason
+from rtstyle.media.stream import local_file
 
 RATE = 48000  # samples a second of recordings
 GAP = 0.1  # seconds: a larger difference between a piece's time and the expected one is a gap, not a drift
@@ -131,7 +132,7 @@ class FileSound:
 
     def _pieces(self, begin: float) -> Iterator[tuple[float, np.ndarray]]:
         """(time in the file, samples float32 [N, 2]) from a time on."""
-        with av.open(os.fspath(self._path)) as container:
+        with av.open(local_file(self._path)) as container:
             stream = container.streams.audio[0]
             if begin > 1:
                 container.seek(round((begin - 0.5) / float(stream.time_base or 1)), stream=stream)
@@ -151,7 +152,7 @@ class FileSound:
 
 def has_sound(path: str | os.PathLike[str]) -> bool:
     """Whether a file has a sound track that can be read."""
-    with contextlib.suppress(av.FFmpegError, OSError), av.open(os.fspath(path)) as container:
+    with contextlib.suppress(av.FFmpegError, OSError), av.open(local_file(path)) as container:
         return bool(container.streams.audio)
     return False
 

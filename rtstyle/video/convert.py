@@ -134,6 +134,7 @@ def opened_job(
         if min(reader.size) < MIN_SIDE:
             raise InputError(f"{source} is smaller than {MIN_SIDE} pixels: too small to paint")
         EnlargementWarning(stylizer).check(*reader.size)
+        job: Job | None = None
         try:
             n, range, content = options.segment_frames, options.time_range, None
             if to_folder:
@@ -152,12 +153,14 @@ def opened_job(
                 conversion.has_frames()  # for the format, by which what is done is joined
             yield conversion
         except MEDIA_ERRORS as error:
-            raise could_not_be_written(out, error) from error
+            kept = stylizer.resumable and job is not None and bool(job.finished())
+            raise could_not_be_written(out, error, kept=kept) from error
 
 
-def could_not_be_written(out: str | os.PathLike[str], error: Exception) -> OutputError:
-    """What a full disk, or a muxer that refuses, means to people."""
-    return OutputError(f"{out} could not be written ({reason(error)}): nothing was changed")
+def could_not_be_written(out: str | os.PathLike[str], error: Exception, *, kept: bool = False) -> OutputError:
+    """What a full disk, or a muxer that refuses, means to people; `kept` if segments are there to go on from."""
+    rest = "what is painted is kept, `resume=True` goes on from there" if kept else "nothing was changed"
+    return OutputError(f"{out} could not be written ({reason(error)}): {rest}")
 
 
 def _identity(content: Identity, painter: Painter, schedule: Schedule, options: Options) -> Mapping[str, Any]:

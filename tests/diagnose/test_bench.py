@@ -146,8 +146,17 @@ def test_the_product_model_multiplies(kind, far):
 
 
 def test_the_ceiling_is_that_of_a_processor():
-    """Between a slow phone's and a large card's."""
+    """Between a slow phone's and a large GPU's."""
     assert 0.5 < arithmetic.ceiling(devices.choose("cpu"), 1, 0.05) < 1e5
+
+
+@pytest.mark.parametrize("name", ["webgpu", "openvino:gpu"])
+def test_other_engines_have_no_known_ceiling(name, short_run, capsys):
+    assert arithmetic.ceiling(devices.Device(name, [], "asked for"), 1, 0.05) is None
+    report, _ = short_run
+    rows = [row | {"ceiling_share": None} for row in report["rows"]]
+    bench_report.print_report(report | {"ceiling_gflops": None, "rows": rows})
+    assert "ceiling: not known of this device" in capsys.readouterr().out
 
 
 def test_a_run_has_every_figure(short_run):

@@ -296,6 +296,7 @@ def test_a_resumed_run_ends_like_one_that_never_stopped(encoder_in, monkeypatch)
     assert all(torch.equal(whole.average[k], v) for k, v in resumed.average.items())
     with pytest.raises(RtstyleError, match="holds an earlier run"):
         encoder_in("stopped")
+    assert encoder_in("stopped", replace=True).step == 0
     with pytest.raises(RtstyleError, match="made by another recipe"):
         encoder_in("stopped", dataclasses.replace(TOY, seed=9), resume=True)
 

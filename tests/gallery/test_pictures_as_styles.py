@@ -56,6 +56,12 @@ def test_a_picture_paints_in_its_own_colors(picture, tmp_path):
     assert paintings["orange"][0] > paintings["orange"][2] + 30
 
 
+def test_a_picture_with_a_comma_in_its_name_is_no_mix(picture, tmp_path):
+    comma = shutil.copy(picture, tmp_path / "Coffee, black.jpg")
+    assert encoder.is_one_picture(str(comma)) and not encoder.is_one_picture(f"{picture}:0.5,{picture}")
+    assert (catalog.resolve(str(comma)).code == catalog.resolve(picture).code).all()
+
+
 def test_a_picture_mixes_with_styles(picture):
     code = catalog.resolve(picture).code
     other = catalog.resolve("great-wave").code

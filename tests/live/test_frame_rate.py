@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from support.live_session import Net
 
+from rtstyle.live import frame_rate
 from rtstyle.live.frame_rate import CALM_SECONDS, LADDER, RETRY_SECONDS, HeightController, WorkHeight, step
 
 BUDGET = 1 / 30
@@ -280,7 +281,7 @@ class NotingController(HeightController):
 
 
 @pytest.fixture
-def work_height():
+def work_height(monkeypatch):
     """Makes (a working height, its net, the controllers that it made so far)."""
 
     def make(target_fps=30.0, fixed="auto"):
@@ -290,7 +291,8 @@ def work_height():
             made.append(NotingController(height, limit, minimum))
             return made[-1]
 
-        return WorkHeight(net, target_fps, 64, controller), net, made
+        monkeypatch.setattr(frame_rate, "HeightController", controller)
+        return WorkHeight(net, target_fps, 64), net, made
 
     return make
 
@@ -302,6 +304,21 @@ def test_the_height_is_limited_by_the_source_and_the_strokes(work_height, source
     height.begin(source, 4 * source // 3)
     assert (made[-1].first, made[-1].limit) == (start, limit)
     assert net.work_height == height.pixels == start and str(height) == f"working height {start} (automatic)"
+
+
+def test_an_upright_picture_has_the_strokes_of_one_that_lies(work_height):
+    """What is chosen is the short side: 160 positions across, not 120."""
+    height, net, made = work_height()
+    height.begin(640, 480)
+    assert (made[-1].first, made[-1].limit) == (160, 240)
+    assert net.working_size(640, 480) == (213, 160)
+    made[-1].answer = 96
+    height.note(1.0, 0.9, 5.0, None)
+    assert net.working_size(640, 480) == (128, 96)
+    assert height.step(+2) == "working height 171, fixed (w: automatic)"
+    assert net.working_size(640, 480) == (171, 128)
+    height.make_automatic()
+    assert made[-1].first == 128
 
 
 @pytest.mark.parametrize(("rate", "budget"), [(None, 1 / 30), (60.0, 1 / 30), (20.0, 0.97 / 20)])

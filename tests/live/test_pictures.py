@@ -112,6 +112,13 @@ def test_two_files_of_one_name_are_two_styles(watched):
     pictures = Pictures(styles, folder=watch())
     wait_until(lambda: pictures.follow(0.0) is None and len(styles.styles) == 6)
     assert [style.name for style in styles.styles] == [*NAMES, "lime", "lime.png", f"{NAMES[1]}.png"]
+    pictures.outdated.clear()
+    time.sleep(0.01)
+    paint(folder / "lime.png", "red")
+    wait_until(lambda: pictures.follow(0.0) == "lime.png has changed")
+    codes = {style.name: style.code.tolist() for style in styles.styles}
+    assert (codes["lime"], codes["lime.png"]) == ([0, 1, 0], [1, 0, 0]), "each keeps its own name"
+    assert pictures.outdated == {"lime.png"}
 
 
 def test_the_position_follows_when_a_style_before_it_goes():
@@ -211,6 +218,20 @@ def test_codes_of_the_polishing_process_are_taken_and_the_process_is_ended(tmp_p
     assert polisher.news() is None, "once"
     polisher.follow(None)
     assert process.poll() is not None and polisher.problem == ""
+
+
+def test_a_process_that_is_ended_is_no_failure_whatever_its_exit_code(tmp_path, reed):
+    """As on Windows, where one that is killed returns 1."""
+    polisher = Polisher(Path("live.onnx"), script(tmp_path, "import time\ntime.sleep(60)\n"))
+    polisher.follow(reed)
+    process = polisher._process
+    end, process.kill = process.kill, lambda: None
+    process.wait, waited = lambda: 1, process.wait
+    polisher.follow(None)
+    end()
+    waited()
+    wait_until(lambda: "polish" not in {thread.name for thread in threading.enumerate()})
+    assert polisher.problem == ""
 
 
 def test_polishing_that_fails_is_reported_once_and_not_tried_again(tmp_path, reed):

@@ -2,13 +2,29 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.media_files import picture
 
-from rtstyle.media.images import fit
+from rtstyle.errors import OutputError
+from rtstyle.media.images import LONGEST_EXIF, Picture, fit, write_image
 
 
 def color_card(rgb, height=24, width=32):
     return np.full((height, width, 3), rgb, np.uint8)
+
+
+def test_a_jpeg_leaves_out_tags_that_it_has_no_room_for(tmp_path):
+    for size, kept in ((LONGEST_EXIF, True), (LONGEST_EXIF + 1, False)):
+        tags = b"Exif\0\0" + bytes(size - 6)
+        write_image(tmp_path / "out.jpg", Picture(color_card((9, 99, 199)), exif=tags), force=True)
+        with Image.open(tmp_path / "out.jpg") as written:
+            assert ("exif" in written.info) == kept and written.size == (32, 24)
+
+
+def test_a_size_that_the_format_does_not_have_is_one_sentence(tmp_path):
+    with pytest.raises(OutputError, match=r"out\.webp cannot be written .*: choose another format or a smaller size"):
+        write_image(tmp_path / "out.webp", Picture(color_card((9, 99, 199), 16, 16_384)))
+    assert not list(tmp_path.iterdir())
 
 
 def test_fit_leaves_what_fits_and_cuts_one_row():

@@ -1,5 +1,7 @@
 """The sound of recordings: in step with the frames though clocks drift; from a microphone, or the file that plays."""
 
+import os
+import shutil
 import sys
 import threading
 import time
@@ -193,6 +195,8 @@ def test_a_file_says_when_its_beginning_is_played(clicking_clip):
         zeros.append(round(source.zero - began, 3))
     source.close()
     assert zeros == [0.0] * 40 + [2.0] * 40 + [4.0] * 10
+    odd = shutil.copy(clicking_clip, clicking_clip.with_name("12:30.mkv")) if os.name != "nt" else clicking_clip
+    assert has_sound(odd), "no protocol, though it looks like one"
     assert has_sound(clicking_clip) and not has_sound(clicking_clip.parent / "nothing.mp4")
 
 

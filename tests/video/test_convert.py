@@ -1,5 +1,6 @@
 """File to file: frames, time stamps, sound, colours and rotation arrive; errors and Ctrl-C leave nothing broken."""
 
+import errno
 import os
 import re
 import signal
@@ -15,9 +16,10 @@ from support import media_files
 from support.helpers import run_python, tree
 from support.media_files import make_clip, packets, psnr, read_frames, rgb_frames, timestamps
 
-from rtstyle import RtstyleError, Stylizer, stylize_video
+from rtstyle import OutputError, RtstyleError, Stylizer, stylize_video
 from rtstyle.media.reader import VideoReader
 from rtstyle.media.remuxer import TimeRange
+from rtstyle.video.sinks import VideoFileSink
 
 pytest_plugins = ["support.runtime_fixtures"]
 
@@ -354,6 +356,21 @@ def test_a_full_disk_is_one_sentence_and_leaves_out_alone(tmp_path, clip, limit)
     assert "out.mp4 could not be written" in done.stderr
     assert len(done.stderr.splitlines()) == 1 and "Traceback" not in done.stderr
     assert tree(tmp_path) == {"out.mp4": b"an earlier result"}
+
+
+def test_a_disk_that_fills_at_the_end_says_how_to_go_on(tmp_path, stylizer, clip, monkeypatch):
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    out = tmp_path / "out.mp4"
+    with monkeypatch.context() as context:
+        context.setattr(VideoFileSink, "_remux", full)
+        with pytest.raises(
+            OutputError, match=r"could not be written .*: what is painted is kept, `resume=True` goes on"
+        ):
+            stylize_video(clip, out, stylizer)
+    assert stylize_video(clip, out, stylizer, resume=True).resumed > 0
+    assert out.exists()
 
 
 def start_long_run(source, out, *options):

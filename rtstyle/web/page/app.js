@@ -209,6 +209,7 @@ export class App {
 
   async toggleRecording() {
     if (!Recorder.possible) return this.say("This browser cannot record.");
+    if (this.recorder.starting) return;
     if (this.recorder.recorder) return this.stopRecording();
     try {
       const { source } = this.loop;

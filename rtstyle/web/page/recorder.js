@@ -8,6 +8,7 @@ export class Recorder {
   constructor(canvas) {
     this.canvas = canvas;
     this.recorder = null;
+    this.starting = false; // while the browser asks for the microphone
   }
 
   static get possible() {
@@ -21,7 +22,8 @@ export class Recorder {
   /** Record the canvas, with the microphone if `microphone`, or with the sound of a video element. Returns a sentence
    * where there is no sound though it was asked for. */
   async start(name, { microphone, video }) {
-    const { tracks, trouble } = await sound(microphone, video);
+    this.starting = true;
+    const { tracks, trouble } = await sound(microphone, video).finally(() => (this.starting = false));
     const stream = new MediaStream([...this.canvas.captureStream(30).getVideoTracks(), ...tracks]);
     const mimeType = KINDS.find((kind) => MediaRecorder.isTypeSupported(kind));
     this.recorder = new MediaRecorder(stream, { mimeType, videoBitsPerSecond: BITS });

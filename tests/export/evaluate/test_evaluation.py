@@ -428,6 +428,8 @@ def test_the_lbfgs_reference_needs_the_losses_of_the_training(
 
 
 def test_the_pictures_of_a_folder_are_measured_as_the_encoder_sees_them(paintings_folder):
+    with pytest.raises(RtstyleError, match="itself holds no picture"):
+        evaluate.open_subject("live", paintings_folder.parent, None, None, 64, encoder=True)
     subject = evaluate.open_subject("live", paintings_folder, None, None, 64, encoder=True)
     files = sorted(path.name for path in paintings_folder.iterdir())
     assert [entry.file for entry in subject.entries] == files
