@@ -394,6 +394,35 @@ def test_a_recording_has_picture_and_sound(open_tab):
     assert len(sound) > 10_000 and np.abs(sound).max() > 0.01  # the fake microphone beeps
 
 
+def test_record_pressed_again_while_the_browser_asks_for_the_microphone_starts_one_recording(open_tab):
+    tab = open_tab(camera=True)
+    tab.until_painted()
+    tab.until(pressed("camera-button", "true"))
+    tab.page.evaluate(
+        """() => {
+          window.made = 0;
+          const Plain = MediaRecorder;
+          window.MediaRecorder = class extends Plain {
+            constructor(...args) {
+              super(...args);
+              window.made += 1;
+            }
+          };
+          window.asked = [];
+          navigator.mediaDevices.getUserMedia = () => new Promise((_, refuse) => window.asked.push(refuse));
+        }"""
+    )
+    tab.page.keyboard.press("r")
+    tab.until("window.asked.length === 1")
+    tab.page.keyboard.press("r")
+    tab.page.evaluate("window.asked.forEach((refuse) => refuse(new DOMException('no', 'NotAllowedError')))")
+    tab.until(pressed("record-button"))
+    tab.page.wait_for_timeout(300)
+    assert tab.page.evaluate("[window.made, window.asked.length]") == [1, 1]
+    tab.page.keyboard.press("r")
+    tab.until(pressed("record-button", "false"))
+
+
 def test_offline_after_the_first_visit(open_tab, browser, tmp_path):
     """On a host that sends no headers, in a folder of it: the service worker brings files and threads."""
     files = {f"deep/{name}": content for name, content in site.export(tmp_path / "site", force=False).items()}
