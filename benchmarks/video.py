@@ -1,21 +1,17 @@
 """`rtstyle video` under stress and against the clock.
 
-    python benchmarks/video.py [fuzz memory efficiency] [--clip FILE ...] [--count N]
+    python benchmarks/video.py [memory efficiency] [--clip FILE]
 
-- fuzz: mutated copies (2,000) of small real files: no traceback, no hang, nothing overwritten;
 - memory: peak resident memory of a clip and of one ten times as long;
 - efficiency: each stage alone in a process of its own, the bound that follows for two cores, and the whole.
 
-`--clip` gives real files; without it clips are made. Prints Markdown.
+`--clip` gives a real file for `efficiency`; without it one is made. Prints Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import random
-import resource
-import shutil
 import statistics
 import subprocess
 import sys
@@ -24,129 +20,10 @@ from pathlib import Path
 
 import cv2  # noqa: F401 -- before av
 
-import av  # isort: skip
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 from markdown import table  # noqa: E402
 from support.media_files import make_clip, picture  # noqa: E402
-
-# -- fuzz
-
-WORKER = """
-import contextlib, io, sys, traceback
-import rtstyle.media
-from rtstyle import RtstyleError, Stylizer, stylize_video
-stylizer = Stylizer("starry-night", device="cpu", work_height=32)
-print("ready", flush=True)
-for line in sys.stdin:
-    source, out = line.rstrip("\\n").split("\\t")
-    try:
-        result = stylize_video(source, out, stylizer, steady=False)
-        told = f"done {result.frames} {result.damaged}"
-    except RtstyleError as error:
-        told = f"sentence {' '.join(str(error).split())}"
-    except BaseException:
-        told = "traceback " + traceback.format_exc().replace("\\n", " | ")
-    print(told, flush=True)
-"""
-
-
-def mutate(content: bytes, chance: random.Random) -> bytes:
-    """Bit flips, a truncation, or swapped chunks."""
-    data = bytearray(content)
-    kind = chance.randrange(4)
-    if kind == 0:
-        for _ in range(chance.choice((1, 10, 100))):
-            place = chance.randrange(len(data))
-            data[place] ^= 1 << chance.randrange(8)
-    elif kind == 1:
-        del data[chance.randrange(len(data)) :]
-    elif kind == 2:
-        size = chance.randrange(1, max(2, len(data) // 4))
-        a, b = (chance.randrange(len(data) - size) for _ in range(2))
-        data[a : a + size], data[b : b + size] = data[b : b + size], data[a : a + size]
-    else:
-        place = chance.randrange(len(data))
-        data[place : place + chance.randrange(1, 5000)] = chance.randbytes(chance.randrange(1, 5000))
-    return bytes(data)
-
-
-class Worker:
-    """Paints one file after another in a process that is started again when it dies or hangs."""
-
-    def __init__(self):
-        self.process = None
-
-    def paint(self, source: Path, out: Path) -> str:
-        import select
-
-        if self.process is None:
-            command = [sys.executable, "-c", WORKER]
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-            )
-            self.process.stdout.readline()
-        self.process.stdin.write(f"{source}\t{out}\n")
-        self.process.stdin.flush()
-        if not select.select([self.process.stdout], [], [], 30)[0]:
-            self.end()
-            return "hang"
-        line = self.process.stdout.readline()
-        if not line:
-            self.end()
-            return "crash"
-        return line.rstrip("\n")
-
-    def end(self) -> None:
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-
-def seeds(arguments, folder: Path) -> list[Path]:
-    if arguments.clip:
-        return [Path(clip) for clip in arguments.clip]
-    kinds = {"a.mp4": {}, "b.mkv": {"tracks": 2, "b_frames": 2}, "c.mov": {"codec": "mpeg4"}, "d.mp4": {"tracks": 0}}
-    return [make_clip(folder / name, frames=8, **options) for name, options in kinds.items()]
-
-
-def fuzz(arguments, folder: Path) -> None:
-    count = arguments.count or 2000
-    files, chance, worker = seeds(arguments, folder), random.Random(7), Worker()
-    reports: dict[str, int] = {}
-    bad = []
-    for number in range(count):
-        seed = files[number % len(files)]
-        source, out = folder / f"mutant{seed.suffix}", folder / "out.mp4"
-        source.write_bytes(mutate(seed.read_bytes(), chance))
-        out.unlink(missing_ok=True)
-        answer = worker.paint(source, out)
-        kind = answer.split(" ")[0]
-        if kind == "done" and not complete(out):
-            kind = "incomplete"
-        if kind == "sentence" and out.exists():
-            kind = "left something"
-        if kind not in ("done", "sentence"):
-            kept = f"mutant-{number}{seed.suffix}"
-            shutil.copy(source, ROOT / ".cache" / kept) if (ROOT / ".cache").is_dir() else None
-            bad.append(f"{number}: {answer[:300]}")
-        reports[kind] = reports.get(kind, 0) + 1
-    worker.end()
-    left = [path.name for path in folder.iterdir() if path.name.startswith(".")]
-    table(f"{count} mutated files", {**reports, "work folders and locks left": len(left)})
-    for line in bad[:20]:
-        print("-", line)
-
-
-def complete(path: Path) -> bool:
-    try:
-        with av.open(str(path)) as container:
-            return sum(1 for _ in container.decode(video=0)) > 0
-    except (OSError, ValueError):
-        return False
-
 
 # -- memory
 
@@ -220,7 +97,7 @@ print((time.perf_counter() - started) / count * 1e3, (usage() - before) / count 
 
 
 def efficiency(arguments, folder: Path) -> None:
-    source = Path(arguments.clip[0]) if arguments.clip else real_clip(folder / "clip.mp4")
+    source = Path(arguments.clip) if arguments.clip else real_clip(folder / "clip.mp4")
 
     for steady in ("steady", "no-steady"):
         rows = {}
@@ -269,16 +146,14 @@ def real_clip(path: Path) -> Path:
     return make_clip(path, size=(640, 360), frames=300, rate=30, draw=draw)
 
 
-BENCHMARKS = {f.__name__: f for f in (fuzz, memory, efficiency)}
+BENCHMARKS = {f.__name__: f for f in (memory, efficiency)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[[], *BENCHMARKS])
-    parser.add_argument("--clip", nargs="*")
-    parser.add_argument("--count", type=int)
+    parser.add_argument("--clip")
     arguments = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for name in arguments.names or BENCHMARKS:
         with tempfile.TemporaryDirectory() as folder:
             BENCHMARKS[name](arguments, Path(folder))

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, signals 
 
 ABUSE = Path(__file__).resolve().parents[1] / "benchmarks/abuse"
 FEW = {
-    "mutants": ("--mutants", 12),  # one of each kind of clip
+    "mutants": ("--mutants", 24),  # two of each kind of clip
     "kills": ("--kills", 2),
     "signals": ("--only", "(video SIGINT|cam SIGTERM|image SIGHUP) 0.0 s after a file"),
     "disks": ("--only", "(cam within 0|image within 4096) bytes"),
