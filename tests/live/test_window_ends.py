@@ -282,7 +282,8 @@ from rtstyle.media.window import Window
 window = Window()
 for grey, (width, height) in enumerate([(640, 360), (480, 288), (1920, 1080), (288, 480), (400, 400)]):
     while window.poll() != "n":
-        window.show(np.full((*window.fit(height, width), 3), 50 * grey + 20, np.uint8))
+        size = window.fit(height, width)  # brighter once the window has had the size that it asked for
+        window.show(np.full((*size, 3), 50 * grey + 20 + 5 * window._resized, np.uint8))
         time.sleep(0.01)
 """
 
@@ -293,10 +294,11 @@ def test_the_window_takes_the_size_of_each_picture_until_the_user_gives_it_one(s
         app.wait_for_size(*size)
         app.press("n")
     app.wait_for_size(288, 480)
+    wait_until(lambda: (app.look()[240, 144] == 175).all(), "the program knows its size too")
     app.resize(500, 300)
     app.wait_for_size(500, 300)
     app.press("n")
-    wait_until(lambda: (app.look()[150, 250] == 220).all(), "the last picture is shown")
+    wait_until(lambda: (app.look()[150, 250] == 225).all(), "the last picture is shown")
     assert app.area()[2:] == (500, 300)
     app.press("n")
     assert app.wait() == 0
