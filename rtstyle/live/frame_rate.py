@@ -8,8 +8,8 @@ from collections import deque
 
 from rtstyle.paint.painter import FramePainter
 
-# Working heights are multiples of 8, the coarsest grid of the bodies, about a tenth apart. Those of an upright picture
-# are its widths: strokes are as large in it as in one that lies.
+# Working heights are multiples of 8, the coarsest grid of the bodies, each about a tenth more than the last. Those of
+# an upright picture are its widths: strokes are as large in it as in one that lies.
 LADDER: tuple[int, ...] = (
     *(96, 112, 128, 144, 160, 176, 192, 216, 240, 264, 288, 320, 360, 400, 440, 480, 528, 576, 640, 720, 808),
     *(896, 1000, 1080, 1200, 1320, 1440, 1600, 1760, 2160),
