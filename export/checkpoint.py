@@ -13,10 +13,18 @@ from typing import Any
 
 import torch
 
-from rtstyle.errors import InputError, ModelError
+from rtstyle.errors import InputError, ModelError, OutputError
 from rtstyle.export import networks
 from rtstyle.export.recipe import Recipe
 from rtstyle.files import written_beside
+
+
+def checkpoint_in(run_dir: Path, *, may_exist: bool) -> Path:
+    """Where a run keeps its checkpoint. Raises OutputError if an earlier run's is there and may not be."""
+    path = run_dir / "checkpoint.pt"
+    if path.exists() and not may_exist:
+        raise OutputError(f"{run_dir} holds an earlier run: add `resume=True` to go on, or another `run_dir`")
+    return path
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

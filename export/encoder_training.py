@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rtstyle.errors import InputError, OutputError, RtstyleError
+from rtstyle.errors import InputError, RtstyleError
 from rtstyle.export import encoder_file, losses, operations, polish_file, style_pictures
-from rtstyle.export.checkpoint import load_checkpoint, save_checkpoint
+from rtstyle.export.checkpoint import checkpoint_in, load_checkpoint, save_checkpoint
 from rtstyle.export.data import Photos, evenly, list_pictures, read_picture
 from rtstyle.export.encoder import CORRECTIONS, Encoder, Seen, Trial
 from rtstyle.export.encoder_lessons import LOOK_BATCH, Paintings, Practice, Seeing
@@ -91,9 +91,7 @@ class EncoderTrainer:
         preparing: Callable[[int, int], None] | None = None,
     ):
         self.recipe, self.run_dir = recipe, Path(run_dir)
-        self.checkpoint = self.run_dir / "checkpoint.pt"
-        if self.checkpoint.exists() and not (resume or replace):
-            raise OutputError(f"{self.run_dir} holds an earlier run: add `resume=True` to go on, or another `run_dir`")
+        self.checkpoint = checkpoint_in(self.run_dir, may_exist=resume or replace)
         earlier = self.load() if resume else None
         self.device = perceptual.pick_device(device)
         model = catalog.load(recipe.encoder)

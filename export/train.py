@@ -16,11 +16,12 @@ from typing import Any
 
 import torch
 
-from rtstyle.errors import ModelError, OutputError, RtstyleError
+from rtstyle.errors import ModelError, RtstyleError
 from rtstyle.export import losses, networks, operations
 from rtstyle.export.artworks import Artworks
 from rtstyle.export.checkpoint import (
     averaged,
+    checkpoint_in,
     describe,
     load_losses,
     resume_checkpoint,
@@ -94,9 +95,7 @@ class Trainer:
             torch.backends.cudnn.benchmark = True  # all steps of a stage have the same sizes
         self.precision = chosen(precision, self.device)
         self.run_dir = Path(run_dir)
-        self.checkpoint = self.run_dir / "checkpoint.pt"
-        if self.checkpoint.exists() and not (resume or replace):
-            raise OutputError(f"{self.run_dir} holds an earlier run: add `resume=True` to go on, or another `run_dir`")
+        self.checkpoint = checkpoint_in(self.run_dir, may_exist=resume or replace)
         self.vgg = perceptual.VGG(
             recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=DTYPES[self.precision]
         )

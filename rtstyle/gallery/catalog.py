@@ -207,7 +207,7 @@ def resolve(style: str | None = None, model: str = "live") -> Choice:
     Weights of a mix are scaled to sum 1. Raises UsageError for unknown names, with the near matches, and for
     broken mixes; ModelError for files that cannot be used.
     """
-    if style and ".onnx" in style.lower() and ("," not in style or os.path.isfile(style)):
+    if style and ".onnx" in style.lower() and not encoder.is_mix(style):
         path, _, name = style.partition("#")
         base = load(path)
         chosen = _by_name(name, base.styles) if name else base.styles[0]
@@ -241,7 +241,7 @@ def _tried(model: Model) -> Model:
 def mixture(style: str) -> list[tuple[str, float]]:
     """The names, or paths, and weights that `a:0.7,b:0.3` is written of; a file that has such a name wins. Raises
     UsageError."""
-    return [(style, 1.0)] if os.path.isfile(style) else [_part(part) for part in style.split(",")]
+    return [_part(part) for part in (style.split(",") if encoder.is_mix(style) else [style])]
 
 
 def _part(text: str) -> tuple[str, float]:

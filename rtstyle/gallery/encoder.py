@@ -36,9 +36,14 @@ def is_picture(name: str | os.PathLike[str]) -> bool:
     return Path(name).suffix.lower() in SUFFIXES
 
 
+def is_mix(style: str) -> bool:
+    """Whether several styles are named: between commas, unless there is a file of such a name."""
+    return "," in style and not os.path.isfile(style)
+
+
 def is_one_picture(style: str | None) -> TypeGuard[str]:
     """Whether a style is one picture and nothing else, not a mix."""
-    return style is not None and is_picture(style) and ("," not in style or os.path.isfile(style))
+    return style is not None and is_picture(style) and not is_mix(style)
 
 
 def style_of(path: str | os.PathLike[str], model: Model, *, name: str | None = None) -> Style:

@@ -109,11 +109,16 @@ def _mix(controls: Controls, values: list[Any]) -> bool:
     return True
 
 
+def _only_share(values: list[Any]) -> float | None:
+    """The one value, from 0 to 1; None if it is no number or not alone."""
+    return _share(values[0]) if len(values) == 1 else None
+
+
 def _set(name: str) -> Callable[[Controls, list[Any]], bool]:
     """What sets a property of the painter to a value from 0 to 1."""
 
     def act(controls: Controls, values: list[Any]) -> bool:
-        share = _share(values[0]) if len(values) == 1 else None
+        share = _only_share(values)
         if share is not None:
             setattr(controls.painter, name, share)
         return share is not None
@@ -123,7 +128,7 @@ def _set(name: str) -> Callable[[Controls, list[Any]], bool]:
 
 def _pressed(values: list[Any]) -> bool | None:
     """Whether a button went down: no value, or one above 0; None if it cannot be said."""
-    share = 1.0 if not values else _share(values[0]) if len(values) == 1 else None
+    share = _only_share(values or [1])
     return None if share is None else share > 0
 
 
