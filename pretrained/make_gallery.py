@@ -16,8 +16,8 @@ from rtstyle.media.reader import VideoReader
 HERE = Path(__file__).parent
 COLUMNS, TILE = 6, (320, 180)
 SHOWN = 60  # the frame of the clip that is painted
-LARGE = ("composition-vii", "irises", "great-wave", "cezanne-trees")
-SWITCHED = ("starry-night", "scream", "composition-vii", "irises")
+LARGE = ("composition-vii", "blue-vase", "irises", "great-wave")
+SWITCHED = ("starry-night", "red-horse", "composition-vii", "irises")
 STEP, HOLD, FADE = 3, 10, 5  # every third frame of 30 a second; frames in one style, and from one to the next
 SMALL = (480, 270)
 

@@ -125,4 +125,4 @@ def test_a_model_says_the_same_as_its_session():
     path = catalog.model_path("live")
     model = read_model(path)
     assert model == model_of(ort.InferenceSession(path, providers=["CPUExecutionProvider"]), path)
-    assert model.takes_code and model.keeps_contract and len(model.styles) == 20
+    assert model.takes_code and model.keeps_contract and len(model.styles) == 23

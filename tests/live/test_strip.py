@@ -180,7 +180,7 @@ def test_every_bundled_style_takes_two_keys_at_most():
     from rtstyle import styles
 
     names = [style.name for style in styles()]
-    assert len(names) == 20
+    assert len(names) == 23
     for name in names:
         alike = [other for other in names if other.startswith(name[0])]
         assert alike.index(name) < 10 or [other for other in alike if other.startswith(name[:2])] == [name]
