@@ -451,7 +451,7 @@ def test_last_brings_back_style_and_strength(call, config_file, handed_over, ope
     assert call("cam", "--last")[0] == 0
     painter = handed_over["painter"]
     assert (painter.stylizer.style, painter.strength) == ("starry-night:0.75,irises:0.25", 0.25)
-    assert call("cam", "--last", "--style", "shipwreck")[0] == 0 and handed_over["painter"].stylizer.style == "shipwreck"
+    assert call("cam", "--last", "--style", "mosaic")[0] == 0 and handed_over["painter"].stylizer.style == "mosaic"
     config_file.with_name("last.json").write_text("{")
     assert call("cam", "--last")[0] == 0 and handed_over["painter"].stylizer.style == "scream"
 
