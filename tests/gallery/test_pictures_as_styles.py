@@ -56,6 +56,14 @@ def test_a_picture_paints_in_its_own_colors(picture, tmp_path):
     assert paintings["orange"][0] > paintings["orange"][2] + 30
 
 
+def test_a_large_picture_is_seen_as_sharply_as_those_of_training(tmp_path):
+    large = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1100, 1300, 3), np.uint8))
+    large.save(tmp_path / "large.png")
+    large.resize((529, 448), Image.Resampling.LANCZOS).save(tmp_path / "small.png")  # style_pictures.resized
+    codes = [encoder.code_of(tmp_path / name) for name in ("large.png", "small.png")]
+    np.testing.assert_allclose(*codes, atol=1e-6)
+
+
 def test_a_picture_with_a_comma_in_its_name_is_no_mix(picture, tmp_path):
     comma = shutil.copy(picture, tmp_path / "Coffee, black.jpg")
     assert encoder.is_one_picture(str(comma)) and not encoder.is_one_picture(f"{picture}:0.5,{picture}")

@@ -305,6 +305,26 @@ def test_the_bundled_encoder_looks_at_a_picture_in_the_browser(open_tab):
     assert tab.complaints == []
 
 
+def test_a_picture_for_the_encoder_is_shrunk_as_sharply_as_in_training(open_tab):
+    random = np.random.default_rng(7)
+    for height, width, short in [(90, 133, 40), (131, 64, 63), (30, 50, 40)]:
+        picture = random.integers(0, 256, (height, width, 3), np.uint8)
+        shrunk = open_tab().page.evaluate(
+            """async ([base64, width, height, side]) => {
+              const { shrink } = await import("./shrink.js");
+              const pixels = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+              const seen = shrink(pixels, width, height, side);
+              return [Array.from(seen.pixels), seen.width, seen.height];
+            }""",
+            [base64.b64encode(picture.tobytes()).decode(), width, height, short],
+        )
+        scale = min(1, short / min(height, width))
+        size = round(width * scale), round(height * scale)
+        expected = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+        assert (shrunk[1], shrunk[2]) == size
+        np.testing.assert_allclose(np.reshape(shrunk[0], expected.shape), expected, atol=1)
+
+
 def test_wasm_paints_what_onnx_runtime_paints(open_tab, address):
     tab = open_tab(url=address + "licences.txt")
     frame, code = photograph(), catalog.load("live").styles[3].code

@@ -6,7 +6,7 @@ import { listCameras, openCamera, openFile, readPicture } from "./source.js";
 
 const MIX_STEP = 0.05;
 const MESSAGE_SECONDS = 5;
-const STYLE_SIDE = 896; // pixels, the long side of a picture that becomes a style: twice what the encoder looks at
+const STYLE_SIDE = 1792; // pixels, the long side of a picture that becomes a style: much more than the encoder looks at
 const THUMBNAIL = 128;
 const HEIGHTS = [176, 240, 288, 360, 480, 720];
 

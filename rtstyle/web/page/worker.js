@@ -3,7 +3,10 @@
 // Messages come in as {id, kind, ...} and are answered in their order by {id, ...} or {id, error}. {loaded} says that
 // everything is here and starts now, {lost} that the GPU went away.
 
+import { shrink } from "./shrink.js";
 import { Steady } from "./steady.js";
+
+const ENCODER_SIDE = 448; // pixels, the short side of a picture that the encoder looks at
 
 const JSPI = typeof WebAssembly.Suspending === "function"; // a wasm function can wait for a promise
 const BUILDS = {
@@ -50,7 +53,8 @@ const kinds = {
   /** A picture, RGBA in a buffer, to the code of its style. */
   async encode({ pixels, width, height }) {
     encoder ??= await session(await load("encoder.onnx"), "wasm");
-    const picture = new ort.Tensor("uint8", withoutAlpha(new Uint8Array(pixels)), [1, height, width, 3]);
+    const seen = shrink(withoutAlpha(new Uint8Array(pixels)), width, height, ENCODER_SIDE);
+    const picture = new ort.Tensor("uint8", new Uint8Array(seen.pixels.buffer), [1, seen.height, seen.width, 3]);
     return { code: (await encoder.run({ picture })).code.data };
   },
 };
