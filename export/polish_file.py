@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-import torch.nn.functional as F
 from onnx import TensorProto, helper
+from PIL import Image
 
 from rtstyle.errors import ModelError
 from rtstyle.export import gradient, to_onnx
@@ -46,7 +46,8 @@ def loss(encoder: Encoder, trial: Trial, target: Seen, photograph: torch.Tensor,
     frames = photograph.permute(0, 3, 1, 2).float()
     painted = trial.body(frames, code).clamp(0, 255)
     painted = painted + (painted.round() - painted).detach()  # what is rounded has the gradient of what is not
-    seen, shown = (_shrunk(x, trial.seen_side, trial.seen_side) for x in (painted, frames))
+    shrink = shrinking(trial)
+    seen, shown = (shrink @ x @ shrink.T for x in (painted, frames))
     painting = encoder.look(seen)
     off = (target.grams - painting.grams).square()
     distances = torch.zeros_like(target.lengths).index_add(1, encoder.matrix, off) / (target.lengths * painting.lengths)
@@ -55,8 +56,11 @@ def loss(encoder: Encoder, trial: Trial, target: Seen, photograph: torch.Tensor,
     return distances.mean() + CONTENT_WEIGHT * content + COLOR_WEIGHT * colors
 
 
-def _shrunk(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    return F.interpolate(x, [height, width], mode="bilinear", antialias=True, align_corners=False)
+def shrinking(trial: Trial) -> torch.Tensor:
+    """The matrix that shrinks a side of a painting to what there is to see of it, by the filter by which pictures are
+    shrunk for the encoder: through another, less or more of the strokes would be left of one than of the other."""
+    each = Image.fromarray(np.eye(2 * PATCH, dtype=np.float32))
+    return torch.from_numpy(np.array(each.resize((2 * PATCH, trial.seen_side), Image.Resampling.LANCZOS)))
 
 
 def _centered(maps: torch.Tensor) -> torch.Tensor:
@@ -94,8 +98,7 @@ def to_model(encoder: Encoder, trial: Trial) -> onnx.ModelProto:
 class _LossWriter(Writer):
     def __init__(self, encoder: Encoder, trial: Trial):
         super().__init__(encoder)
-        side = 2 * PATCH
-        shrink = _shrunk(torch.eye(side)[None, None], trial.seen_side, side)[0, 0].numpy()
+        shrink = shrinking(trial).numpy()
         self.rows, self.columns = self.constant("rows", shrink), self.constant("columns", shrink.T)
         seen = self.shrunk(self.painted(trial.body, "photograph", "code"))
         painting = self.look(seen)
