@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import platformdirs
+from click.core import ParameterSource
 
 from rtstyle.cli.flags import Command
-from rtstyle.errors import InputError
+from rtstyle.cli.progress import say
+from rtstyle.errors import InputError, RtstyleError
 
 if TYPE_CHECKING:
     from rtstyle.live.controls import Controls
@@ -121,5 +123,19 @@ class Configured(Command):
             if name in config["cam"] and not any(word.partition("=")[0] in flags for word in given):
                 raise click.BadParameter(f"{error.message} (in {config_path()})", error.ctx, error.param) from None
             raise
+        if "style" in last and context.get_parameter_source("style") is ParameterSource.DEFAULT_MAP:
+            context.params["style"] = _still_there(context.params, config["cam"].get("style"))
         context.obj = config["keys"]
         return context
+
+
+def _still_there(params: dict[str, Any], otherwise: str | None) -> str | None:
+    """The style of the last time, or another one where it cannot be used any more, which is said."""
+    from rtstyle.gallery import catalog
+
+    try:
+        catalog.resolve(params["style"], params["model"])
+    except RtstyleError as error:
+        say(f"not with the style of the last time: {error}")
+        return otherwise
+    return str(params["style"])

@@ -456,6 +456,18 @@ def test_last_brings_back_style_and_strength(call, config_file, handed_over, ope
     assert call("cam", "--last")[0] == 0 and handed_over["painter"].stylizer.style == "scream"
 
 
+def test_a_style_of_the_last_time_that_went_does_not_stop_the_camera(call, config_file, handed_over, opened, screen):
+    for config, expected in [('[cam]\nstyle = "scream"\n', "scream"), ("", "starry-night")]:
+        config_file.write_text(config)
+        config_file.with_name("last.json").write_text('{"style": "gone-for-good", "strength": 0.5}')
+        code, _, err = call("cam", "--last")
+        assert code == 0 and "not with the style of the last time: unknown style 'gone-for-good'" in err
+        assert (handed_over["painter"].stylizer.style, handed_over["painter"].strength) == (expected, 0.5)
+    config_file.with_name("last.json").write_text('{"style": "irises"}')
+    code, _, err = call("cam", "--last", "--style", "gone-for-good")
+    assert code == 2 and "unknown style 'gone-for-good'" in err and "last time" not in err
+
+
 def test_a_mix_by_keys_is_remembered_as_it_can_be_asked_for(config_file):
     styles, painter = StyleChooser(Net()), SimpleNamespace(strength=0.5)
     for move, expected in [(lambda: None, "reed"), (lambda: styles.mix(0, 2, 0.25, 1.0), "reed:0.75,slate:0.25")]:
