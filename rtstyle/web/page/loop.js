@@ -13,7 +13,7 @@ export class Loop {
     Object.assign(this, { painter, screen, styles, state, referenceHeight, say });
     this.source = null;
     this.wake = () => {};
-    this.dirty = this.faded = false;
+    this.dirty = this.faded = this.underway = false;
     this.painted = 0;
     this.dropped = 0;
     this.shown = []; // when the frames of the last second were shown
@@ -44,7 +44,12 @@ export class Loop {
 
   /** Whether the painting is not yet what was asked for: another is on its way, or the style is changing. */
   get busy() {
-    return this.dirty || this.faded || this.styles.fading(seconds());
+    return this.dirty || this.faded || (this.underway && !this.live) || this.styles.fading(seconds());
+  }
+
+  /** Whether each new frame is to be painted. */
+  get live() {
+    return Boolean(this.source?.moving) && !this.state.frozen;
   }
 
   /** Show the painting in its changed look. */
@@ -60,12 +65,13 @@ export class Loop {
       job = null;
       try {
         const { painted } = await answer;
-        const live = source.moving && !this.state.frozen;
-        if (live && source === this.source) job = this.begin(); // the worker paints on while this one is shown
+        if (this.live && source === this.source) job = this.begin(); // the worker paints on while this one is shown
         const showing = seconds();
         this.screen.show(shot, painted, this.state);
+        this.underway = job !== null;
         this.note(source, began, taking + seconds() - showing, showing);
       } catch (error) {
+        this.underway = job !== null;
         this.say(error.message);
         await new Promise((resolve) => setTimeout(resolve, 1000));
       }
@@ -82,12 +88,11 @@ export class Loop {
 
   /** Take the newest frame and have it painted; null if there is nothing to paint. */
   begin() {
-    const { source, screen, styles, state, painter } = this;
+    const { source, screen, styles, state, painter, live } = this;
     if (!source?.width || !painter.engine) return null;
     const began = seconds();
     if (styles.takeTurn(began)) this.onstyle?.();
     const fading = styles.fading(began);
-    const live = source.moving && !state.frozen;
     if (live ? !source.hasNew : !(this.dirty || fading || this.faded)) return null;
     this.faded = fading; // once more when the fade has ended
     this.dirty = false;
@@ -100,6 +105,7 @@ export class Loop {
     const history = state.steady && live ? (fading ? WHILE_FADING : 1) : null;
     const answer = painter.paint(shot.pixels, shot.width, shot.height, styles.code(began), history);
     answer.catch(() => {}); // it is awaited later
+    this.underway = true;
     return { shot, answer, source, began, taking: seconds() - began };
   }
 
@@ -142,7 +148,7 @@ export class Loop {
     const { source, shown, painter } = this;
     if (!source?.width) return "";
     const size = this.workingSize().join(" × ");
-    if (!source.moving || this.state.frozen) return `${size} · ${painter.name}`;
+    if (!this.live) return `${size} · ${painter.name}`;
     const recent = shown.filter((time) => time > seconds() - 1);
     return `${recent.length} fps · ${size} · ${painter.name} · ${this.dropped} dropped`;
   }
