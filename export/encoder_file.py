@@ -9,6 +9,7 @@ lengths   float32 [1, L]
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -38,9 +39,8 @@ from rtstyle.export.encoder import (
     Trial,
     triangle,
 )
-from rtstyle.export.onnx_graph import Graph, cpu_session
+from rtstyle.export.onnx_graph import Graph, cpu_session, save_checked
 from rtstyle.export.small_vgg import UNIT
-from rtstyle.files import written_beside
 
 SEEN = ("colors", "grams", "lengths")
 OPSET = 18  # the first whose Resize can smooth what it shrinks
@@ -297,12 +297,8 @@ def write_encoder(
             "rtstyle.training": json.dumps(training),
         },
     )
-    onnx.checker.check_model(model, full_check=True)
-    difference = compare(model, encoder, trial)
-    if not difference <= CODE_DIFFERENCE:
-        raise ModelError(f"the exported encoder differs from torch by {difference:.2g}: {out} was not written")
-    with written_beside(out, force=force) as part:
-        onnx.save(model, str(part))
+    difference = functools.partial(compare, encoder=encoder, trial=trial)
+    save_checked(model, "encoder", difference, CODE_DIFFERENCE, out, force=force)
 
 
 @torch.no_grad()

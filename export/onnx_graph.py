@@ -1,8 +1,10 @@
-"""ONNX graphs: written node by node, run on the CPU, simplified."""
+"""ONNX graphs: written node by node, run on the CPU, simplified, checked and saved."""
 
 from __future__ import annotations
 
+import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
+
+from rtstyle.errors import ModelError
+from rtstyle.files import written_beside
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -59,3 +64,23 @@ def folded(model: onnx.ModelProto) -> onnx.ModelProto:
         result = onnx.load(options.optimized_model_filepath)
     standard = [opset for opset in result.opset_import if opset.domain == ""]
     return helper.make_model(result.graph, producer_name="rtstyle", ir_version=9, opset_imports=standard)
+
+
+def save_checked(
+    model: onnx.ModelProto,
+    what: str,
+    difference: Callable[[onnx.ModelProto], float],
+    most: float,
+    out: str | os.PathLike[str],
+    *,
+    unit: str = "",
+    force: bool = False,
+) -> None:
+    """Write a model to `out` if it passes `onnx.checker` and differs from torch by `most` at most; without `force` no
+    file is replaced. Raises ModelError, which says `what` of the model differs, and OutputError."""
+    onnx.checker.check_model(model, full_check=True)
+    worst = difference(model)
+    if not worst <= most:
+        raise ModelError(f"the exported {what} differs from torch by {worst:.3g}{unit}: {out} was not written")
+    with written_beside(out, force=force) as part:
+        onnx.save(model, str(part))

@@ -13,6 +13,7 @@ section 3.2).
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -22,12 +23,10 @@ import torch
 from onnx import TensorProto, helper
 from PIL import Image
 
-from rtstyle.errors import ModelError
 from rtstyle.export import gradient, to_onnx
 from rtstyle.export.encoder import PATCH, Encoder, Seen, Trial
 from rtstyle.export.encoder_file import OPSET, SEEN, Writer, rounded, seen_values
-from rtstyle.export.onnx_graph import cpu_session, folded
-from rtstyle.files import written_beside
+from rtstyle.export.onnx_graph import cpu_session, folded, save_checked
 
 CONTENT_WEIGHT = 0.08
 COLOR_WEIGHT = 5.0
@@ -143,12 +142,8 @@ def write_polisher(encoder: Encoder, trial: Trial, out: str | os.PathLike[str], 
     encoder = rounded(encoder)
     model = to_model(encoder, trial)
     helper.set_model_props(model, {"rtstyle.body_sha256": trial.body.body_sha256()})
-    onnx.checker.check_model(model, full_check=True)
-    difference = compare(model, encoder, trial)
-    if not difference <= GRADIENT_DIFFERENCE:
-        raise ModelError(f"the exported gradient differs from torch by {difference:.2g}: {out} was not written")
-    with written_beside(out, force=force) as part:
-        onnx.save(model, str(part))
+    difference = functools.partial(compare, encoder=encoder, trial=trial)
+    save_checked(model, "gradient", difference, GRADIENT_DIFFERENCE, out, force=force)
 
 
 def compare(model: onnx.ModelProto, encoder: Encoder, trial: Trial) -> float:

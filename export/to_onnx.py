@@ -26,8 +26,7 @@ from torch import nn
 
 from rtstyle.errors import ModelError
 from rtstyle.export import networks, operations
-from rtstyle.export.onnx_graph import Graph, cpu_session
-from rtstyle.files import written_beside
+from rtstyle.export.onnx_graph import Graph, cpu_session, save_checked
 from rtstyle.media.contact_sheet import bundled_photograph
 
 OPSET = 17
@@ -307,12 +306,8 @@ def write_checked(
     helper.set_model_props(model, metadata(body, codes, description))
     if half:
         halve(model)
-    onnx.checker.check_model(model, full_check=True)
-    worst = difference(model, body, codes)
-    if worst > (HALF_LEVELS if half else 1):
-        raise ModelError(f"the exported model differs from torch by {worst} grey levels: {out} was not written")
-    with written_beside(out, force=force) as part:
-        onnx.save(model, str(part))
+    most = HALF_LEVELS if half else 1
+    save_checked(model, "model", lambda it: difference(it, body, codes), most, out, unit=" grey levels", force=force)
 
 
 def chosen(body: networks.Body, description: dict[str, Any], style: str | None) -> tuple[np.ndarray, dict[str, Any]]:

@@ -49,7 +49,7 @@ def test_the_file_names_its_body_and_replaces_nothing(encoder, trial, tmp_path, 
     assert properties(out) == {"rtstyle.body_sha256": trial.body.body_sha256()}
     with pytest.raises(RtstyleError, match="stays: the result is"):
         polish_file.write_polisher(encoder, trial, out)
-    monkeypatch.setattr(polish_file, "compare", lambda *_: 0.5)
+    monkeypatch.setattr(polish_file, "compare", lambda model, **_: 0.5)
     with pytest.raises(ModelError, match=r"differs from torch by 0\.5"):
         polish_file.write_polisher(encoder, trial, tmp_path / "other.onnx")
     assert not (tmp_path / "other.onnx").exists()
