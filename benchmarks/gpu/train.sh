@@ -17,7 +17,7 @@ learn() { # NAME RECIPE [OPTION ...]
         ${steps:+--steps "$steps"} ${BATCH:+--batch "$BATCH"} ${DEVICE:+--device "$DEVICE"} --quiet
 }
 
-learn live export/recipes/live.toml
+learn live export/recipes/live.toml --batch 16 # the recipe says 2 and 4, for two cores
 [ -f "$out/live.onnx" ] || exit 1
 sed "s|^encoder = \"live\"|encoder = \"$(cd "$out" && pwd)/live.onnx\"|" export/recipes/encoder.toml > "$out/encoder.toml"
 learn studio export/recipes/studio.toml --init "$out/live.onnx" &

@@ -275,8 +275,23 @@ def gram(features: torch.Tensor) -> torch.Tensor:
     narrower than float32.
     """
     n, c, h, w = features.shape
-    flat = features.reshape(n, c, h * w)
-    return _wide(flat @ flat.transpose(1, 2)) / (c * h * w)
+    products: torch.Tensor = _Products.apply(features.permute(0, 2, 3, 1).reshape(n, h * w, c))
+    return _wide(products) / (c * h * w)
+
+
+class _Products(torch.autograd.Function):
+    """x^T x of [N, places, C], with one product backwards. Channels last, as VGG leaves its features: where gradients
+    come back the other way round, adding them up takes long."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x)
+        return x.transpose(1, 2) @ x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return torch.as_tensor(x @ (gradient + gradient.transpose(1, 2)))
 
 
 def shifted_gram(features: torch.Tensor, dy: int, dx: int) -> torch.Tensor:
@@ -287,9 +302,10 @@ def shifted_gram(features: torch.Tensor, dy: int, dx: int) -> torch.Tensor:
     are at least 0 and smaller than the map.
     """
     n, c, h, w = features.shape
-    here = features[:, :, : h - dy, : w - dx].reshape(n, c, -1)
-    there = features[:, :, dy:, dx:].reshape(n, c, -1)
-    return _wide(here @ there.transpose(1, 2)) / (c * here.shape[2])
+    features = features.permute(0, 2, 3, 1)
+    here = features[:, : h - dy, : w - dx].reshape(n, -1, c)
+    there = features[:, dy:, dx:].reshape(n, -1, c)
+    return _wide(here.transpose(1, 2) @ there) / (c * here.shape[1])
 
 
 def _wide(x: torch.Tensor) -> torch.Tensor:

@@ -44,6 +44,11 @@ def test_gram_is_johnsons_equation_3():
         np.testing.assert_allclose(got[sample].numpy(), slow_gram(features[sample].numpy()), rtol=1e-12)
 
 
+def test_grams_gradient_is_that_of_the_products():
+    features = torch.rand(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(perceptual.gram, features)
+
+
 @pytest.mark.parametrize(("dy", "dx"), ((0, 0), (1, 0), (0, 2), (2, 3)))
 def test_shifted_gram_correlates_with_a_distance(dy, dx):
     features = some(2, 3, 5, 6)
