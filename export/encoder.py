@@ -156,6 +156,20 @@ class Encoder(nn.Module):
         self.directions[:, -2 * COLORS :].mul_(0.1)
 
     @torch.no_grad()
+    def carry_over(self, before: torch.Tensor, after: torch.Tensor) -> None:
+        """Write for another body from now on. `before` and `after`, each [S, K], are the codes of the same styles for
+        the two bodies: the mean and each direction, as far as they are mixtures of the ones, become the same mixtures
+        of the others. Colours stay: what they say of a painting is the same for every body."""
+        style = slice(0, -2 * COLORS)  # what is not a colour
+        old, new = before[:, style], after[:, style]
+        spread = old.std(0) + 1e-3
+        mixing = torch.linalg.pinv((old - old.mean(0)) / spread, rtol=1e-4)
+        for part, origin in ((self.mean[None], old.mean(0)), (self.directions, torch.zeros_like(spread))):
+            shares = (part[:, style] - origin) / spread @ mixing
+            part[:, style] = shares @ (new - new.mean(0))
+        self.mean[style] += new.mean(0)
+
+    @torch.no_grad()
     def calibrate(self, seen: Seen) -> None:
         """Take the spread of what it sees from some pictures."""
         self.moment_mean.copy_(seen.moments.mean(0))

@@ -24,7 +24,8 @@ class EncoderRecipe:
     side has `style_size`, and with the same part its paintings are compared. `seeing`, `practice` and `steps` are the
     steps of the three phases, `seeing_batch` and `batch` the pictures of a step of the first and of the third;
     `random_codes` are how many paintings by the body the first two learn from, `learning_rate` is that of the third, in
-    which each picture's weight of style is `balance` divided by the distance where learning begins."""
+    which each picture's weight of style is `balance` divided by the distance where learning begins. All other weights
+    of the loss are those that the body was trained with, but for `lattice_weight`."""
 
     encoder: str = "live"
     seed: int = 0
@@ -34,6 +35,7 @@ class EncoderRecipe:
     random_codes: int = 1100
     learning_rate: float = 2e-4
     balance: float = 10.0
+    lattice_weight: float = 7000.0
     average: float = 0.998
     crop: int = 192
     batch: int = 1

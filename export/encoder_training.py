@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import math
 import os
 from collections.abc import Callable
@@ -20,8 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from rtstyle.errors import InputError, RtstyleError
-from rtstyle.export import encoder_file, losses, operations, polish_file, style_pictures
+from rtstyle.errors import InputError, RtstyleError, UsageError
+from rtstyle.export import encoder_file, losses, networks, operations, polish_file, style_pictures
 from rtstyle.export.checkpoint import checkpoint_in, load_checkpoint, save_checkpoint
 from rtstyle.export.data import Photos, evenly, list_pictures, read_picture
 from rtstyle.export.encoder import CORRECTIONS, Encoder, Seen, Trial
@@ -39,11 +40,13 @@ from rtstyle.gallery import catalog
 from rtstyle.media.contact_sheet import draw_grid
 from rtstyle.perceptual import vgg as perceptual
 
+log = logging.getLogger("rtstyle")
+
 BALANCED_ON = 8  # photographs, for the weights of the styles
 READ_SIDE = 1024  # pixels: the short side of the paintings in memory
 SHOWN = 6  # style pictures of a preview
 # Of the learning rate while painting: many inputs, or small values that much depends on
-RATE_SHARES = {"compared.weight": 0.3, "hidden.weight": 0.5, "mean": 0.1, "directions": 0.1}
+RATE_SHARES = {"compared.weight": 0.3, "hidden.weight": 0.5, "mean": 0.25, "directions": 0.25}
 EARLY = 0.25  # the share of the painting in which there is one correction at most
 NORMS, TYPICAL, FAR = 200, 1.5, 8.0  # gradients: the last so many; clipped at, and left out beyond, so many medians
 
@@ -69,7 +72,9 @@ class EncoderTrainer:
     """One training run of an encoder, resumable to the same result.
 
     `content` is a folder of photographs, None for the few bundled ones; `pictures` a folder of paintings. `precision`
-    is that of VGG. `run_dir` receives checkpoint.pt, curves.png and preview.png; `preparing(done, total)` is called
+    is that of VGG. `init` goes on from the file of an encoder; if it was made for another body than that of the recipe,
+    `init_model` is the model with that body, and what the encoder writes is carried over by the styles that both models
+    have. `run_dir` receives checkpoint.pt, curves.png and preview.png; `preparing(done, total)` is called
     while the pictures are prepared. With `replace` an earlier run's files may be replaced. Raises RtstyleError when
     something cannot be used.
     """
@@ -86,19 +91,25 @@ class EncoderTrainer:
         vgg: str | os.PathLike[str] | None = None,
         vgg_convention: str | None = None,
         init: str | os.PathLike[str] | None = None,
+        init_model: str | os.PathLike[str] | None = None,
         resume: bool = False,
         replace: bool = False,
         preparing: Callable[[int, int], None] | None = None,
     ):
+        if init_model and not init:
+            raise UsageError("`init_model` goes with `init`: it is the model that the encoder was made for")
         self.recipe, self.run_dir = recipe, Path(run_dir)
         self.checkpoint = checkpoint_in(self.run_dir, may_exist=resume or replace)
         earlier = self.load() if resume else None
         self.device = perceptual.pick_device(device)
         model = catalog.load(recipe.encoder)
-        body, _ = from_onnx(model.path)
+        body, infos = from_onnx(model.path)
+        begun = start_from(init, init_model, body, infos) if init and not resume else None
         self.body = body.to(self.device).requires_grad_(False)
         training = read_training(properties(model.path))
-        self.loss = dataclasses.replace(Loss.from_metadata(training.get("loss", {})), balance=recipe.balance)
+        self.loss = dataclasses.replace(
+            Loss.from_metadata(training.get("loss", {})), balance=recipe.balance, lattice_weight=recipe.lattice_weight
+        )
         self.precision = chosen(precision, self.device)
         dtype = DTYPES[self.precision]
         self.vgg = perceptual.VGG(self.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=dtype)
@@ -108,11 +119,11 @@ class EncoderTrainer:
         make_folder(self.run_dir)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.trial = Trial(self.body, recipe.style_size)
-        stages = stages_of(self.loss.style_layers)
-        self.encoder = Encoder(body.code_length, WIDTHS[:stages], COMPONENTS[:stages], generator=self.generator)
-        self.encoder.start_from(body.codes.detach().cpu())
-        if init and not resume:
-            self.encoder, _ = encoder_file.from_onnx(init)
+        if begun is None:
+            stages = stages_of(self.loss.style_layers)
+            begun = Encoder(body.code_length, WIDTHS[:stages], COMPONENTS[:stages], generator=self.generator)
+            begun.start_from(body.codes.detach().cpu())
+        self.encoder = begun
         self.encoder.to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.encoder.state_dict().items()}
         groups = [
@@ -314,6 +325,35 @@ class EncoderTrainer:
         draw_grid(
             rows, ["photograph", *(str(i + 1) for i in range(len(styles)))], self.run_dir / "preview.png", force=True
         )
+
+
+def start_from(
+    init: str | os.PathLike[str],
+    init_model: str | os.PathLike[str] | None,
+    body: networks.Body,
+    infos: list[dict[str, str]],
+) -> Encoder:
+    """The encoder in the file `init`, for `body` whose styles are `infos`: as it is, or carried over from the body of
+    `init_model`, for which it was made. Raises RtstyleError if the files do not belong together."""
+    encoder, made_for = encoder_file.from_onnx(init)
+    if made_for == body.body_sha256():
+        return encoder
+    if init_model is None:
+        log.warning(
+            f"{init} was made for another model than the recipe's: going on from it as it is, which does where the "
+            "body was only trained a little further; `init_model`, the model that it was made for, carries it over"
+        )
+        return encoder
+    old, old_infos = from_onnx(init_model)
+    if old.body_sha256() != made_for:
+        raise InputError(f"{init} was not made for the model {init_model}")
+    rows = {info["name"]: row for row, info in enumerate(old_infos)}
+    shared = [(rows[info["name"]], row) for row, info in enumerate(infos) if info["name"] in rows]
+    if len(shared) < 2 or old.code_length != body.code_length:
+        raise InputError(f"{init_model} and the recipe's model must have a body of one kind, and styles in common")
+    before, after = zip(*shared, strict=True)
+    encoder.carry_over(old.codes.detach()[list(before)], body.codes.detach()[list(after)])
+    return encoder
 
 
 @torch.no_grad()

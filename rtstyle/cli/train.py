@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 @option("--run-dir", type=click.Path(), help="Checkpoints, curves and previews [default: beside OUT].")
 @option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
 @option("--init", type=click.Path(), help="With --recipe: start from the weights of an exported model.")
+@option(
+    "--init-model", type=click.Path(), help="With an encoder as --init: the other model that it is for."
+)
 @option("--steps", type=click.IntRange(1), help="Instead of the usual number.")
 @option("--batch", type=click.IntRange(1), help="With --recipe: photographs a step, instead of the recipe's.")
 @torch_device_option
@@ -68,6 +71,7 @@ def train(
     year: str | None,
     licence: str | None,
     init: str | None,
+    init_model: str | None,
     batch: int | None,
     quiet: bool,
     **options: Any,
@@ -77,7 +81,7 @@ def train(
         raise UsageError("give the picture to learn, or a --recipe for a whole gallery (not both)")
     info = {"name": name, "title": title, "artist": artist, "year": year, "licence": licence}
     only_picture = {"--full": full, "--style-weight": style_weight} | {f"--{key}": info[key] for key in info}
-    only_recipe = {"--pictures": pictures, "--init": init, "--batch": batch}
+    only_recipe = {"--pictures": pictures, "--init": init, "--init-model": init_model, "--batch": batch}
     for flag, given in (only_picture if recipe else only_recipe).items():
         if given:
             raise UsageError(f"{flag} goes with {'a picture' if recipe else '--recipe'}")
@@ -94,8 +98,11 @@ def train(
         options["callback"] = show
         if recipe and is_encoder_recipe(recipe):
             options["preparing"] = lambda done, total: update(done, total, "preparing pictures")
+            options["init_model"] = init_model
             train_encoder(recipe, photos, pictures or Path(recipe).parent, out, init=init, batch=batch, **options)
         elif recipe:
+            if init_model:
+                raise UsageError("--init-model goes with the recipe of an encoder")
             train_model(recipe, photos, pictures or Path(recipe).parent, out, init=init, batch=batch, **options)
         elif picture:
             style_info = {key: value for key, value in info.items() if value}

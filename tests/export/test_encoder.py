@@ -19,7 +19,7 @@ from rtstyle.export.encoder_lessons import Paintings, Practice, random_codes  # 
 from rtstyle.export.encoder_recipe import PAINTING, PRACTICE, SEEING, EncoderRecipe, is_encoder_recipe  # noqa: E402
 from rtstyle.export.encoder_training import EncoderTrainer, GradientClip, train_encoder  # noqa: E402
 from rtstyle.export.small_vgg import Lesson, SmallVGG, second_moments  # noqa: E402
-from rtstyle.export.to_onnx import from_onnx, properties  # noqa: E402
+from rtstyle.export.to_onnx import from_onnx, properties, read_training, write_onnx  # noqa: E402
 from rtstyle.gallery import catalog  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
@@ -45,7 +45,8 @@ def encoder_in(tmp_path, toy_model, photos_folder, paintings_folder, fake_vgg):
     """A function that gives a trainer for the toy body whose run folder is `name`."""
 
     def make(name, recipe=TOY, **options):
-        recipe = dataclasses.replace(recipe, encoder=str(toy_model))
+        if recipe.encoder == "live":
+            recipe = dataclasses.replace(recipe, encoder=str(toy_model))
         options = {"device": "cpu", "vgg": fake_vgg} | options
         return EncoderTrainer(recipe, photos_folder, paintings_folder, tmp_path / name, **options)
 
@@ -67,6 +68,23 @@ def test_the_first_directions_span_most_of_what_the_codes_of_the_body_differ_by(
     span = new_encoder(body).directions[:4, :-6].detach()
     rest = off - off @ torch.linalg.pinv(span) @ span
     assert rest.norm() < 0.7 * off.norm()  # the span of four directions holds what differs, less its colours
+
+
+@torch.no_grad()
+def test_carried_over_to_another_body_it_writes_the_same_mixtures_of_styles(body, trial):
+    before = body.codes.clone()
+    after = before + torch.randn(before.shape, generator=seeded(7))
+    encoder = new_encoder(body)
+    shares = torch.randn(6, 5, generator=seeded(8))
+    shares -= shares.mean(1, keepdim=True)
+    encoder.directions.copy_(shares @ before)
+    encoder.directions[:, -6:] = torch.randn(6, 6, generator=seeded(9))
+    colors = encoder.directions[:, -6:].clone()
+    encoder.mean[:-6] = before[1, :-6]  # the second style
+    encoder.carry_over(before, after)
+    assert torch.allclose(encoder.mean[:-6], after[1, :-6], atol=1e-3)
+    assert torch.allclose(encoder.directions[:, :-6], (shares @ after)[:, :-6], atol=1e-3)
+    assert torch.equal(encoder.directions[:, -6:], colors)
 
 
 @torch.no_grad()
@@ -325,6 +343,35 @@ def test_the_command_writes_an_encoder_for_its_body(tmp_path, toy_model, photos_
     assert sha256 == from_onnx(toy_model)[0].body_sha256()
     with pytest.raises(RtstyleError, match="already exists"):
         train_encoder(recipe, photos_folder, paintings_folder, out, vgg=fake_vgg)
+
+
+def test_a_run_starts_from_an_encoder_of_another_body(encoder_in, tmp_path, toy_model, caplog):
+    recipe = dataclasses.replace(TOY, seeing=0, practice=0, random_codes=0)
+    first = encoder_in("first", recipe)
+    first.write(made := tmp_path / "encoder.onnx")
+    body, infos = from_onnx(toy_model)
+    with torch.no_grad():
+        body.head.weight *= 1.5
+        body.codes += torch.randn(body.codes.shape, generator=seeded(3))
+    description = {"styles": infos, "reference_height": 360, "training": read_training(properties(toy_model))}
+    write_onnx(body, description, other := tmp_path / "other.onnx")
+
+    def started(name, model, init_model=None):
+        trainer = encoder_in(name, dataclasses.replace(recipe, encoder=str(model)), init=made, init_model=init_model)
+        return trainer.encoder
+
+    made_with = encoder_file.from_onnx(made)[0]
+    assert torch.equal(started("same", toy_model).mean, made_with.mean)
+    assert not caplog.records
+    assert torch.equal(started("as-it-is", other).mean, made_with.mean)
+    assert "another model" in caplog.text and "init_model" in caplog.text
+    carried = started("carried", other, toy_model)
+    assert torch.equal(carried.hidden.weight, made_with.hidden.weight)
+    assert torch.allclose(carried.mean[:-6], body.codes.mean(0)[:-6], atol=0.05)
+    with pytest.raises(RtstyleError, match="was not made for the model"):
+        started("wrong", other, catalog.load("live").path)
+    with pytest.raises(RtstyleError, match="goes with `init`"):
+        encoder_in("none", recipe, init_model=toy_model)
 
 
 @pytest.mark.parametrize(
