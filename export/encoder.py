@@ -183,6 +183,7 @@ class Encoder(nn.Module):
 
     def look(self, picture: torch.Tensor) -> Seen:
         """What there is to see of a picture that is scaled already, or of a part of it."""
+        picture = picture.contiguous(memory_format=torch.channels_last)
         colors = color_moments(picture / 127.5 - 1)
         moments, grams, lengths = [colors], [], []
         for scale in SCALES:
@@ -200,10 +201,10 @@ class Encoder(nn.Module):
         through the paintings."""
         hidden, coefficients, colors = self.guess(target)
         for number in range(corrections):
+            with torch.no_grad():
+                painted = trial(self.code(coefficients, colors))
             with torch.set_grad_enabled(torch.is_grad_enabled() and number == corrections - 1):
-                with torch.no_grad():
-                    painting = self.look(trial(self.code(coefficients, colors)))
-                change, color_change = self.correct(target, painting, hidden, coefficients, number)
+                change, color_change = self.correct(target, self.look(painted), hidden, coefficients, number)
             coefficients, colors = coefficients + change, colors + color_change
         return self.code(coefficients, colors)
 

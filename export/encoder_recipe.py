@@ -25,7 +25,8 @@ class EncoderRecipe:
     steps of the three phases, `seeing_batch` and `batch` the pictures of a step of the first and of the third;
     `random_codes` are how many paintings by the body the first two learn from, `learning_rate` is that of the third, in
     which each picture's weight of style is `balance` divided by the distance where learning begins. All other weights
-    of the loss are those that the body was trained with, but for `lattice_weight`."""
+    of the loss are those that the body was trained with, but for `lattice_weight`. What sees goes on learning in the
+    third phase at `seeing_rate` times the learning rate; at 0 it stays as it is, which takes less time."""
 
     encoder: str = "live"
     seed: int = 0
@@ -34,6 +35,7 @@ class EncoderRecipe:
     steps: int = 2000
     random_codes: int = 1100
     learning_rate: float = 2e-4
+    seeing_rate: float = 0.0
     balance: float = 10.0
     lattice_weight: float = 7000.0
     average: float = 0.998

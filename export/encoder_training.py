@@ -127,7 +127,10 @@ class EncoderTrainer:
         self.encoder.to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.encoder.state_dict().items()}
         groups = [
-            {"params": [weight], "share": RATE_SHARES.get(name, 1.0)}
+            {
+                "params": [weight],
+                "share": recipe.seeing_rate if name.startswith("vgg.") else RATE_SHARES.get(name, 1.0),
+            }
             for name, weight in self.encoder.named_parameters()
         ]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.995))
@@ -217,9 +220,12 @@ class EncoderTrainer:
         """Losses of photographs [N, 3, H, W], each painted in the style of one of the style pictures, int64 [N], by a
         code that was corrected so many times: each [N], `total` and its terms."""
         compare = self.compare
-        seen = self.styles_seen()
-        codes = self.encoder.write(seen[chosen.to(self.device)], self.trial, corrections)
         styles = [self.styles[index] for index in chosen.tolist()]
+        seen = self.styles_seen()[chosen.to(self.device)]
+        if self.recipe.seeing_rate:
+            self.encoder.vgg.requires_grad_(True)
+            seen = self.encoder.look(torch.cat([style.picture for style in styles]).float())
+        codes = self.encoder.write(seen, self.trial, corrections)
         outliers: list[torch.Tensor] | None = [] if self.loss.outlier_weight else None
         painted = self.body(photos.contiguous(memory_format=torch.channels_last), codes, outliers, offsets).float()
         with torch.no_grad():

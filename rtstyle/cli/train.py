@@ -47,9 +47,7 @@ if TYPE_CHECKING:
 @option("--run-dir", type=click.Path(), help="Checkpoints, curves and previews [default: beside OUT].")
 @option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
 @option("--init", type=click.Path(), help="With --recipe: start from the weights of an exported model.")
-@option(
-    "--init-model", type=click.Path(), help="With an encoder as --init: the other model that it is for."
-)
+@option("--init-model", type=click.Path(), help="With an encoder as --init: the other model that it is for.")
 @option("--steps", type=click.IntRange(1), help="Instead of the usual number.")
 @option("--batch", type=click.IntRange(1), help="With --recipe: photographs a step, instead of the recipe's.")
 @torch_device_option
