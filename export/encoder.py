@@ -164,10 +164,9 @@ class Encoder(nn.Module):
         old, new = before[:, style], after[:, style]
         spread = old.std(0) + 1e-3
         mixing = torch.linalg.pinv((old - old.mean(0)) / spread, rtol=1e-4)
-        for part, origin in ((self.mean[None], old.mean(0)), (self.directions, torch.zeros_like(spread))):
-            shares = (part[:, style] - origin) / spread @ mixing
-            part[:, style] = shares @ (new - new.mean(0))
-        self.mean[style] += new.mean(0)
+        carrying = mixing @ (new - new.mean(0))
+        self.mean[style] = new.mean(0) + (self.mean[style] - old.mean(0)) / spread @ carrying
+        self.directions[:, style] = self.directions[:, style] / spread @ carrying
 
     @torch.no_grad()
     def calibrate(self, seen: Seen) -> None:

@@ -26,7 +26,7 @@ class EncoderRecipe:
     `random_codes` are how many paintings by the body the first two learn from, `learning_rate` is that of the third, in
     which each picture's weight of style is `balance` divided by the distance where learning begins. All other weights
     of the loss are those that the body was trained with, but for `lattice_weight`. What sees goes on learning in the
-    third phase at `seeing_rate` times the learning rate; at 0 it stays as it is, which takes less time."""
+    third phase at `seeing_rate` times the learning rate; at 0 it stays as it is."""
 
     encoder: str = "live"
     seed: int = 0

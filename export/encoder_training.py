@@ -104,7 +104,7 @@ class EncoderTrainer:
         self.device = perceptual.pick_device(device)
         model = catalog.load(recipe.encoder)
         body, infos = from_onnx(model.path)
-        begun = start_from(init, init_model, body, infos) if init and not resume else None
+        begun = encoder_from(init, init_model, body, infos) if init and not resume else None
         self.body = body.to(self.device).requires_grad_(False)
         training = read_training(properties(model.path))
         self.loss = dataclasses.replace(
@@ -188,7 +188,7 @@ class EncoderTrainer:
         """What the encoder sees of all style pictures. From the first time on it sees as it has learned to on
         average."""
         if self.seen is None:
-            begins = self.step == self.recipe.seeing and (self.starts_anew or self.recipe.seeing)
+            begins = self.calibrates()
             if begins:
                 self.encoder.load_state_dict(self.average)
             self.encoder.vgg.requires_grad_(False)
@@ -198,6 +198,19 @@ class EncoderTrainer:
                 self.encoder.calibrate(self.seen)
                 self.average = {k: v.detach().clone() for k, v in self.encoder.state_dict().items()}
         return self.seen
+
+    def seen_to_paint(self, chosen: torch.Tensor) -> Seen:
+        """What the encoder sees of some style pictures, int64 [N]; looked at anew where what sees goes on learning."""
+        if not self.recipe.seeing_rate:
+            return self.styles_seen()[chosen.to(self.device)]
+        if self.calibrates():
+            self.styles_seen()
+        self.encoder.vgg.requires_grad_(True)
+        return self.encoder.look(torch.cat([self.styles[index].picture for index in chosen.tolist()]).float())
+
+    def calibrates(self) -> bool:
+        """Whether the next step is the first after learning to see."""
+        return self.step == self.recipe.seeing and bool(self.starts_anew or self.recipe.seeing)
 
     def painting_losses(self) -> dict[str, torch.Tensor]:
         recipe = self.recipe
@@ -221,11 +234,7 @@ class EncoderTrainer:
         code that was corrected so many times: each [N], `total` and its terms."""
         compare = self.compare
         styles = [self.styles[index] for index in chosen.tolist()]
-        seen = self.styles_seen()[chosen.to(self.device)]
-        if self.recipe.seeing_rate:
-            self.encoder.vgg.requires_grad_(True)
-            seen = self.encoder.look(torch.cat([style.picture for style in styles]).float())
-        codes = self.encoder.write(seen, self.trial, corrections)
+        codes = self.encoder.write(self.seen_to_paint(chosen), self.trial, corrections)
         outliers: list[torch.Tensor] | None = [] if self.loss.outlier_weight else None
         painted = self.body(photos.contiguous(memory_format=torch.channels_last), codes, outliers, offsets).float()
         with torch.no_grad():
@@ -333,7 +342,7 @@ class EncoderTrainer:
         )
 
 
-def start_from(
+def encoder_from(
     init: str | os.PathLike[str],
     init_model: str | os.PathLike[str] | None,
     body: networks.Body,
