@@ -35,7 +35,6 @@ class EncoderRecipe:
     steps: int = 2000
     random_codes: int = 1100
     learning_rate: float = 2e-4
-    seeing_rate: float = 0.0
     balance: float = 10.0
     lattice_weight: float = 7000.0
     average: float = 0.998

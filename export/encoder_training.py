@@ -127,10 +127,7 @@ class EncoderTrainer:
         self.encoder.to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.encoder.state_dict().items()}
         groups = [
-            {
-                "params": [weight],
-                "share": recipe.seeing_rate if name.startswith("vgg.") else RATE_SHARES.get(name, 1.0),
-            }
+            {"params": [weight], "share": RATE_SHARES.get(name, 1.0)}
             for name, weight in self.encoder.named_parameters()
         ]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.995))
@@ -188,7 +185,7 @@ class EncoderTrainer:
         """What the encoder sees of all style pictures. From the first time on it sees as it has learned to on
         average."""
         if self.seen is None:
-            begins = self.calibrates()
+            begins = self.step == self.recipe.seeing and bool(self.starts_anew or self.recipe.seeing)
             if begins:
                 self.encoder.load_state_dict(self.average)
             self.encoder.vgg.requires_grad_(False)
@@ -198,19 +195,6 @@ class EncoderTrainer:
                 self.encoder.calibrate(self.seen)
                 self.average = {k: v.detach().clone() for k, v in self.encoder.state_dict().items()}
         return self.seen
-
-    def seen_to_paint(self, chosen: torch.Tensor) -> Seen:
-        """What the encoder sees of some style pictures, int64 [N]; looked at anew where what sees goes on learning."""
-        if not self.recipe.seeing_rate:
-            return self.styles_seen()[chosen.to(self.device)]
-        if self.calibrates():
-            self.styles_seen()
-        self.encoder.vgg.requires_grad_(True)
-        return self.encoder.look(torch.cat([self.styles[index].picture for index in chosen.tolist()]).float())
-
-    def calibrates(self) -> bool:
-        """Whether the next step is the first after learning to see."""
-        return self.step == self.recipe.seeing and bool(self.starts_anew or self.recipe.seeing)
 
     def painting_losses(self) -> dict[str, torch.Tensor]:
         recipe = self.recipe
@@ -234,7 +218,7 @@ class EncoderTrainer:
         code that was corrected so many times: each [N], `total` and its terms."""
         compare = self.compare
         styles = [self.styles[index] for index in chosen.tolist()]
-        codes = self.encoder.write(self.seen_to_paint(chosen), self.trial, corrections)
+        codes = self.encoder.write(self.styles_seen()[chosen.to(self.device)], self.trial, corrections)
         outliers: list[torch.Tensor] | None = [] if self.loss.outlier_weight else None
         painted = self.body(photos.contiguous(memory_format=torch.channels_last), codes, outliers, offsets).float()
         with torch.no_grad():

@@ -22,7 +22,7 @@ from rtstyle.media.stream import Frame, Source
 from rtstyle.paint.painter import FramePainter, Painter
 from rtstyle.paint.stylizer import MIN_SIDE
 from rtstyle.paint.work_height import EnlargementWarning
-from rtstyle.video.inputs import open_source, opened_pipe, prepare_folder
+from rtstyle.video.inputs import check_folder, open_source, opened_pipe
 from rtstyle.video.parts import WARM_UP, Parts
 from rtstyle.video.resume import SEGMENT_FRAMES, Identity, Job, content_identity, software
 from rtstyle.video.schedule import Schedule
@@ -136,16 +136,19 @@ def opened_job(
         EnlargementWarning(stylizer).check(*reader.size)
         job: Job | None = None
         try:
-            n, range, content = options.segment_frames, options.time_range, None
+            n, range, encoding = options.segment_frames, options.time_range, options.encoding
             if to_folder:
-                folder, index = prepare_folder(out, source, force=force or resume), None
-                sink: VideoSink = PictureFolderSink(folder, reader, resume=resume, force=force, segment_frames=n)
+                check_folder(out, source)
             else:
-                format, _ = container_of(Path(out), options.encoding)
-                encoding = dataclasses.replace(options.encoding, audio_codec=check_audio(options.encoding, format))
-                content = content_identity(source)
-                identity = _identity(content, painter, schedule, dataclasses.replace(options, encoding=encoding))
-                job = stack.enter_context(Job(Path(out), identity, resume=resume, segment_frames=n))
+                format, _ = container_of(Path(out), encoding)
+                encoding = dataclasses.replace(encoding, audio_codec=check_audio(encoding, format))
+            content = content_identity(source)
+            identity = _identity(content, painter, schedule, dataclasses.replace(options, encoding=encoding))
+            job = stack.enter_context(Job(Path(out), identity, resume=resume, segment_frames=n))
+            if to_folder:
+                sink: VideoSink = PictureFolderSink(Path(out), reader, job, force=force)
+                index = None
+            else:
                 sink = VideoFileSink(Path(out), reader, job, encoding, range, force=force)
                 index = reader.index(range.start, range.end)
             conversion = Conversion(reader, sink, painter, schedule, Parts(n, index, range, sink.done), content)
@@ -153,7 +156,7 @@ def opened_job(
                 conversion.has_frames()  # for the format, by which what is done is joined
             yield conversion
         except MEDIA_ERRORS as error:
-            kept = stylizer.resumable and job is not None and bool(job.finished())
+            kept = stylizer.resumable and job is not None and job.worth_keeping()
             raise could_not_be_written(out, error, kept=kept) from error
 
 

@@ -76,8 +76,8 @@ def open_source(source: str | os.PathLike[str], fps: float | None = None) -> Sou
     return VideoReader(source)
 
 
-def prepare_folder(folder: str | os.PathLike[str], source: str | os.PathLike[str], *, force: bool) -> Path:
-    """Make the folder that numbered pictures go to. Raises RtstyleError if it holds some and `force` is not set."""
+def check_folder(folder: str | os.PathLike[str], source: str | os.PathLike[str]) -> Path:
+    """The folder that numbered pictures go to, if it may be made. Raises RtstyleError."""
     folder = Path(folder)
     if Path(source).is_dir() and folder.exists() and os.path.samefile(folder, source):
         raise OutputError(f"the output folder {folder} is the input: choose another")
@@ -85,9 +85,6 @@ def prepare_folder(folder: str | os.PathLike[str], source: str | os.PathLike[str
         raise OutputError(f"the folder {folder.parent} does not exist: create it first")
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file: leave the slash out, or give a folder")
-    if folder.is_dir() and any(folder.glob("*.png")) and not force:
-        raise OutputError(f"{folder} holds pictures already: add `force=True` to replace them")
-    folder.mkdir(exist_ok=True)
     return folder
 
 

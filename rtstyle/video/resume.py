@@ -36,6 +36,9 @@ class Job:
     `identity` is everything that the segments depend on, as JSON. With `resume` finished segments of the same identity
     are taken over; without it they are discarded. Use as a context manager; `discard` removes the folder when the
     result is there. Raises RtstyleError if another run holds the lock, or if the earlier job was another one.
+
+    `goes_on` is whether an earlier run is gone on from, `pictures` how many a job whose result is a folder of them has
+    written for certain.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Job:
         self._identity = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         self._identity_facts = dict(identity)
         self._partials: list[Identity] = []
+        self.goes_on, self.pictures = False, 0
         self._notes = self.folder / "job.json"
         self._resume = resume
         self._out = out
@@ -81,6 +85,7 @@ class Job:
             if same:
                 self._partials = before.get("partials", [])
             if self._resume and same:
+                self.goes_on, self.pictures = True, before.get("pictures", 0)
                 return
             if self._resume:
                 changed = _differences(before.get("facts", {}), self._identity_facts)
@@ -93,7 +98,12 @@ class Job:
         self._write_notes()
 
     def _write_notes(self) -> None:
-        facts = {"identity": self._identity, "facts": self._identity_facts, "partials": self._partials}
+        facts = {
+            "identity": self._identity,
+            "facts": self._identity_facts,
+            "partials": self._partials,
+            "pictures": self.pictures,
+        }
         part = self._notes.with_suffix(".part")
         part.write_text(json.dumps(facts))
         os.replace(part, self._notes)
@@ -102,6 +112,15 @@ class Job:
         """Remember a file that holds what an interrupted run had painted."""
         self._partials.append(file_identity(path))
         self._write_notes()
+
+    def note_pictures(self, count: int) -> None:
+        """Remember that so many pictures are written."""
+        self.pictures = count
+        self._write_notes()
+
+    def worth_keeping(self) -> bool:
+        """Whether there is something that a later run can go on from."""
+        return bool(self.finished() or self.pictures)
 
     def remove_partials(self) -> list[Path]:
         """Remove the files that interrupted runs of this job kept, unless somebody has changed them since."""
@@ -139,8 +158,8 @@ class Job:
         Path(self._lock.lock_file).unlink(missing_ok=True)
 
     def __exit__(self, *_: object) -> None:
-        if self.folder.is_dir() and not self.finished() and not self._partials:
-            self.discard()  # nothing in it that could be gone on from
+        if self.folder.is_dir() and not self.worth_keeping() and not self._partials:
+            self.discard()
         self._release()
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from rtstyle.errors import InputError, RtstyleError
+from rtstyle.errors import InputError, OutputError, RtstyleError
 from rtstyle.files import partial_name, take_name
 from rtstyle.media.encoding import Encoding, Plan, plan
 from rtstyle.media.images import Picture, write_image
@@ -183,18 +184,21 @@ class VideoFileSink:
 class PictureFolderSink:
     """Numbered PNGs in a folder, 000001.png, 000002.png, ..., each of which is complete by itself.
 
-    With `resume` it goes on behind those that are there, at a multiple of `segment_frames`.
+    A job that goes on does so behind those that it has written, at a multiple of its `segment_frames`. Raises
+    RtstyleError if the folder holds others and `force` is not set.
     """
 
-    def __init__(self, folder: Path, source: Source, *, resume: bool, force: bool, segment_frames: int):
-        self.folder, self._source, self._force = folder, source, resume or force
-        self.frames = self.resumed = 0
+    def __init__(self, folder: Path, source: Source, job: Job, *, force: bool):
+        if not (job.goes_on or force) and any(folder.glob("*.png")):
+            raise OutputError(f"{folder} holds pictures already: add `force=True` to replace them")
+        self.folder, self._source, self._job, self._force = folder, source, job, job.goes_on or force
         self.size = 0
         self.notes = ["a folder of pictures holds no sound"] if source.has_sound else []
-        if resume:
-            present = next(number for number in itertools.count() if not self.path(number).exists())
-            self.frames = self.resumed = present // segment_frames * segment_frames
-        self.done = frozenset(range(self.frames // segment_frames))
+        folder.mkdir(exist_ok=True)
+        n = job.segment_frames
+        present = next(number for number in itertools.count() if not self.path(number).exists())
+        self.frames = self.resumed = min(present, job.pictures) // n * n
+        self.done = frozenset(range(self.frames // n))
 
     def path(self, number: int) -> Path:
         """Of the frame with this number from 0."""
@@ -206,16 +210,29 @@ class PictureFolderSink:
         write_image(path, Picture(frame.rgb), force=self._force)
         self.size += path.stat().st_size
         self.frames += 1
+        if self.frames % self._job.segment_frames == 0:
+            self._job.note_pictures(self.frames)
 
     def close(self) -> None:
-        """Everything is there, if the source is still what it was: else RtstyleError says so."""
+        """Everything is there, if the source is still what it was: else RtstyleError says so. Pictures of an earlier,
+        longer result go."""
         if change := self._source.what_happened():
             raise InputError(f"{self._source.path} {change} while it was read: {self.keep_partial(resumable=False)}")
+        numbered = (path for path in self.folder.glob("*.png") if re.fullmatch(r"\d{6,}", path.stem))
+        for path in numbered:
+            if int(path.stem) > self.frames:
+                path.unlink()
+        self._job.discard()
 
     def keep_partial(self, resumable: bool) -> str:
         """Say what is there."""
         text = f"the first {self.frames} frames are in {self.folder}"
-        return f"{text}; `resume=True` goes on from there" if resumable else text
+        if not resumable:
+            self._job.discard()
+            return text
+        self._job.note_pictures(self.frames)
+        again = self.frames // self._job.segment_frames * self._job.segment_frames
+        return f"{text}; `resume=True` goes on from frame {again}"
 
     def abandon(self) -> None:
         """What is written stays."""

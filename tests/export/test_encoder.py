@@ -285,16 +285,6 @@ def test_training_moves_the_encoder_and_not_the_body(encoder_in, toy_model):
         assert picture.format == "PNG" and min(picture.size) > 400
 
 
-def test_what_sees_learns_on_while_painting_where_the_recipe_says_so(encoder_in):
-    trainer = encoder_in("run", dataclasses.replace(TOY, seeing=0, practice=0, random_codes=0, seeing_rate=0.1))
-    before = {name: weight.clone() for name, weight in trainer.encoder.state_dict().items()}
-    trainer.train_step()
-    trainer.train_step()  # the first may have no corrections
-    moved = {name for name, weight in trainer.encoder.state_dict().items() if not torch.equal(weight, before[name])}
-    assert {name for name in before if name.startswith("vgg.")} <= moved
-    assert trainer.average["vgg.stages.0.0.weight"].ne(before["vgg.stages.0.0.weight"]).any()
-
-
 def test_a_step_whose_gradients_are_far_off_is_left_out():
     clip, weight = GradientClip([1.0] * 30), torch.nn.Parameter(torch.zeros(4))
     for gradient, taken, left in ((0.1, True, 0.2), (1.0, True, 1.5), (100.0, False, 1.5)):

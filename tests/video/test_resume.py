@@ -219,6 +219,36 @@ def test_resume_with_other_options_is_refused(tmp_path, source, stylizer):
     assert in_short_segments(source, out, stylizer, resume=True).resumed == 20
 
 
+def test_a_folder_of_pictures_goes_on_from_its_own_job_only(tmp_path, source, stylizer):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    in_short_segments(source, f"{whole}/", stylizer)
+    assert len(tree(whole)) == FRAMES and not work_folder(whole).exists()
+    with pytest.raises(RtstyleError, match="holds pictures already"):
+        in_short_segments(source, f"{whole}/", stylizer, resume=True)
+    with pytest.raises(Interrupted, match=r"frames are in .*out; `resume=True` goes on from frame \d0"):
+        in_short_segments(source, f"{out}/", stylizer, progress=interrupt_at(34))
+    before = tree(tmp_path)
+    with pytest.raises(RtstyleError, match=r"another one \(other strength\)"):
+        in_short_segments(source, f"{out}/", stylizer, resume=True, strength=0.5)
+    assert tree(tmp_path) == before
+    result = in_short_segments(source, f"{out}/", stylizer, resume=True)
+    assert result.frames == FRAMES and 30 <= result.resumed < FRAMES and result.resumed % 10 == 0
+    assert tree(out) == tree(whole) and not work_folder(out).exists()
+
+
+def test_pictures_of_an_earlier_result_are_neither_counted_nor_left(tmp_path, source, stylizer):
+    out = tmp_path / "out"
+    in_short_segments(source, f"{out}/", stylizer, strength=0)
+    (out / "note-000099.png").write_bytes(b"somebody else's")
+    part = TimeRange(end=1.0)
+    with pytest.raises(Interrupted):
+        in_short_segments(source, f"{out}/", stylizer, time_range=part, force=True, progress=interrupt_at(12))
+    result = in_short_segments(source, f"{out}/", stylizer, time_range=part, resume=True)
+    in_short_segments(source, f"{tmp_path / 'whole'}/", stylizer, time_range=part)
+    assert 10 <= result.resumed < result.frames < FRAMES
+    assert tree(out) == tree(tmp_path / "whole") | {"note-000099.png": b"somebody else's"}
+
+
 def test_a_second_run_is_locked_out(tmp_path, source):
     out = tmp_path / "out.mp4"
     with Job(out, {}):
