@@ -62,7 +62,8 @@ def paint_file(
     style pictures do not count; the photograph's transparency and EXIF data stay.
 
     Raises RtstyleError if an input cannot be read or an output may not be written, Interrupted after Ctrl-C, and
-    RtstyleError if the losses stop being numbers; the picture so far is then kept beside `out`.
+    RtstyleError if the losses stop being numbers; the picture so far is then kept beside `out`. What goes wrong with
+    one of the `extras` is raised at the end, when the painting is written.
     """
     extras, settings, out = extras or Extras(), settings.check(), Path(out)
     weighted = [split_weight(style) for style in styles]
@@ -78,27 +79,39 @@ def paint_file(
         return Picture(painted, alpha, photograph.exif)
 
     shape = expected(photograph.rgb.shape[:2], settings)[0][-1]
-    with time_lapse(extras.timelapse, shape, force=force) as film:
+    failed: list[RtstyleError] = []  # extras
+    result: Result | None = None
+    try:
+        with time_lapse(extras.timelapse, shape, force=force) as film:
 
-        def tell(progress: Progress) -> None:
-            if film and progress.step % max(1, progress.steps // FRAMES) == 0:
-                film(progress.picture())
-            if extras.every and progress.step % extras.every == 0:
-                write_image(snapshot_name(out, progress.step), finish(progress.picture()), force=force)
-            if callback:
-                callback(progress)
+            def tell(progress: Progress) -> None:
+                if film and progress.step % max(1, progress.steps // FRAMES) == 0:
+                    film(progress.picture())
+                if extras.every and progress.step % extras.every == 0:
+                    try:
+                        write_image(snapshot_name(out, progress.step), finish(progress.picture()), force=force)
+                    except RtstyleError as error:
+                        failed.append(error)
+                if callback:
+                    callback(progress)
 
-        result = render(photograph.rgb, pictures, settings, tell)
-        if film:
-            for _ in range(LAST):
-                film(result.picture)
-    if result.log:
-        _write_extras(extras, photograph.rgb, pictures, result, force=force)
-    if result.ended == "done":
-        write_image(out, finish(result.picture), force=force)
-        _mind_the_end(result, settings)
-        return result
-    raise _ended_early(result, settings, out, finish(result.picture))
+            result = render(photograph.rgb, pictures, settings, tell)
+            lost = _save(result, settings, out, finish(result.picture), force=force)
+            if film:
+                for _ in range(LAST):
+                    film(result.picture)
+        if result.log:
+            _write_extras(extras, photograph.rgb, pictures, result, force=force)
+    except RtstyleError as error:
+        if result is None:
+            raise
+        failed.append(error)
+    if lost:
+        raise lost
+    if failed:
+        raise OutputError(f"{failed[0]}; the painting is {out}")
+    _mind_the_end(result, settings)
+    return result
 
 
 def in_short(progress: Iteration, width: int = 120) -> str:
@@ -207,6 +220,17 @@ def _mind_the_end(result: Result, settings: Settings) -> None:
         log.warning(f"the total loss rose: try a `learning_rate` below {settings.rate:g}")
 
 
+def _save(result: Result, settings: Settings, out: Path, picture: Picture, *, force: bool) -> RtstyleError | None:
+    """Write what there is: the painting, or the picture so far beside `out`. What went wrong is returned."""
+    try:
+        if result.ended == "done":
+            write_image(out, picture, force=force)
+            return None
+        return _ended_early(result, settings, out, picture)
+    except RtstyleError as error:
+        return error
+
+
 def _ended_early(result: Result, settings: Settings, out: Path, picture: Picture) -> RtstyleError:
     """Keep the picture so far, and the error that says where."""
     kept = "there is no picture yet"
@@ -269,7 +293,7 @@ def time_lapse(
     out: str | os.PathLike[str] | None, shape: tuple[int, int], *, force: bool = False
 ) -> Iterator[Callable[[np.ndarray], None] | None]:
     """A function that adds a picture uint8 [H, W, 3] of any size to an H.264 film of (height, width); the file takes
-    its name when the block ends well. None without `out`."""
+    its name when the block ends well. What goes wrong is raised at the end of the block only. None without `out`."""
     if out is None:
         yield None
         return
@@ -287,17 +311,25 @@ def time_lapse(
                 codec.color_range, codec.colorspace = av.video.reformatter.ColorRange.MPEG, 6
                 codec.color_primaries, codec.color_trc = 6, 6
                 count = 0
+                broken: av.FFmpegError | None = None
 
                 def add(rgb: np.ndarray) -> None:
-                    nonlocal count
+                    nonlocal count, broken
+                    if broken:
+                        return
                     rgb = fit(resize(rgb, shape), width, height)
                     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
                     frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
                     frame.pts, frame.time_base = count, Fraction(1, FPS)
                     count += 1
-                    container.mux(stream.encode(frame))
+                    try:
+                        container.mux(stream.encode(frame))
+                    except av.FFmpegError as error:
+                        broken = error
 
                 yield add
+                if broken:
+                    raise broken
                 container.mux(stream.encode(None))
         except av.FFmpegError as error:
             raise OutputError(f"could not write {out}: {error.strerror or error}") from None

@@ -351,6 +351,19 @@ def test_what_somebody_wrote_meanwhile_stays(small, photo, painting, tmp_path, n
     with pytest.raises(RtstyleError, match=rf"{name} was written by somebody else meanwhile and stays"):
         paint_file(photo, [str(painting)], tmp_path / "out.png", small(), extras=extras, callback=meanwhile)
     assert (tmp_path / name).read_text() == "theirs"
+    if name != "out.png":
+        assert read(tmp_path / "out.png").shape == (40, 48, 3), "what goes wrong beside it does not cost the painting"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_disk_that_is_full_for_the_film_does_not_cost_the_painting(small, photo, painting, tmp_path, monkeypatch):
+    (tmp_path / "full.mp4").symlink_to("/dev/full")
+    monkeypatch.setattr(gatys_files, "local_file", lambda part: str(tmp_path / "full.mp4"))
+    extras = Extras(timelapse=tmp_path / "t.mp4")
+    with pytest.raises(RtstyleError, match=r"could not write .*t\.mp4: No space left.*; the painting is .*out\.png"):
+        paint_file(photo, [str(painting)], tmp_path / "out.png", small(), extras=extras)
+    assert read(tmp_path / "out.png").shape == (40, 48, 3)
+    assert not (tmp_path / "t.mp4").exists()
 
 
 @pytest.mark.parametrize(
