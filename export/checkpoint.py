@@ -59,6 +59,11 @@ def resume_checkpoint(path: Path, recipe: Recipe, *, frozen: bool) -> dict[str, 
     return state
 
 
+def earlier_precision(path: Path) -> str | None:
+    """In which precision the run of a checkpoint calculates; None if there is no checkpoint."""
+    return str(load_checkpoint(path)["description"]["training"]["precision"]) if path.exists() else None
+
+
 def save_losses(path: Path, columns: Sequence[str], rows: Sequence[Sequence[float]]) -> None:
     """Write the losses of each step as a CSV file; an earlier one stays whole if that fails."""
     with written_beside(path, force=True) as part, open(part, "w", newline="") as file:

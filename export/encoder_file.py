@@ -280,6 +280,14 @@ def rounded(encoder: Encoder) -> Encoder:
     return result
 
 
+def belongs_to(encoder: Encoder, trial: Trial) -> dict[str, str]:
+    """Metadata that say what a file works with: the body, and the encoder with its weights as they are stored."""
+    return {
+        "rtstyle.body_sha256": trial.body.body_sha256(),
+        "rtstyle.encoder_sha256": networks.weights_sha256(encoder.state_dict()),
+    }
+
+
 def write_encoder(
     encoder: Encoder, trial: Trial, training: dict[str, Any], out: str | os.PathLike[str], *, force: bool = False
 ) -> None:
@@ -288,15 +296,12 @@ def write_encoder(
     otherwise."""
     encoder = rounded(encoder)
     model = to_model(encoder, trial)
-    helper.set_model_props(
-        model,
-        {
-            "rtstyle.encoder": FORMAT,
-            "rtstyle.encoder_config": json.dumps(encoder.config),
-            "rtstyle.body_sha256": trial.body.body_sha256(),
-            "rtstyle.training": json.dumps(training),
-        },
-    )
+    facts = {
+        "rtstyle.encoder": FORMAT,
+        "rtstyle.encoder_config": json.dumps(encoder.config),
+        "rtstyle.training": json.dumps(training),
+    }
+    helper.set_model_props(model, facts | belongs_to(encoder, trial))
     difference = functools.partial(compare, encoder=encoder, trial=trial)
     save_checked(model, "encoder", difference, CODE_DIFFERENCE, out, force=force)
 

@@ -110,7 +110,7 @@ class EncoderTrainer:
         self.loss = dataclasses.replace(
             Loss.from_metadata(training.get("loss", {})), balance=recipe.balance, lattice_weight=recipe.lattice_weight
         )
-        self.precision = chosen(precision, self.device)
+        self.precision = chosen(precision, self.device, earlier["description"]["precision"] if earlier else None)
         dtype = DTYPES[self.precision]
         self.vgg = perceptual.VGG(self.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=dtype)
         self.compare = losses.Comparison(self.loss, self.vgg)
@@ -335,6 +335,8 @@ def encoder_from(
     """The encoder in the file `init`, for `body` whose styles are `infos`: as it is, or carried over from the body of
     `init_model`, for which it was made. Raises RtstyleError if the files do not belong together."""
     encoder, made_for = encoder_file.from_onnx(init)
+    if encoder.config["code_length"] != body.code_length:
+        raise InputError(f"{init} writes codes of another length than the recipe's model takes: start without `init`")
     if made_for == body.body_sha256():
         return encoder
     if init_model is None:
@@ -348,8 +350,8 @@ def encoder_from(
         raise InputError(f"{init} was not made for the model {init_model}")
     rows = {info["name"]: row for row, info in enumerate(old_infos)}
     shared = [(rows[info["name"]], row) for row, info in enumerate(infos) if info["name"] in rows]
-    if len(shared) < 2 or old.code_length != body.code_length:
-        raise InputError(f"{init_model} and the recipe's model must have a body of one kind, and styles in common")
+    if len(shared) < 2:
+        raise InputError(f"{init_model} and the recipe's model must have styles in common")
     before, after = zip(*shared, strict=True)
     encoder.carry_over(old.codes.detach()[list(before)], body.codes.detach()[list(after)])
     return encoder

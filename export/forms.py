@@ -86,6 +86,8 @@ def export_model(
 def from_checkpoint(checkpoint: str | os.PathLike[str]) -> tuple[networks.Body, dict[str, Any]]:
     """(body with its codes, both averaged over the steps, its description) of a training checkpoint."""
     state = load_checkpoint(checkpoint)
+    if "styles" not in state["description"]:
+        raise ModelError(f"{checkpoint} is an encoder's, which `train` alone writes as ONNX: go on with `resume=True`")
     return averaged(state["average"], state["description"]), state["description"]
 
 

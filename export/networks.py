@@ -15,7 +15,7 @@ Borders are reflected in every layer, because zeros would paint a frame around t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -106,11 +106,16 @@ class Body(nn.Module):
 
     def body_sha256(self) -> str:
         """Identity of the body: codes learned on one body mean nothing on another."""
-        digest = hashlib.sha256()
-        for name, weight in sorted(self.body_weights().items()):
-            digest.update(name.encode() + str(tuple(weight.shape)).encode())
-            digest.update(weight.detach().cpu().float().numpy().astype("<f4").tobytes())
-        return digest.hexdigest()
+        return weights_sha256(self.body_weights())
+
+
+def weights_sha256(weights: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of weights with their names and shapes, whatever their order."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(weights.items()):
+        digest.update(name.encode() + str(tuple(weight.shape)).encode())
+        digest.update(weight.detach().cpu().float().numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 class _NormSpy:

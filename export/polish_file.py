@@ -25,7 +25,7 @@ from PIL import Image
 
 from rtstyle.export import gradient, to_onnx
 from rtstyle.export.encoder import PATCH, Encoder, Seen, Trial
-from rtstyle.export.encoder_file import OPSET, SEEN, Writer, rounded, seen_values
+from rtstyle.export.encoder_file import OPSET, SEEN, Writer, belongs_to, rounded, seen_values
 from rtstyle.export.onnx_graph import cpu_session, folded, save_checked
 
 CONTENT_WEIGHT = 0.08
@@ -141,7 +141,7 @@ def write_polisher(encoder: Encoder, trial: Trial, out: str | os.PathLike[str], 
     disagree; without `force` no file is replaced. Raises RtstyleError otherwise."""
     encoder = rounded(encoder)
     model = to_model(encoder, trial)
-    helper.set_model_props(model, {"rtstyle.body_sha256": trial.body.body_sha256()})
+    helper.set_model_props(model, belongs_to(encoder, trial))
     difference = functools.partial(compare, encoder=encoder, trial=trial)
     save_checked(model, "gradient", difference, GRADIENT_DIFFERENCE, out, force=force)
 

@@ -13,9 +13,11 @@ FASTER = 0.8  # the share of float32's time below which bfloat16 pays for what i
 TRIES = 3
 
 
-def chosen(precision: str, device: torch.device) -> str:
-    """`fp32` or `bf16`; for `auto` bf16 where it pays."""
-    return ("bf16" if bfloat16_pays(device) else "fp32") if precision == "auto" else precision
+def chosen(precision: str, device: torch.device, earlier: str | None = None) -> str:
+    """`fp32` or `bf16`; for `auto` that of the `earlier` run that is gone on with, or else bf16 where it pays."""
+    if precision != "auto":
+        return precision
+    return earlier or ("bf16" if bfloat16_pays(device) else "fp32")
 
 
 @functools.cache

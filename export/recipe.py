@@ -15,6 +15,7 @@ import torch
 
 from rtstyle.errors import InputError
 from rtstyle.export import networks
+from rtstyle.gallery.model_file import typeable
 
 STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
 # Keys of recipes and of models' metadata that had other names before
@@ -150,6 +151,8 @@ class Recipe:
             raise InputError(f"the recipe {path} is not readable TOML: {error}") from None
         try:
             if "loss" in data:
+                if not isinstance(data["loss"], dict):
+                    raise TypeError("there is one [loss], in single brackets")
                 data["loss"] = Loss(**current_names(data["loss"]))
             if "stage" in data:
                 data["stage"] = [Stage(**item) for item in data["stage"]]
@@ -168,6 +171,11 @@ class Recipe:
             raise InputError(f"the recipe {path} names no [[style]]")
         if len(set(names)) < len(names):
             raise InputError(f"the recipe {path} gives two styles the same name")
+        for name in names:
+            if name != typeable(name):
+                raise InputError(
+                    f"the recipe {path} calls a style {name!r}, which cannot be typed for one: try {typeable(name)}"
+                )
         if self.body not in networks.BODIES:
             raise InputError(f"the recipe {path} asks for body {self.body!r}: choose live or studio")
         try:

@@ -23,6 +23,7 @@ from rtstyle.export.checkpoint import (
     averaged,
     checkpoint_in,
     describe,
+    earlier_precision,
     load_losses,
     resume_checkpoint,
     save_checkpoint,
@@ -93,9 +94,9 @@ class Trainer:
         self.device = perceptual.pick_device(device)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True  # all steps of a stage have the same sizes
-        self.precision = chosen(precision, self.device)
         self.run_dir = Path(run_dir)
         self.checkpoint = checkpoint_in(self.run_dir, may_exist=resume or replace)
+        self.precision = chosen(precision, self.device, earlier_precision(self.checkpoint) if resume else None)
         self.vgg = perceptual.VGG(
             recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=DTYPES[self.precision]
         )

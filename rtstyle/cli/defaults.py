@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 import platformdirs
 from click.core import ParameterSource
 
@@ -18,6 +19,7 @@ from rtstyle.cli.progress import say
 from rtstyle.errors import InputError, RtstyleError
 
 if TYPE_CHECKING:
+    from rtstyle.gallery.model_file import Style
     from rtstyle.live.controls import Controls
 
 TABLES = ("cam", "keys")
@@ -95,15 +97,37 @@ def read_last() -> dict[str, Any]:
 
 def remember(controls: Controls) -> None:
     """Keep the style and strength of now for the next time, if that is possible."""
-    first, second, share = controls.styles.position
-    files = {name: str(path.resolve()) for name, path in (controls.pictures.files if controls.pictures else {}).items()}
-    names = [files.get(style.name, style.name) for style in controls.styles.styles]
-    style = controls.styles.label
-    if first >= 0:
-        style = f"{names[first]}:{1 - share:g},{names[second]}:{share:g}" if share else names[first]
+    last: dict[str, Any] = {"strength": controls.painter.strength}
+    if style := _in_words(controls):
+        last["style"] = style
     with contextlib.suppress(OSError):
         last_path().parent.mkdir(parents=True, exist_ok=True)
-        last_path().write_text(json.dumps({"style": style, "strength": controls.painter.strength}), "utf-8")
+        last_path().write_text(json.dumps(last), "utf-8")
+
+
+def _in_words(controls: Controls) -> str | None:
+    """The style of now as `catalog.resolve` takes it: pictures, and the styles of a model that is no longer found by
+    name, by their files. None where that cannot be said, as the picture of it is gone."""
+    from rtstyle.gallery import catalog
+
+    styles, pictures = controls.styles, controls.pictures.files if controls.pictures else {}
+    first, second, share = styles.position
+    if first < 0:  # as it was asked for at the start, or gone since then
+        with contextlib.suppress(RtstyleError):
+            return catalog.resolve(styles.label).label
+        return None
+
+    def words(style: Style) -> str:
+        if style.name in pictures:
+            return str(pictures[style.name].resolve())
+        with contextlib.suppress(RtstyleError):
+            code = catalog.resolve(style.name).code
+            if code is not None and np.array_equal(code, style.code):
+                return style.name
+        return f"{Path(controls.painter.stylizer.path).resolve()}#{style.name}"
+
+    one, other = words(styles.styles[first]), words(styles.styles[second])
+    return f"{one}:{1 - share:g},{other}:{share:g}" if share else one
 
 
 class Configured(Command):

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Optimised:
+class Optimized:
     """--gatys and its options."""
 
     gatys: str | None
@@ -84,7 +84,7 @@ class Machines:
 
     def check(self) -> None:
         """Raises UsageError for one without the other, and for an address that is IN or OUT."""
-        if self.ray and Path(self.ray).exists():
+        if self.ray not in (None, "local", "auto") and Path(self.ray).exists():
             raise UsageError(f"--ray took {self.ray} for the address of a cluster: write it last, or as --ray=local")
         if self.gpus_per_segment and not self.ray:
             raise UsageError("--gpus-per-segment is for --ray")
@@ -151,7 +151,7 @@ class Run:
 @progress_option("frame")
 @output_options
 @gathered("encoding", dict, ("codec", "crf", "quality", "preset", "container", "audio_codec"))
-@gathered("optimised", Optimised)
+@gathered("optimized", Optimized)
 @gathered("machines", Machines)
 @gathered("run", Run)
 def video(
@@ -166,7 +166,7 @@ def video(
     duration: float | None,
     encoding: dict[str, Any],
     fps: float | None,
-    optimised: Optimised,
+    optimized: Optimized,
     machines: Machines,
     run: Run,
 ) -> None:
@@ -186,15 +186,15 @@ def video(
     if (run.resume or machines.ray) and (pipes or any(out == "-" for _, out in pairs)):
         what = "painted by Ray: leave --ray" if machines.ray else "resumed: leave `resume`"
         raise UsageError(f"a job through a pipe cannot be {what} out")
-    if polish and run.resume and not optimised.gatys:
+    if polish and run.resume and not optimized.gatys:
         raise UsageError(
             "what --polish SECONDS comes to is a little different every time and cannot be resumed: begin anew, or "
             "without --polish, which is the same every time"
         )
-    optimised.check(len(pairs))
+    optimized.check(len(pairs))
     options: dict[str, Any] = {
         **painting.look,
-        "steady": steady and not optimised.gatys,
+        "steady": steady and not optimized.gatys,
         "style_at": style_at,
         "encoding": Encoding(**encoding),
         "time_range": TimeRange(start, None if duration is None else (start or 0.0) + duration),
@@ -203,8 +203,8 @@ def video(
     with ExitStack() as stack:
         files = {pipe: stack.enter_context(opened_pipe(pipe)) for pipe in pipes}
         stylizer = (
-            optimised.stylizer(painting.device)
-            if optimised.gatys
+            optimized.stylizer(painting.device)
+            if optimized.gatys
             else painting.stylizer_for_files(polish=polish, quiet=run.quiet or run.as_json)
         )
         if machines.ray:
@@ -335,7 +335,7 @@ def _say_result(source: str | os.PathLike[str], out: str | os.PathLike[str], res
 def _note(p: Progress) -> str:
     """Speed, what is written so far once that shows, and on wide terminals how busy the stages are."""
     rate = p.done / max(p.seconds, 1e-6)
-    note = f"{rate:.1f} fps" if rate > 0.5 else f"{1 / rate:.0f} s a frame"
+    note = f"{rate:.1f} fps" if rate > 0.5 else f"{1 / rate:.0f} s a frame" if rate else "no frame yet"
     if p.bytes >= 50_000:
         note += f" {p.bytes / 1e6:.1f} MB"
     if shutil.get_terminal_size().columns >= 120:

@@ -131,7 +131,7 @@ def cam(
     quiet: bool,
 ) -> None:
     """Paint a camera, a stream or a file live, in a window with hotkeys."""
-    from rtstyle.live.frame_rate import MIN_HEIGHT, WorkHeight
+    from rtstyle.live.frame_rate import WorkHeight
     from rtstyle.live.osc import OscReceiver
 
     display.check()
@@ -153,7 +153,7 @@ def cam(
             frames=max_frames,
             quiet=quiet,
             styles=styles,
-            height=WorkHeight(painter.stylizer, target_fps, min_height or MIN_HEIGHT),
+            height=WorkHeight(painter.stylizer, target_fps, min_height),
             pictures=pictures,
             virtual_camera=virtual_camera,
             stills=stills,

@@ -117,13 +117,13 @@ def add(file: str | os.PathLike[str], *, name: str | None = None) -> list[Style]
 def remove(name: str) -> Path:
     """Delete the file of one of the user's own styles; returns its path. Raises RtstyleError if there is none, or the
     file holds other styles too."""
-    own = {style.name: model for model in _own_models() for style in model.styles}
+    own = {style.name.lower(): model for model in _own_models() for style in model.styles}
     if name.lower() not in own:
         hint = f"yours are {', '.join(sorted(own))}" if own else "you have added none"
         raise UsageError(f"{name} is not one of your own styles: {hint}")
     model = own[name.lower()]
     if len(model.styles) > 1:
-        others = ", ".join(style.name for style in model.styles if style.name != name.lower())
+        others = ", ".join(style.name for style in model.styles if style.name.lower() != name.lower())
         raise ModelError(f"{model.path} holds other styles too ({others}): delete the file itself to lose them all")
     model.path.unlink()
     return model.path
@@ -280,7 +280,7 @@ def _find(name: str, base: Model) -> tuple[Model, Style]:
     candidates = [(base, style) for style in base.styles]
     candidates += [(own, style) for own in _own_models() for style in own.styles]
     for owner, style in candidates:
-        if style.name == name.lower():
+        if style.name.lower() == name.lower():
             return owner, style
     _by_name(name, [style for _, style in candidates])
     raise AssertionError("unreachable")
@@ -288,7 +288,7 @@ def _find(name: str, base: Model) -> tuple[Model, Style]:
 
 def _by_name(name: str, among: Sequence[Style]) -> Style:
     for style in among:
-        if style.name == name.lower():
+        if style.name.lower() == name.lower():
             return style
     names = [style.name for style in among]
     near = difflib.get_close_matches(name.lower(), names, 3, 0.5) or [n for n in names if name.lower() in n]

@@ -65,13 +65,13 @@ def style_of(path: str | os.PathLike[str], model: Model, *, name: str | None = N
 
 def writes_for(body_sha256: str) -> bool:
     """Whether the encoder that is installed writes codes for this body. Raises ModelError if none is installed."""
-    return made_for(session(encoder_path())) == body_sha256
+    return made_for(session(encoder_path()))[0] == body_sha256
 
 
-def made_for(session: ort.InferenceSession) -> str | None:
-    """The SHA-256 of the body that an encoder's file was made for."""
-    body: str | None = session.get_modelmeta().custom_metadata_map.get("rtstyle.body_sha256")
-    return body
+def made_for(session: ort.InferenceSession) -> tuple[str | None, str | None]:
+    """The SHA-256 of the body that a file was made for, and of the weights of the encoder that it is or goes with."""
+    known = session.get_modelmeta().custom_metadata_map
+    return known.get("rtstyle.body_sha256"), known.get("rtstyle.encoder_sha256")
 
 
 def code_of(path: str | os.PathLike[str]) -> NDArray[np.float32]:

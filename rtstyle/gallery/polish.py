@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
-from rtstyle.errors import RtstyleError, UsageError
+from rtstyle.errors import ModelError, RtstyleError, UsageError
 from rtstyle.gallery import catalog, encoder
 from rtstyle.media.contact_sheet import bundled_photograph
 from rtstyle.media.images import read_image
@@ -87,9 +87,13 @@ def codes(
     started = time.monotonic()
     known = catalog.load(os.fspath(model))
     seen = dict(encoder.seen_of(Path(picture)))
-    session = encoder.session(encoder.encoder_path().with_name(FILE))
-    if encoder.made_for(session) != known.body_sha256:
+    path = encoder.encoder_path()
+    session = encoder.session(path.with_name(FILE))
+    made_for = encoder.made_for(session)
+    if made_for[0] != known.body_sha256:
         raise UsageError(f"a style of {known.path.stem} cannot be polished: that works for the bundled live model only")
+    if made_for != encoder.made_for(encoder.session(path)):
+        raise ModelError(f"{FILE} was made with another encoder than {path.name}: put both of one training there")
     patches = _Patches(session.get_inputs()[0].shape[1] // 2, seed)
     code = seen.pop("code").copy()
     mean, square, average = np.zeros_like(code), np.zeros_like(code), np.zeros_like(code)

@@ -44,12 +44,14 @@ class HeightController:
     far as that brings a much higher rate. It goes up one step when the next height has had room for some seconds, and
     when such a step proves too much it waits long before it tries again.
 
-    `limit` is the largest height (the source's own, or what still gives strokes of the trained size).
+    `limit` is the largest height (the source's own, or what still gives strokes of the trained size). It begins at
+    `height`, or at `minimum` if that is more; without one that is MIN_HEIGHT, or `height` if that is less.
     """
 
-    def __init__(self, height: int, limit: int, minimum: int = MIN_HEIGHT) -> None:
-        self.limit, self.minimum = limit, min(minimum, height, limit)
-        self.height = min(height, limit)
+    def __init__(self, height: int, limit: int, minimum: int | None = None) -> None:
+        self.limit = limit
+        self.minimum = min(MIN_HEIGHT, height, limit) if minimum is None else min(minimum, limit)
+        self.height = max(self.minimum, min(height, limit))
         self._times: deque[tuple[float, float]] = deque(maxlen=FRAMES)
         self._skip = SETTLE
         self._calm_since: float | None = None
@@ -105,10 +107,11 @@ class WorkHeight:
     """The working height of a live painter: chosen by a controller to hold `target_fps`, or fixed.
 
     It is fixed from the start where no rate is asked for or the painter has a working height, and is never chosen below
-    `min_height`, which an upright picture has across. What the user changes returns a sentence for the user.
+    `min_height`, which an upright picture has across: MIN_HEIGHT, or less for a model of smaller pictures, if None.
+    What the user changes returns a sentence for the user.
     """
 
-    def __init__(self, stylizer: FramePainter, target_fps: float | None, min_height: int = MIN_HEIGHT):
+    def __init__(self, stylizer: FramePainter, target_fps: float | None, min_height: int | None = None):
         self._stylizer, self.target_fps, self.min_height = stylizer, target_fps, min_height
         self.automatic = target_fps is not None and stylizer.work_height == "auto"
         self._controller: HeightController | None = None
@@ -128,7 +131,8 @@ class WorkHeight:
             return
         self._source_height, self._source_width = source_height, source_width
         reference, side = self._stylizer.reference_height, min(source_height, source_width)
-        self._controller = HeightController(reference, min(side, reference * 3 // 2), self.min_height)
+        limit = min(side, max(reference * 3 // 2, self.min_height or 0))
+        self._controller = HeightController(reference, limit, self.min_height)
         if self.automatic:
             self._stylizer.work_height = self._height_at(self._controller.height)
 
@@ -169,7 +173,7 @@ class WorkHeight:
             return "no frame rate was asked for: the working height stays"
         if self._controller and not self.automatic:
             side = self._side_at(self.pixels or 0)
-            self._controller = HeightController(side, self._controller.limit, self.min_height)
+            self._controller = HeightController(side, self._controller.limit, self._controller.minimum)
             self._stylizer.work_height = self._height_at(self._controller.height)
         self.automatic = True
         return f"working height follows {self.target_fps:.0f} fps"

@@ -26,7 +26,7 @@ from rtstyle.media.images import SUFFIXES, Picture, write_image
 SIZE = 512  # long side of a still, pixels
 STEPS = 150
 NICENESS = 5  # the live picture comes first, but this must get on even if that takes all it can get
-REASON = "rtstyle: "  # how its last line begins, if something went wrong
+REASON = "rtstyle: "  # how the last line of a process begins, if something went wrong
 PICTURE = "the style's picture (start rtstyle cam --gatys-style FILE or FOLDER)"
 PATIENCE = 20.0  # seconds for an interrupted process to save what it has
 

@@ -18,7 +18,7 @@ import numpy as np
 from rtstyle.errors import InputError, RtstyleError
 from rtstyle.gallery import encoder
 from rtstyle.gallery.model_file import Style
-from rtstyle.live.gatys_still import in_the_background
+from rtstyle.live.gatys_still import REASON, in_the_background
 from rtstyle.live.styles import StyleChooser
 from rtstyle.runtime.session import Code
 
@@ -26,7 +26,6 @@ SCAN_SECONDS = 0.5  # between two looks into the folder
 POLISHED_AFTER = 1.0  # seconds for which a picture must have been painted before its code is polished
 POLISH_FADE_SECONDS = 1.5
 _Version: TypeAlias = tuple[Path, int, int]
-REASON = "rtstyle: "  # how the last line of a process begins, if something went wrong
 
 
 @dataclasses.dataclass(frozen=True)

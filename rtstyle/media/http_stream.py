@@ -154,7 +154,8 @@ class MotionJpeg:
 
     def _refuse(self, length: int) -> None:
         raise InputError(
-            f"the stream {self._address} sends a picture of {length / 1e6:.0f} MB: {MAX_BYTES >> 20} MB are the most"
+            f"the stream {self._address} sends a picture of {length / 1e6:.0f} MB, and must not send more than "
+            f"{MAX_BYTES / 1e6:.0f} MB"
         )
 
 

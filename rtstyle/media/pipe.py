@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rtstyle.errors import OutputError
+from rtstyle.errors import InputError, OutputError
 
 CHUNK = 1 << 20  # bytes read from a pipe at once
 AHEAD = 64 << 20  # bytes that are kept before somebody reads them
@@ -46,10 +46,12 @@ class Pipe(os.PathLike[str]):
     `path`, where it is kept.
 
     A thread reads the pipe, no further than AHEAD of who reads here unless it is asked for all: then `complete` says
-    that all is there.
+    that all is there. Raises InputError if standard input is closed.
     """
 
     def __init__(self, source: str, path: Path):
+        if source == "-" and sys.stdin is None:
+            raise InputError("standard input is closed: there is no video to read")
         self.path = path
         self.complete = False
         self._error: OSError | None = None

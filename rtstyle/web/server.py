@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import PurePosixPath
+from typing import Any
 from urllib.parse import urlsplit
 
 from rtstyle.errors import DeviceError
@@ -30,6 +32,11 @@ class PageServer(ThreadingHTTPServer):
             super().__init__((HOST, port), _Handler)
         except OSError as error:
             raise DeviceError(f"port {port} cannot be had ({error.strerror}): choose another `port`") from None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing where the browser hung up."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:

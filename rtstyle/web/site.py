@@ -14,13 +14,13 @@ import onnx
 from rtstyle.errors import ModelError, OutputError
 from rtstyle.files import written_beside
 from rtstyle.gallery import catalog
+from rtstyle.gallery.encoder import FILE as ENCODER
 from rtstyle.gallery.model_file import Model
 from rtstyle.media.contact_sheet import bundled_photograph
 from rtstyle.runtime.web_form import web_form
 
 PAGE = Path(__file__).parent / "page"
 BUILT = PAGE / "ort" / "ort.wasm.min.mjs"
-ENCODER = "encoder.onnx"
 
 # Nothing but what the page brings along is run or asked for, and threads of wasm get the isolation that they need.
 POLICY = (

@@ -114,3 +114,4 @@ def test_megabytes_are_said_once_there_are_some():
     assert _note(progress) == "2.0 fps"
     assert _note(dataclasses.replace(progress, bytes=260_000)) == "2.0 fps 0.3 MB"
     assert _note(dataclasses.replace(progress, seconds=30.0)) == "10 s a frame"
+    assert _note(dataclasses.replace(progress, done=0)) == "no frame yet"  # on many machines: the first has none

@@ -14,10 +14,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from support.helpers import tree
-from support.live_session import Net, wait_until
+from support.live_session import wait_until
 from support.media_files import psnr, rgb_frames, timestamps
 
+from rtstyle import Stylizer
 from rtstyle.cli import defaults
+from rtstyle.gallery import catalog
 from rtstyle.live.styles import StyleChooser
 from rtstyle.media.contact_sheet import bundled_photograph
 
@@ -153,7 +155,7 @@ def test_cam_without_options(call, handed_over, opened, screen):
     assert (settings.mirror, settings.cycle, settings.split, settings.frozen) == (False, False, None, False)
     assert settings.show_display and not settings.show_help
     assert handed_over["folder"] == Path(".")
-    assert (handed_over["height"].target_fps, handed_over["height"].min_height) == (30, 240)
+    assert (handed_over["height"].target_fps, handed_over["height"].min_height) == (30, None)
     assert handed_over["seconds"] is handed_over["frames"] is None
     assert handed_over["record"] is handed_over["virtual_camera"] is None
     assert handed_over["window"].closed and not handed_over["window"].full_screen
@@ -469,11 +471,25 @@ def test_a_style_of_the_last_time_that_went_does_not_stop_the_camera(call, confi
 
 
 def test_a_mix_by_keys_is_remembered_as_it_can_be_asked_for(config_file):
-    styles, painter = StyleChooser(Net()), SimpleNamespace(strength=0.5)
-    for move, expected in [(lambda: None, "reed"), (lambda: styles.mix(0, 2, 0.25, 1.0), "reed:0.75,slate:0.25")]:
+    stylizer = Stylizer("irises", device="cpu")
+    styles, painter = StyleChooser(stylizer), SimpleNamespace(strength=0.5, stylizer=stylizer)
+    one, other = (style.name for style in styles.styles[:2])
+    for move, expected in [(lambda: None, "irises"), (lambda: styles.mix(0, 1, 0.25, 1.0), f"{one}:0.75,{other}:0.25")]:
         move()
         defaults.remember(SimpleNamespace(styles=styles, painter=painter, pictures=None))
         assert defaults.read_last() == {"style": expected, "strength": "0.5"}
+    styles.remove(one)  # the mix is painted on, and has no name any more
+    defaults.remember(SimpleNamespace(styles=styles, painter=painter, pictures=None))
+    assert defaults.read_last() == {"strength": "0.5"}
+
+
+def test_a_style_of_a_file_is_remembered_by_it(call, config_file, handed_over, opened, screen, tmp_path):
+    """Not by its name alone, which another style has, too."""
+    mine = shutil.copy(catalog.model_path("studio"), tmp_path / "mine.onnx")
+    assert call("cam", "--style", f"{mine}#irises")[0] == 0
+    assert call("cam", "--last")[0] == 0
+    stylizer = handed_over["painter"].stylizer
+    assert stylizer.style == "irises" and Path(stylizer.path).samefile(mine)
 
 
 def test_a_picture_is_remembered_by_its_file(call, config_file, handed_over, opened, screen, tmp_path):

@@ -156,6 +156,14 @@ def test_checkpoint_describes_the_run(trainer_in, short_recipe):
     assert training["recipe_sha256"] == short_recipe.digest()
 
 
+@pytest.mark.parametrize("narrow", ["fp32", "bf16"])
+def test_a_resumed_run_keeps_its_precision(trainer_in, short_recipe, narrow):
+    trainer = trainer_in("run", short_recipe, precision=narrow)
+    trainer.train_step()
+    trainer.save()
+    assert trainer_in("run", short_recipe, precision="auto", resume=True).precision == narrow
+
+
 def test_average_follows_its_definition(trainer_in, short_recipe):
     """a <- d a + (1 - d) w with d = min(average, n / (n + 10)) after step n."""
     trainer = trainer_in("run", short_recipe)

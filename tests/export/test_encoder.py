@@ -18,6 +18,7 @@ from rtstyle.export.encoder import FARTHEST  # noqa: E402
 from rtstyle.export.encoder_lessons import Paintings, Practice, random_codes  # noqa: E402
 from rtstyle.export.encoder_recipe import PAINTING, PRACTICE, SEEING, EncoderRecipe, is_encoder_recipe  # noqa: E402
 from rtstyle.export.encoder_training import EncoderTrainer, GradientClip, train_encoder  # noqa: E402
+from rtstyle.export.forms import from_checkpoint  # noqa: E402
 from rtstyle.export.small_vgg import Lesson, SmallVGG, second_moments  # noqa: E402
 from rtstyle.export.to_onnx import from_onnx, properties, read_training, write_onnx  # noqa: E402
 from rtstyle.gallery import catalog  # noqa: E402
@@ -317,6 +318,8 @@ def test_a_resumed_run_ends_like_one_that_never_stopped(encoder_in, monkeypatch)
     assert encoder_in("stopped", replace=True).step == 0
     with pytest.raises(RtstyleError, match="made by another recipe"):
         encoder_in("stopped", dataclasses.replace(TOY, seed=9), resume=True)
+    with pytest.raises(RtstyleError, match=r"checkpoint\.pt is an encoder's, which `train` alone writes as ONNX"):
+        from_checkpoint(stopped.checkpoint)
 
 
 def test_the_command_writes_an_encoder_for_its_body(tmp_path, toy_model, photos_folder, paintings_folder, fake_vgg):
@@ -338,7 +341,8 @@ def test_the_command_writes_an_encoder_for_its_body(tmp_path, toy_model, photos_
         preparing=lambda done, total: prepared.append((done, total)),
     )
     assert prepared[-1] == (4, 4)
-    assert properties(tmp_path / "encoder-polish.onnx")["rtstyle.body_sha256"] == properties(out)["rtstyle.body_sha256"]
+    written, beside = properties(out), properties(tmp_path / "encoder-polish.onnx")
+    assert all(written[f"rtstyle.{name}_sha256"] == beside[f"rtstyle.{name}_sha256"] for name in ("body", "encoder"))
     _, sha256 = encoder_file.from_onnx(out)
     assert sha256 == from_onnx(toy_model)[0].body_sha256()
     with pytest.raises(RtstyleError, match="already exists"):
@@ -372,6 +376,8 @@ def test_a_run_starts_from_an_encoder_of_another_body(encoder_in, tmp_path, toy_
         started("wrong", other, catalog.load("live").path)
     with pytest.raises(RtstyleError, match="goes with `init`"):
         encoder_in("none", recipe, init_model=toy_model)
+    with pytest.raises(RtstyleError, match="codes of another length than the recipe's model takes"):
+        started("longer", catalog.load("live").path)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,12 @@ def test_nothing_is_tried_where_the_answer_is_known(monkeypatch):
     assert [precision.chosen(given, CPU) for given in ("fp32", "bf16")] == ["fp32", "bf16"]
 
 
+def test_a_run_that_goes_on_calculates_as_before(monkeypatch):
+    monkeypatch.setattr(precision, "convolution_seconds", None)
+    assert [precision.chosen("auto", CPU, earlier) for earlier in ("fp32", "bf16")] == ["fp32", "bf16"]
+    assert precision.chosen("fp32", CPU, "bf16") == "fp32"
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_convolution_takes_its_time(dtype):
     assert 0 < precision.convolution_seconds(dtype) < 10

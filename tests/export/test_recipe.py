@@ -63,6 +63,8 @@ def changed(old, new):
         (changed('file = "bricks.png"', 'file = "bricks.png"\nlight_factor = -1'), "light_factor out of range"),
         (lambda text: text[: text.index("[[style]]")], r"names no \[\[style\]\]"),
         (changed('name = "bricks"', 'name = "waves"'), "two styles the same name"),
+        (changed('name = "bricks"', 'name = "Red Bricks"'), "'Red Bricks', which cannot be typed .*try red-bricks"),
+        (changed("[loss]", "[[loss]]"), r"not understood.*\[loss\], in single brackets"),
         (changed("crop = 32", "crop = 36"), "crop a multiple of 8 from 32"),
         (changed("crop = 32", "crop = 24"), "crop a multiple of 8 from 32"),
         (changed("batch = 2", "batch = 0"), "batch from 1"),

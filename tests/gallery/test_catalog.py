@@ -172,6 +172,13 @@ def test_styles_are_added_and_removed(own_folder, tmp_path, call):
     assert code == 2 and "you have added none" in err
 
 
+def test_a_style_whose_name_has_capitals_is_found_and_removed(own_folder, tmp_path, call):
+    renamed_copy(tmp_path / "quilt.onnx", "Grandmas Quilt")
+    assert call("styles", "add", tmp_path / "quilt.onnx")[:2] == (0, "Grandmas Quilt: mixes with the shipped styles\n")
+    assert catalog.resolve("grandmas quilt").label == "Grandmas Quilt"
+    assert call("styles", "remove", "Grandmas Quilt")[0] == 0 and not list(own_folder.iterdir())
+
+
 def test_what_cannot_be_added_or_removed_is_said(own_folder, tmp_path, call):
     (tmp_path / "broken.onnx").write_text("not a net")
     code, _, err = call("styles", "add", tmp_path / "broken.onnx")

@@ -93,6 +93,18 @@ def test_an_installation_without_the_file_says_so(picture, tmp_path, monkeypatch
         next(polish.codes(picture, "live"))
 
 
+def test_the_file_of_another_encoder_is_refused(picture, tmp_path, monkeypatch):
+    onnx = pytest.importorskip("onnx")
+    here = encoder.encoder_path()
+    model = onnx.load(here)
+    onnx.helper.set_model_props(model, {p.key: p.value for p in model.metadata_props} | {"rtstyle.encoder_sha256": "0"})
+    onnx.save(model, tmp_path / here.name)
+    shutil.copy(here.with_name(polish.FILE), tmp_path)
+    monkeypatch.setattr(encoder, "encoder_path", lambda: tmp_path / here.name)
+    with pytest.raises(ModelError, match=r"encoder-polish\.onnx was made with another encoder than encoder\.onnx"):
+        next(polish.codes(picture, "live"))
+
+
 def test_the_program_writes_codes_as_json_lines_until_it_has_enough(picture):
     program = (
         "import sys; from rtstyle.gallery import polish\n"

@@ -284,7 +284,7 @@ class NotingController(HeightController):
 def work_height(monkeypatch):
     """Makes (a working height, its net, the controllers that it made so far)."""
 
-    def make(target_fps=30.0, fixed="auto"):
+    def make(target_fps=30.0, fixed="auto", min_height=64):
         net, made = Net(work_height=fixed), []
 
         def controller(height, limit, minimum):
@@ -292,7 +292,7 @@ def work_height(monkeypatch):
             return made[-1]
 
         monkeypatch.setattr(frame_rate, "HeightController", controller)
-        return WorkHeight(net, target_fps, 64), net, made
+        return WorkHeight(net, target_fps, min_height), net, made
 
     return make
 
@@ -319,6 +319,20 @@ def test_an_upright_picture_has_the_strokes_of_one_that_lies(work_height):
     assert net.working_size(640, 480) == (171, 128)
     height.make_automatic()
     assert made[-1].first == 128
+
+
+@pytest.mark.parametrize(
+    ("min_height", "start", "limit", "minimum"), [(200, 200, 240, 200), (300, 300, 300, 300), (900, 480, 480, 480)]
+)
+def test_a_minimum_that_was_asked_for_is_kept(work_height, min_height, start, limit, minimum):
+    """The net's own height is 160."""
+    height, net, made = work_height(min_height=min_height)
+    height.begin(480, 640)
+    assert (made[-1].first, made[-1].limit, made[-1].minimum) == (start, limit, minimum) and net.work_height == start
+    height.step(-30)
+    assert net.work_height == 96
+    height.make_automatic()
+    assert net.work_height == made[-1].minimum == minimum
 
 
 @pytest.mark.parametrize(("rate", "budget"), [(None, 1 / 30), (60.0, 1 / 30), (20.0, 0.97 / 20)])

@@ -18,7 +18,8 @@ from support import ray_cluster as ray_support
 from support.media_files import timestamps
 from support.ray_cluster import SEGMENT
 
-from rtstyle import DeviceError, RtstyleError
+from rtstyle import DeviceError, RtstyleError, UsageError
+from rtstyle.cli.files import Machines
 from rtstyle.video.farm import stylize_videos
 
 pytest_plugins = ["support.runtime_fixtures", "support.ray_cluster"]
@@ -105,6 +106,15 @@ def test_ray_before_the_files_is_explained(tmp_path, clip, call):
     assert code == 2 and "write it last, or as --ray=local" in err
     code, _, err = call("video", "--ray", clip, tmp_path / "out.mp4")
     assert code == 2 and "write it last, or as --ray=local" in err
+
+
+def test_a_folder_called_local_is_no_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "local").mkdir()
+    Machines("local", None).check()
+    (tmp_path / "head").mkdir()
+    with pytest.raises(UsageError, match="--ray took head for the address"):
+        Machines("head", None).check()
 
 
 def test_pipes_are_refused(clip, call):

@@ -201,6 +201,14 @@ def test_ctrl_c_ends_the_wait_for_a_pipe(tmp_path, fifo, given):
     assert tree(work) == {}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="starts a shell")
+def test_a_closed_standard_input_is_a_sentence(tmp_path):
+    command = f'"{sys.executable}" -m rtstyle video - out.mkv --device cpu <&-'
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "rtstyle: standard input is closed: there is no video to read\n")
+    assert tree(tmp_path) == {}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 def test_no_room_for_what_a_pipe_gives_is_a_sentence(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=60)

@@ -5,6 +5,8 @@ import dataclasses
 import http.client
 import json
 import re
+import socket
+import struct
 import threading
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from support.helpers import wait_until
 
 from rtstyle import OutputError, RtstyleError
 from rtstyle.gallery import catalog
@@ -78,6 +81,21 @@ def test_the_page_says_the_policy_itself_for_hosts_without_headers():
     )
     assert written == site.POLICY.removesuffix("; frame-ancestors 'none'")  # which only a header may say
     assert "unsafe-inline" not in written and "'unsafe-eval'" not in written
+
+
+def test_a_browser_that_hangs_up_is_no_error(capsys):
+    with PageServer({"index.html": b"<p>page"}, 0) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        with socket.create_connection(server.server_address) as browser:
+            browser.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert browser.recv(4096).startswith(b"HTTP/1.1 200")
+            wait_until(lambda: any("process_request" in thread.name for thread in threading.enumerate()))
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets
+        wait_until(lambda: not any("process_request" in thread.name for thread in threading.enumerate()))
+        server.shutdown()
+        thread.join()
+    assert capsys.readouterr().err == ""
 
 
 def write_encoder(path, sha256):
