@@ -18,10 +18,12 @@ from rtstyle.export import networks
 from rtstyle.export.recipe import Recipe
 from rtstyle.files import written_beside
 
+CHECKPOINT = "checkpoint.pt"  # in the run's folder
+
 
 def checkpoint_in(run_dir: Path, *, may_exist: bool) -> Path:
     """Where a run keeps its checkpoint. Raises OutputError if an earlier run's is there and may not be."""
-    path = run_dir / "checkpoint.pt"
+    path = run_dir / CHECKPOINT
     if path.exists() and not may_exist:
         raise OutputError(f"{run_dir} holds an earlier run: add `resume=True` to go on, or another `run_dir`")
     return path
@@ -60,8 +62,10 @@ def resume_checkpoint(path: Path, recipe: Recipe, *, frozen: bool) -> dict[str, 
 
 
 def earlier_precision(path: Path) -> str | None:
-    """In which precision the run of a checkpoint calculates; None if there is no checkpoint."""
-    return str(load_checkpoint(path)["description"]["training"]["precision"]) if path.exists() else None
+    """In which precision the run of a checkpoint calculates; None if there is none of a model."""
+    description = load_checkpoint(path)["description"] if path.exists() else {}
+    precision: str | None = description.get("training", {}).get("precision")
+    return precision
 
 
 def save_losses(path: Path, columns: Sequence[str], rows: Sequence[Sequence[float]]) -> None:

@@ -8,6 +8,7 @@ is what the encoder makes of the picture, and it is the encoder that learns.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import logging
@@ -104,6 +105,8 @@ class EncoderTrainer:
         self.device = perceptual.pick_device(device)
         model = catalog.load(recipe.encoder)
         body, infos = from_onnx(model.path)
+        if earlier and earlier["description"]["body_sha256"] != body.body_sha256():
+            raise InputError(f"{self.checkpoint} is for another {recipe.encoder} than today's: start afresh")
         begun = encoder_from(init, init_model, body, infos) if init and not resume else None
         self.body = body.to(self.device).requires_grad_(False)
         training = read_training(properties(model.path))
@@ -141,6 +144,8 @@ class EncoderTrainer:
         self.rows: list[list[float]] = []
         if earlier:
             self.go_on_from(earlier)
+        else:
+            self.checkpoint.unlink(missing_ok=True)
 
     def train_step(self) -> dict[str, float]:
         recipe = self.recipe
@@ -269,7 +274,7 @@ class EncoderTrainer:
         if not self.checkpoint.exists():
             raise InputError(f"there is nothing to resume in {self.run_dir}: leave `resume` out")
         state = load_checkpoint(self.checkpoint)
-        if state["recipe"] != self.recipe.digest() or "norms" not in state:
+        if state["recipe"] != self.recipe.digest() or "body_sha256" not in state["description"]:
             raise InputError(f"{self.checkpoint} was made by another recipe: resume with that one, or start afresh")
         return state
 
@@ -284,6 +289,8 @@ class EncoderTrainer:
         """What makes this run again, as it goes into the file's metadata."""
         return {
             "recipe": dataclasses.asdict(self.recipe),
+            "recipe_sha256": self.recipe.digest(),
+            "body_sha256": self.body.body_sha256(),
             "loss": dataclasses.asdict(self.loss),
             "steps": self.step,
             "photographs": len(self.photos),
@@ -299,7 +306,7 @@ class EncoderTrainer:
         return encoder.eval()
 
     def trial_on_cpu(self) -> Trial:
-        return Trial(from_onnx(catalog.load(self.recipe.encoder).path)[0], self.recipe.style_size)
+        return Trial(copy.deepcopy(self.body).cpu(), self.recipe.style_size)
 
     def write(self, out: str | os.PathLike[str], *, force: bool = False) -> None:
         """Write the averaged encoder as ONNX, and beside it the file that polishes its codes (`polish_file`); without
@@ -411,9 +418,8 @@ def train_encoder(
     `steps` of painting and `batch`, the pictures of a step, replace the recipe's. `options` go to `EncoderTrainer`.
     Ctrl-C keeps a checkpoint and writes the encoder as far as it got; then Interrupted is raised. Raises RtstyleError
     for anything the user can put right."""
-    replace = force or resume
+    out, folder, replace = check_model_output(out, run_dir, force=force, resume=resume)
     check_output(polish_file.beside(out), force=replace)
-    out, folder = check_model_output(out, run_dir, force=replace)
     plan = EncoderRecipe.read(recipe)
     if steps:
         plan = dataclasses.replace(plan, steps=steps)
@@ -424,7 +430,7 @@ def train_encoder(
     )
     return train_to_file(
         lambda: trainer.run(callback),
-        lambda: trainer.write(out, force=replace),
+        lambda name: trainer.write(name, force=replace),
         trainer,
         sum(plan.phases()),
         out,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -27,13 +28,14 @@ class Progress:
 
 class Training(Protocol):
     """What the loop needs of a training. `train_step` takes one step, counts it in `step`, and gives its losses by the
-    names of COLUMNS; `rows` are those of all steps, `seconds` their time. `save` writes a checkpoint, `show` curves and
-    a preview."""
+    names of COLUMNS; `rows` are those of all steps, `seconds` their time. `save` writes the `checkpoint`, `show`
+    curves and a preview."""
 
     step: int
     seconds: float
     rows: list[list[float]]
     generator: torch.Generator
+    checkpoint: Path
 
     def train_step(self) -> dict[str, float]: ...
     def save(self) -> None: ...

@@ -77,7 +77,7 @@ def write_web(
     codes, described = chosen(body.cpu().eval(), description, style)
     portable = to_model(body, codes[0] if style is not None else None)
     model = onnx.load_from_string(web_form(portable.SerializeToString()))
-    model = fixed(model, size or WEB_SIZE, body.stride)
+    model = fixed(model, size or WEB_SIZE, body)
     write_checked(model, body, codes, described, out, compare, half=half, force=force)
 
 
@@ -111,17 +111,18 @@ def write_ffmpeg(
         graph, producer_name="rtstyle", ir_version=9, opset_imports=[helper.make_opsetid("", OPSET)]
     )
     if size is not None:
-        model = fixed(model, size, body.stride)
+        model = fixed(model, size, body)
     write_checked(model, body, codes, described, out, compare, half=half, force=force)
 
 
-def fixed(model: onnx.ModelProto, size: tuple[int, int], stride: int) -> onnx.ModelProto:
+def fixed(model: onnx.ModelProto, size: tuple[int, int], body: networks.Body) -> onnx.ModelProto:
     """The model for frames of one size (width, height), one at a time. ONNX Runtime calculates at once what depends on
-    nothing else, and the crop goes: sides are multiples of `stride`. Raises UsageError if they are not."""
+    nothing else, and the crop goes: sides are multiples of the body's `stride`. Raises UsageError if they are not."""
     width, height = size
-    if width % stride or height % stride or min(size) < 16:
+    if width % body.stride or height % body.stride or min(size) < max(16, body.min_size):
         raise UsageError(
-            f"a fixed size needs sides that are multiples of {stride}, from 16 pixels, not {width}x{height}"
+            f"a fixed size needs sides that are multiples of {body.stride}, from {max(16, body.min_size)} pixels, not "
+            f"{width}x{height}"
         )
     model = _without_crop(model)
     for value in (model.graph.input[0], model.graph.output[0]):

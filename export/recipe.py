@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
-from rtstyle.errors import InputError
+from rtstyle.errors import InputError, ModelError
 from rtstyle.export import networks
 from rtstyle.gallery.model_file import typeable
+from rtstyle.perceptual.vgg import STAGES, layer_index
 
 STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
 # Keys of recipes and of models' metadata that had other names before
@@ -79,7 +80,16 @@ class Loss:
         known = {field.name for field in dataclasses.fields(cls)}
         return cls(**{key: value for key, value in current_names(keys).items() if key in known})
 
+    @classmethod
+    def as_training_ended(cls, training: dict[str, Any]) -> Loss:
+        """Those of the last stage that a model's metadata tell of."""
+        last = (training.get("stages") or [{}])[-1]
+        own = {name: last[name] for name in STAGE_WEIGHTS if last.get(name) is not None}
+        return dataclasses.replace(cls.from_metadata(training["loss"]), **own)
 
+
+# Weights that a stage may have of its own
+STAGE_WEIGHTS = "content_weight", "structure_weight", "repeat_weight", "temporal_weight", "lattice_weight"
 # Keys of stages and styles that earlier checkpoints do not know
 LATER = (
     *("content_weight", "structure_weight", "repeat_weight", "lattice_weight", "structure_goal"),
@@ -117,8 +127,7 @@ class Stage:
 
     def loss(self, default: Loss) -> Loss:
         """The losses of this stage."""
-        names = "content_weight", "structure_weight", "repeat_weight", "temporal_weight", "lattice_weight"
-        own = {name: value for name in names if (value := getattr(self, name)) is not None}
+        own = {name: value for name in STAGE_WEIGHTS if (value := getattr(self, name)) is not None}
         return dataclasses.replace(default, **own)
 
 
@@ -166,6 +175,13 @@ class Recipe:
 
     def check(self, path: str | os.PathLike[str]) -> None:
         """Raises RtstyleError for values that make no training; `path` names the recipe in its sentence."""
+        parts: list[Recipe | Loss | Stage | Style] = [self, self.loss, *self.stage, *self.artworks]
+        for part in parts:
+            for field in dataclasses.fields(part):
+                value = getattr(part, field.name)
+                number = field.type in ("int", "float") or (field.type == "float | None" and value is not None)
+                if number and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+                    raise InputError(f"the recipe {path} must give {field.name} a number from 0, not {value!r}")
         names = [style.name for style in self.artworks]
         if not self.style:
             raise InputError(f"the recipe {path} names no [[style]]")
@@ -177,7 +193,7 @@ class Recipe:
                     f"the recipe {path} calls a style {name!r}, which cannot be typed for one: try {typeable(name)}"
                 )
         if self.body not in networks.BODIES:
-            raise InputError(f"the recipe {path} asks for body {self.body!r}: choose live or studio")
+            raise InputError(f"the recipe {path} asks for body {self.body!r}: choose from {', '.join(networks.BODIES)}")
         try:
             with torch.device("meta"):
                 networks.build(self.body, 1, self.config)
@@ -185,14 +201,23 @@ class Recipe:
             raise InputError(f"the recipe {path} has a config that makes no {self.body} body: {error}") from None
         if not 0 <= self.auxiliary_share < 1:
             raise InputError(f"the recipe {path} has an auxiliary_share out of range: from 0 to below 1")
-        if self.steps < 1 or self.passes < 0 or self.learning_rate <= 0 or not self.stage:
+        if self.steps < 1 or self.learning_rate <= 0 or not self.stage:
             raise InputError(f"the recipe {path} needs steps, a learning rate and a [[stage]]")
-        if self.loss.balance < 0 or (self.loss.balance and self.loss.absolute):
-            raise InputError(f"the recipe {path} has a balance out of range: above 0, and for relative losses only")
+        if self.average >= 1 or self.reference_height < 16:
+            raise InputError(f"the recipe {path} needs an average below 1 and a reference_height from 16 pixels")
+        if any(style.weight == 0 for style in self.artworks):
+            raise InputError(f"the recipe {path} gives a style a weight that is not above 0")
+        if self.loss.vgg not in STAGES:
+            raise InputError(f"the recipe {path} asks for vgg {self.loss.vgg!r}: choose from {', '.join(STAGES)}")
+        try:
+            for layer in (*self.loss.content_layers, *self.loss.style_layers, self.loss.repeat_layer):
+                layer_index(self.loss.vgg, layer)
+        except ModelError as error:
+            raise InputError(f"the recipe {path} cannot be followed: {error}") from None
+        if self.loss.balance and self.loss.absolute:
+            raise InputError(f"the recipe {path} has a balance, which is for relative losses only")
         if any(style.structure_factor is not None and style.structure_factor <= 0 for style in self.artworks):
             raise InputError(f"the recipe {path} has a structure_factor out of range: above 0")
-        if any(style.light_factor is not None and style.light_factor < 0 for style in self.artworks):
-            raise InputError(f"the recipe {path} has a light_factor out of range: from 0")
         for stage in self.stage:
             sizes = stage.style_sizes or (0,)
             if min(stage.crop, *sizes) < 32 or stage.crop % 8 or stage.batch < 1 or stage.share <= 0:

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rtstyle.errors import InputError, Interrupted, OutputError, UsageError
+from google.protobuf.message import DecodeError
+
+from rtstyle.errors import InputError, Interrupted, OutputError, RtstyleError, UsageError
+from rtstyle.export.checkpoint import CHECKPOINT, load_checkpoint
 from rtstyle.export.loop import Progress, Training
 from rtstyle.export.recipe import Loss, Recipe, Stage, Style
 from rtstyle.export.to_onnx import from_onnx, properties, read_training, write_onnx
 from rtstyle.export.train import Trainer
-from rtstyle.files import check_output
+from rtstyle.files import check_output, partial_name
 from rtstyle.gallery import catalog, model_file
 
 log = logging.getLogger("rtstyle")
@@ -46,17 +49,18 @@ def train_model(
     """Train by a recipe and write the checked model to `out`; `steps` and `batch`, the photographs of a step, replace
     the recipe's. `options` go to `Trainer`.
 
-    Ctrl-C keeps a checkpoint and writes the model as far as it got; then Interrupted is raised. Raises
-    RtstyleError for anything the user can put right.
+    Ctrl-C keeps a checkpoint and writes the model as far as it got, beside `out` where another run's file has that
+    name; then Interrupted is raised. With `resume` a file that this run has written is replaced, with `force` any.
+    Raises RtstyleError for anything the user can put right.
     """
-    out, run_dir = check_model_output(out, run_dir, force=force or resume)
+    out, run_dir, force = check_model_output(out, run_dir, force=force, resume=resume)
     plan = Recipe.read(recipe)
     if steps:
         plan = dataclasses.replace(plan, steps=steps, passes=0.0)
     if batch:
         plan = dataclasses.replace(plan, stage=[dataclasses.replace(stage, batch=batch) for stage in plan.stage])
     trainer = Trainer(plan, content, pictures, run_dir, resume=resume, replace=force, **options)
-    return _run(trainer, out, callback, force=force or resume)
+    return _run(trainer, out, callback, force=force)
 
 
 def teach_style(
@@ -79,14 +83,14 @@ def teach_style(
 
     Only a code is learned, against the body of `model`, so that the style mixes with those of that model; it starts
     from the code that paints nearest to the picture. With `full` the body learns too, from where it is: nearer to the
-    picture, slower, and mixing with nothing. Losses and schedule are those that the model was trained with.
+    picture, slower, and mixing with nothing. The losses are those that the model's training began with.
     `style_weight` against the photograph's content decides how far the painting goes; by default it begins balanced by
     how unlike photographs the picture is (`artworks.balanced`), and follows what can be recognised. `info`
     may hold name, title, artist, year, licence and source; the name is by default the file's. Otherwise as
     `train_model`.
     """
     picture = Path(picture)
-    out, run_dir = check_model_output(out, run_dir, force=force or resume)
+    out, run_dir, force = check_model_output(out, run_dir, force=force, resume=resume)
     if picture.is_dir():
         raise UsageError(f"{picture} is a folder: give one picture, or a `recipe` for several")
     if not picture.exists():
@@ -116,13 +120,13 @@ def teach_style(
     )
     if content is None:
         log.info("no photographs given: learning from the few that come with rtstyle; more give better styles")
-    return _run(trainer, out, callback, force=force or resume, show_seconds=SHOW_SECONDS)
+    return _run(trainer, out, callback, force=force, show_seconds=SHOW_SECONDS)
 
 
 def teaching_recipe(model: model_file.Model, *, full: bool, style_weight: float | None = None) -> Recipe:
-    """How to teach the body of a model one more style: the losses of its own training, less of everything else. Without
-    a `style_weight` that of the style follows what can be recognised, if the body was trained with a structure loss.
-    Raises RtstyleError if the model is none of rtstyle's own."""
+    """How to teach the body of a model one more style: the losses of its own training, as they were before its stages
+    changed them, in one short stage. Without a `style_weight` that of the style follows what can be recognised, if the
+    body was trained with a structure loss. Raises RtstyleError if the model is none of rtstyle's own."""
     body, _ = from_onnx(model.path)
     training = read_training(properties(model.path))
     packaged = Path(str(importlib.resources.files("rtstyle.export.recipes") / f"{body.name}.toml"))
@@ -149,12 +153,27 @@ def teaching_recipe(model: model_file.Model, *, full: bool, style_weight: float 
 
 
 def check_model_output(
-    out: str | os.PathLike[str], run_dir: str | os.PathLike[str] | None, *, force: bool
-) -> tuple[Path, Path]:
+    out: str | os.PathLike[str], run_dir: str | os.PathLike[str] | None, *, force: bool, resume: bool
+) -> tuple[Path, Path, bool]:
+    """(the model to write, the run's folder, whether a file that is there is replaced: with `force`, or if the run that
+    is resumed has written it). Raises OutputError if it may not be written."""
     out = Path(out)
     if out.suffix.lower() != ".onnx":
         raise OutputError(f"the model must be named .onnx, not {out.name}")
-    return check_output(out, force=force), Path(run_dir) if run_dir else out.with_name(f"{out.stem}.run")
+    run_dir = Path(run_dir) if run_dir else out.with_name(f"{out.stem}.run")
+    force = force or (resume and written_by(run_dir / CHECKPOINT, out))
+    return check_output(out, force=force), run_dir, force
+
+
+def written_by(checkpoint: Path, out: Path) -> bool:
+    """Whether a model file comes from the run of a checkpoint, and not from further on than that."""
+    try:
+        made, run = read_training(properties(out)), load_checkpoint(checkpoint)
+    except (OSError, RtstyleError, DecodeError):
+        return False
+    description = run["description"]
+    known = description.get("training", description)  # an encoder's has no more than that
+    return bool(made.get("recipe_sha256") == known["recipe_sha256"] and made["steps"] <= known["steps"])
 
 
 def _run(
@@ -168,7 +187,7 @@ def _run(
     )
     return train_to_file(
         lambda: trainer.run(callback, **timing),
-        lambda: write_onnx(trainer.averaged_net(), trainer.describe(), out, force=force),
+        lambda name: write_onnx(trainer.averaged_net(), trainer.describe(), name, force=force),
         trainer,
         plan.steps,
         out,
@@ -176,17 +195,19 @@ def _run(
 
 
 def train_to_file(
-    run: Callable[[], None], write: Callable[[], None], training: Training, steps: int, out: Path
+    run: Callable[[], None], write: Callable[[Path], None], training: Training, steps: int, out: Path
 ) -> Path:
-    """Run a training and write what came of it to `out`, also after Ctrl-C, as far as it got. Raises Interrupted."""
+    """Run a training and write what came of it to `out`; after Ctrl-C as far as it got, and beside `out` if a file of
+    that name comes from another run. Raises Interrupted."""
     try:
         run()
     except KeyboardInterrupt:
         if not training.step:
             raise Interrupted("stopped before the first step: nothing was written") from None
-        write()
+        name = out if not out.exists() or written_by(training.checkpoint, out) else partial_name(out)
+        write(name)
         raise Interrupted(
-            f"stopped at step {training.step} of {steps}: {out} is as far as it got; add `resume=True` to go on"
+            f"stopped at step {training.step} of {steps}: {name} is as far as it got; add `resume=True` to go on"
         ) from None
-    write()
+    write(out)
     return out

@@ -69,8 +69,8 @@ class Trainer:
     Without `content` training looks at a few bundled photographs (`data.default_pictures`). `init` starts from the
     weights of an exported model; with `frozen` these stay as they are, and only the codes learn. Of a folder with more
     than `max_photographs`, so many are read. `run_dir` receives checkpoint.pt, losses.csv, curves.png and preview.png;
-    with `replace` they may replace those of an earlier run. Raises RtstyleError when a picture, the weights or a
-    checkpoint cannot be used.
+    with `replace` they may replace those of an earlier run, whose checkpoint goes at once. Raises RtstyleError when a
+    picture, the weights or a checkpoint cannot be used.
     """
 
     def __init__(
@@ -131,6 +131,8 @@ class Trainer:
         self.rows: list[list[float]] = []
         if resume:
             self.load()
+        else:
+            self.checkpoint.unlink(missing_ok=True)
 
     def learning(self) -> list[torch.nn.Parameter]:
         """What the optimizer may change."""

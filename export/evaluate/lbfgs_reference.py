@@ -6,9 +6,9 @@ lie between 50 and 100. For a picture y of a photograph c in the style of an art
 
     total = content weight * content + style weight * style
 
-with the terms (`rtstyle.export.losses`), layers and weights of the model's own training, after y was clamped to 0..255.
-The other terms (LEFT_OUT) are left out on both sides: they need motion, or serve what the net's form needs. The net
-paid for them and the reference did not, so that the ratio errs against the net.
+with the terms (`rtstyle.export.losses`), layers and weights with which the model's own training ended, after y was
+clamped to 0..255. The other terms (LEFT_OUT) are left out on both sides: they are not of the objective of Gatys et al.
+The net paid for them and the reference did not, so that the ratio errs against the net.
 """
 
 from __future__ import annotations
@@ -206,4 +206,4 @@ def loss_of(training: dict[str, Any]) -> Loss:
         )
     if keys.get("absolute"):
         raise ModelError("the model was trained with absolute losses: the L-BFGS reference is for relative ones")
-    return dataclasses.replace(Loss.from_metadata(keys), repeat_shifts=(), structure_weight=0.0)
+    return dataclasses.replace(Loss.as_training_ended(training), repeat_shifts=(), structure_weight=0.0)

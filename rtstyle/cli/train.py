@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from rtstyle.cli.flags import Command
 from rtstyle.cli.options import (
@@ -37,13 +38,15 @@ if TYPE_CHECKING:
 @model_option
 @option("--full", is_flag=True, help="Train the body too: nearer to PICTURE, slower, mixes with no other style.")
 @option(
-    "--style-weight", type=float, help="How far the painting may go from the photograph: 4 to 16  [default: balanced]."
+    "--style-weight",
+    type=float,
+    help="How far the painting may go from the photograph: 4 to 16  [default: as far as it can be recognised].",
 )
 @option("--name", help="What the style is called [default: OUT's name].")
 @option("--title", help="Of the picture, for the model's metadata.")
-@option("--artist", help="The same.")
-@option("--year", help="The same.")
-@option("--licence", help="The same.")
+@option("--artist", help="Of the picture, for the same.")
+@option("--year", help="Of the picture, for the same.")
+@option("--licence", help="Of the picture, for the same.")
 @option("--run-dir", type=click.Path(), help="Checkpoints, curves and previews [default: beside OUT].")
 @option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
 @option("--init", type=click.Path(), help="With --recipe: start from the weights of an exported model.")
@@ -51,7 +54,13 @@ if TYPE_CHECKING:
 @option("--steps", type=click.IntRange(1), help="Instead of the usual number.")
 @option("--batch", type=click.IntRange(1), help="With --recipe: photographs a step, instead of the recipe's.")
 @torch_device_option
-@option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
+@option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="Of the calculation; auto: bf16 where that is faster.",
+)
 @vgg_options
 @output_options
 def train(
@@ -78,7 +87,9 @@ def train(
     if (picture is None) == (recipe is None):
         raise UsageError("give the picture to learn, or a --recipe for a whole gallery (not both)")
     info = {"name": name, "title": title, "artist": artist, "year": year, "licence": licence}
-    only_picture = {"--full": full, "--style-weight": style_weight} | {f"--{key}": info[key] for key in info}
+    chosen = click.get_current_context().get_parameter_source("model") is ParameterSource.COMMANDLINE
+    only_picture: dict[str, Any] = {"--full": full, "--style-weight": style_weight, "--model": chosen}
+    only_picture |= {f"--{key}": info[key] for key in info}
     only_recipe = {"--pictures": pictures, "--init": init, "--init-model": init_model, "--batch": batch}
     for flag, given in (only_picture if recipe else only_recipe).items():
         if given:
@@ -139,13 +150,15 @@ def export(
 ) -> None:
     """Write an ONNX model, checked against torch.
 
-    IN is a checkpoint of rtstyle train, a model of rtstyle (.onnx), or weights of pytorch/examples' fast_neural_style
-    (.pth, .model).
+    IN is a checkpoint of rtstyle train, a model of rtstyle (live, studio or an .onnx file), or weights of
+    pytorch/examples' fast_neural_style (.pth, .model).
     """
     needs_training("export")
     from rtstyle.export.forms import export_model
     from rtstyle.files import check_output
 
+    if Path(out).suffix.lower() != ".onnx":
+        raise UsageError(f"the model must be named .onnx, not {Path(out).name}")
     check_output(out, force=force, inputs=[source])
     export_model(source, out, style=style, half=fp16, force=force, **options)
     click.echo(out)
@@ -161,7 +174,7 @@ def export(
     help="Folder of photographs that training never saw.",
 )
 @option("--pictures", type=click.Path(), required=True, help="Folder of the artworks.")
-@option("--recipe", type=click.Path(), help="Which artwork belongs to which style [default: the bundled recipe].")
+@option("--recipe", type=click.Path(), help="Which artwork belongs to which style [default: as the model says].")
 @option("--encoder", is_flag=True, help="The styles are the pictures of --pictures, as the encoder sees them.")
 @option("--limit", type=int, help="So many photographs, evenly chosen.")
 @option("--size", type=int, help="Short side of the photographs in pixels [default: as the model is meant for].")
@@ -198,6 +211,8 @@ def evaluate(
     from rtstyle.files import check_output
 
     if sheet:
+        if Path(sheet).suffix.lower() != ".png":
+            raise UsageError(f"--sheet writes a .png file: {sheet} does not end like one")
         check_output(sheet, force=force)
     with progress_bar("evaluating", unit="steps", quiet=quiet) as update:
         evaluation = evaluate_model(
@@ -208,8 +223,6 @@ def evaluate(
             progress=lambda what, done, total: update(done, total, what),
             **options,
         )
-    if sheet:
-        evaluation.save_sheet(sheet, force=force)
     if as_json:
         evaluation.save_json()
     else:
@@ -218,3 +231,5 @@ def evaluate(
         Console().print(evaluation.table())
         if iterations:
             Console().print(evaluation.lbfgs_table())
+    if sheet:
+        evaluation.save_sheet(sheet, force=force)

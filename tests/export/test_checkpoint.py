@@ -68,6 +68,16 @@ def test_existing_run_is_not_overwritten(trainer_in, short_recipe):
     assert trainer.checkpoint.read_bytes() == before
 
 
+def test_a_run_that_replaces_another_is_not_gone_on_from_in_its_place(trainer_in, short_recipe):
+    """Killed before its first checkpoint."""
+    trainer = trainer_in("run", short_recipe)
+    trainer.train_step()
+    trainer.save()
+    trainer_in("run", short_recipe, replace=True)
+    with pytest.raises(RtstyleError, match="there is nothing to resume"):
+        trainer_in("run", short_recipe, resume=True)
+
+
 def test_a_run_without_its_curves_resumes(trainer_in, short_recipe):
     """Killed between the first checkpoint and the first curves."""
     trainer = trainer_in("run", short_recipe)

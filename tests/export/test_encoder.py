@@ -315,11 +315,29 @@ def test_a_resumed_run_ends_like_one_that_never_stopped(encoder_in, monkeypatch)
     assert all(torch.equal(whole.average[k], v) for k, v in resumed.average.items())
     with pytest.raises(RtstyleError, match="holds an earlier run"):
         encoder_in("stopped")
-    assert encoder_in("stopped", replace=True).step == 0
     with pytest.raises(RtstyleError, match="made by another recipe"):
         encoder_in("stopped", dataclasses.replace(TOY, seed=9), resume=True)
     with pytest.raises(RtstyleError, match=r"checkpoint\.pt is an encoder's, which `train` alone writes as ONNX"):
         from_checkpoint(stopped.checkpoint)
+    assert encoder_in("stopped", replace=True).step == 0
+
+
+def test_a_run_for_a_body_that_was_replaced_since_is_not_resumed(encoder_in, tmp_path, toy_model):
+    body, infos = from_onnx(toy_model)
+    description = {"styles": infos, "reference_height": 360, "training": read_training(properties(toy_model))}
+    write_onnx(body, description, model := tmp_path / "body.onnx")
+    recipe = dataclasses.replace(TOY, encoder=str(model))
+    trainer = encoder_in("run", recipe)
+    trainer.train_step()
+    trainer.save()
+    made_for = body.body_sha256()
+    with torch.no_grad():
+        body.head.weight *= 1.5
+    write_onnx(body, description, model, force=True)
+    with pytest.raises(RtstyleError, match=r"is for another .*body\.onnx than today's"):
+        encoder_in("run", recipe, resume=True)
+    trainer.write(tmp_path / "encoder.onnx")
+    assert encoder_file.from_onnx(tmp_path / "encoder.onnx")[1] == made_for, "what it learned with"
 
 
 def test_the_command_writes_an_encoder_for_its_body(tmp_path, toy_model, photos_folder, paintings_folder, fake_vgg):

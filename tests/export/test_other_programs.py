@@ -110,11 +110,14 @@ def test_what_cannot_be_is_refused(portable, tmp_path):
     for options, said in (
         ({"form": "tflite"}, "unknown form 'tflite': choose portable, web, ffmpeg"),
         ({"form": "web", "size": (98, 64)}, "multiples of 4, from 16 pixels, not 98x64"),
+        ({"form": "web", "size": (12, 64)}, "multiples of 4, from 16 pixels, not 12x64"),
         ({"form": "ffmpeg"}, "name one `style`"),
         ({"size": (96, 64)}, "a portable model paints any size"),
     ):
         with pytest.raises(UsageError, match=re.escape(said)):
             export_model(portable, out, **options)
+    with pytest.raises(UsageError, match="from 20 pixels, not 16x16"):  # what its reflections need
+        export_model("studio", out, form="web", size=(16, 16))
     assert not out.exists()
 
 
@@ -124,6 +127,8 @@ def test_the_command(portable, tmp_path, call):
     assert sides(onnx.load(out).graph.input[0]) == [1, 16, 32, 3]
     code, _, said = call("export", portable, tmp_path / "f.onnx", "--form", "ffmpeg")
     assert code == 2 and "--style" in said
+    code, _, said = call("export", portable, tmp_path / "f.bin")
+    assert code == 2 and "must be named .onnx, not f.bin" in said
 
 
 def test_layers_of_the_web_form_share_an_epsilon(portable):

@@ -19,6 +19,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from PIL import Image  # noqa: E402
+from support.helpers import interrupt_after  # noqa: E402
 
 from rtstyle import RtstyleError, Stylizer  # noqa: E402
 from rtstyle.export import data, run  # noqa: E402
@@ -127,6 +128,20 @@ def test_ctrl_c_keeps_what_was_learned_and_resume_goes_on(teach, tmp_path):
     assert from_bytes(out.read_bytes()) == from_bytes(whole.read_bytes())
     with pytest.raises(RtstyleError, match="made by another recipe"):
         teach(steps=6, resume=True, full=True)
+
+
+def test_another_runs_model_is_replaced_only_by_a_finished_one(teach, tmp_path):
+    good, _ = teach(steps=6)
+    before = good.read_bytes()
+    with pytest.raises(RtstyleError, match=r"mine\.partial\.onnx is as far as it got"):
+        teach(steps=6, force=True, callback=interrupt_after(2))
+    assert good.read_bytes() == before and catalog.load(str(tmp_path / "mine.partial.onnx"))
+    with pytest.raises(RtstyleError, match=r"mine\.onnx already exists: add `force=True`"):
+        teach(steps=6, resume=True)  # with further steps than the run has: not its own
+    assert good.read_bytes() == before
+    teach(steps=6, resume=True, force=True)
+    assert from_bytes(good.read_bytes()) == from_bytes(before)
+    teach(steps=6, resume=True)
 
 
 def test_what_somebody_wrote_meanwhile_stays(teach, tmp_path):
@@ -291,6 +306,7 @@ def test_the_command(call, toy_model, photos_folder, paintings_folder, fake_vgg,
         (["a.png", "--batch", "2"], "--batch goes with --recipe"),
         (["--recipe", "b.toml", "--init-model", "a.onnx"], "--init-model goes with the recipe of an encoder"),
         (["--recipe", "b.toml", "--full"], "--full goes with a picture"),
+        (["--recipe", "b.toml", "--model", "studio"], "--model goes with a picture"),
         (["--recipe", "b.toml", "--name", "x"], "--name goes with a picture"),
     ],
 )
