@@ -111,7 +111,7 @@ class Photos:
             picture = self.pictures[int(which * len(self.pictures))]
             h, w = picture.shape[1:]
             short = min(h, w)
-            smallest = min(short, crop * 2 // 3)  # enlarged ones look like video: soft at the pixel
+            smallest = min(short, crop * 2 // 3)  # enlarged crops are soft, as frames of a video are
             side = round(smallest + zoom * (short - smallest))
             y, x = int(top * (h - side + 1)), int(left * (w - side + 1))
             patch = picture[None, :, y : y + side, x : x + side].float()

@@ -25,8 +25,7 @@ class EncoderRecipe:
     steps of the three phases, `seeing_batch` and `batch` the pictures of a step of the first and of the third;
     `random_codes` are how many paintings by the body the first two learn from, `learning_rate` is that of the third, in
     which each picture's weight of style is `balance` divided by the distance where learning begins. All other weights
-    of the loss are those that the body was trained with, but for `lattice_weight`. What sees goes on learning in the
-    third phase at `seeing_rate` times the learning rate; at 0 it stays as it is."""
+    of the loss are those that the body was trained with, but for `lattice_weight`."""
 
     encoder: str = "live"
     seed: int = 0

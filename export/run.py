@@ -27,7 +27,7 @@ TEACH_STEPS = 400
 FULL_STEPS = 1500
 BALANCE = 10.0  # weight times distance, where learning begins; 15 hides the subject of some pictures
 STAGE = Stage(crop=192, batch=1, style_size=640)  # a smaller crop holds too little of large strokes
-STRUCTURE_GOAL = 0.66  # in crops of 192 pixels: what .75 is to the bundled styles in theirs of 256
+STRUCTURE_GOAL = 0.66  # in crops of 192 pixels, as bold as .75 in crops of 256
 CODE_RATE, FULL_RATE = 6e-2, 1e-3  # learning rates
 SHOW_SECONDS = 30.0  # between previews while somebody waits for one style
 

@@ -129,7 +129,7 @@ def as_batch(frames: np.ndarray) -> torch.Tensor:
 @torch.inference_mode()
 def layer_distances(grams: Features, targets: Features) -> torch.Tensor:
     """Relative squared distances of the Gram matrices of N pictures to those of S artworks, [L, N, S]. Their mean over
-    layers is d as above.
+    layers is the distance d of `rtstyle.export.evaluate.evaluation`.
 
     `grams` {layer: [N, C, C]}, `targets` {layer: [S, C, C]}.
     """

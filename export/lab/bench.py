@@ -146,7 +146,7 @@ class Bench:
         result = optimize.render(self.content, styles, settings, tell, vgg=self.vgg(), clock=clock)
         self.done += settings.steps - result.steps
         if result.ended == "not a number" and result.steps in shots:
-            # was it still numbers there, or is that where they ended? The shorter run would have known
+            # is the loss of this step still a number, or the first that is not? The shorter run tells
             again = dataclasses.replace(settings, steps=result.steps)
             shorter = optimize.render(self.content, styles, again, vgg=self.vgg())
             if shorter.ended == "not a number":
