@@ -63,10 +63,14 @@ def page_files(*, offline: bool = False) -> dict[str, bytes]:
     service_worker = files.pop("sw.js")
     model = catalog.load("live")
     encoder = encoder_of(model)
+    for_gpu = bare(web_form(model.path.read_bytes()))
+    # loaded late, when the host may have another version already: that has another name
+    gpu_name = f"model-gpu-{hashlib.sha256(for_gpu).hexdigest()[:12]}.onnx"
+    known = gallery(model, encoder=encoder is not None, offline=offline) | {"gpu_model": gpu_name}
     files |= {
-        "gallery.json": json.dumps(gallery(model, encoder=encoder is not None, offline=offline)).encode(),
+        "gallery.json": json.dumps(known).encode(),
         "model.onnx": bare(model.path.read_bytes()),
-        "model-gpu.onnx": bare(web_form(model.path.read_bytes())),
+        gpu_name: for_gpu,
         "photograph.jpg": bundled_photograph().read_bytes(),
     }
     if encoder is not None:

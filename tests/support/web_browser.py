@@ -173,7 +173,8 @@ DROP = """([bytes, name, type, zone]) => {
 PAINT = """async ([bytes, width, height, code, backend]) => {
   const { Painter } = await import("./painter.js");
   if (!window.painter) {
-    window.painter = new Painter((sentence) => (window.said = sentence));
+    const { gpu_model: gpuModel } = await (await fetch("gallery.json")).json();
+    window.painter = new Painter((sentence) => (window.said = sentence), gpuModel);
     await painter.open({ threads: 1 });
   }
   const pixels = () => Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0)).buffer;

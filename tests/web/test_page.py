@@ -454,6 +454,92 @@ def test_record_pressed_again_while_the_browser_asks_for_the_microphone_starts_o
     tab.until(pressed("record-button", "false"))
 
 
+def test_a_recorder_that_does_not_start_can_be_tried_again(open_tab):
+    tab = open_tab(camera=True)
+    tab.until_painted()
+    tab.until(pressed("camera-button", "true"))
+    tab.page.evaluate(
+        """() => {
+          const { start } = MediaRecorder.prototype;
+          MediaRecorder.prototype.start = function () {
+            window.tracks = this.stream.getTracks();
+            MediaRecorder.prototype.start = start;
+            throw new DOMException("no encoder", "NotSupportedError");
+          };
+        }"""
+    )
+    tab.page.keyboard.press("r")
+    tab.until(said("The recording could not be started .no encoder"))
+    assert tab.attribute("record-button") == "false"
+    assert tab.page.evaluate("window.tracks.length > 1 && window.tracks.every((track) => track.readyState === 'ended')")
+    tab.page.keyboard.press("r")
+    tab.until(pressed("record-button"))
+
+
+def test_a_phone_without_full_screen_fills_the_window_and_comes_back(open_tab):
+    tab = open_tab(script="Element.prototype.requestFullscreen = undefined")
+    tab.until_painted()
+    for leave in (lambda: tab.page.click("#leave-button"), lambda: tab.page.keyboard.press("Escape")):
+        tab.page.click("#split-button")
+        tab.page.click("#full-button")
+        assert tab.page.evaluate("document.getElementById('stage').className") == "filled"
+        assert tab.page.evaluate("document.elementFromPoint(20, 20).closest('#stage') !== null")
+        leave()
+        assert tab.page.evaluate("document.getElementById('stage').className") == ""
+        assert not tab.page.is_visible("#leave-button")
+
+
+def test_a_picture_is_painted_again_after_the_gpu_lost_it(open_tab):
+    tab = open_tab()
+    tab.until_painted()
+    paint_small(tab)
+    start = tab.until_still()
+    tab.page.evaluate(
+        """async () => {
+          const canvas = document.getElementById("picture");
+          const gone = canvas.getContext("webgl2").getExtension("WEBGL_lose_context");
+          const lost = new Promise((resolve) => canvas.addEventListener("webglcontextlost", resolve));
+          gone.loseContext();
+          await lost;
+          setTimeout(() => gone.restoreContext(), 50);
+          await new Promise((resolve) => canvas.addEventListener("webglcontextrestored", resolve));
+        }"""
+    )
+    tab.until_same(start)
+    tab.page.keyboard.press("n")
+    tab.until_changed(start)
+    assert tab.complaints == []
+
+
+def test_one_camera_is_open_at_a_time_and_the_last_one_comes_back(open_tab):
+    script = """
+      window.streams = [];
+      window.live = [];
+      const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      navigator.mediaDevices.getUserMedia = async (what) => {
+        window.live.push(window.streams.filter((stream) => stream.active).length);
+        if (window.refuse) {
+          window.refuse = false;
+          throw new DOMException("busy", "NotReadableError");
+        }
+        window.streams.push(await get(what));
+        return window.streams.at(-1);
+      };
+    """
+    tab = open_tab(camera=True, script=script)
+    tab.until_painted()
+    tab.until(pressed("camera-button", "true"))
+    tab.page.evaluate("document.getElementById('device').dispatchEvent(new Event('change'))")
+    tab.until("window.streams.length === 2")
+    tab.until(pressed("camera-button", "true"))
+    tab.page.evaluate("window.refuse = true; document.getElementById('device').dispatchEvent(new Event('change'))")
+    tab.until("window.streams.length === 3")
+    tab.until(said("in use by another program"))
+    assert tab.page.evaluate("window.live") == [0, 0, 0, 0]
+    tab.until_moves(tab.picture())
+    assert tab.attribute("camera-button") == "true"
+
+
 def test_offline_after_the_first_visit(open_tab, browser, tmp_path):
     """On a host that sends no headers, in a folder of it: the service worker brings files and threads."""
     files = {f"deep/{name}": content for name, content in site.export(tmp_path / "site", force=False).items()}

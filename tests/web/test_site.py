@@ -66,7 +66,7 @@ def test_files(built):
     assert [style["name"] for style in gallery["styles"]] == [style.name for style in catalog.mixable(model)]
     code = np.frombuffer(base64.b64decode(gallery["styles"][0]["code"]), "<f4")
     assert np.array_equal(code, model.styles[0].code) and not gallery["offline"]
-    for name in ("model.onnx", "model-gpu.onnx"):
+    for name in ("model.onnx", gallery["gpu_model"]):
         net = onnx.load_from_string(files[name])
         onnx.checker.check_model(net)
         assert [value.name for value in net.graph.input] == ["frames", "code"] and not net.metadata_props

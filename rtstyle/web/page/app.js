@@ -18,23 +18,37 @@ export class App {
     this.state = { strength: 1, keepColor: false, steady: false, mirror: false, split: null, frozen: false, height: "auto" };
     this.display = false;
     this.recorder = new Recorder($("picture"));
+    this.turn = Promise.resolve(); // cameras are opened one after the other
   }
 
   // -- sources
 
-  async startCamera(which) {
+  /** Open a camera, after what is asked for already. */
+  startCamera(which) {
+    this.turn = this.turn.then(() => this.changeCamera(which));
+    return this.turn;
+  }
+
+  async changeCamera(which) {
+    const before = this.camera;
+    before?.close(); // many phones open no camera while another one is open
     try {
-      const source = await openCamera(which, () => {
-        this.say("The camera went away: connect it and press Camera.");
-        this.stopCamera();
-      });
-      this.setSource(source);
-      this.state.mirror = source.facing !== "environment";
-      this.cameras = await listCameras();
-      this.sync();
+      await this.useCamera(which);
     } catch (error) {
+      if (before) await this.useCamera({ deviceId: before.deviceId }).catch(() => this.showPhotograph());
       this.say(error.message);
     }
+    this.sync();
+  }
+
+  async useCamera(which) {
+    const source = await openCamera(which, () => {
+      this.say("The camera went away: connect it and press Camera.");
+      this.stopCamera();
+    });
+    this.setSource(source);
+    this.state.mirror = source.facing !== "environment";
+    this.cameras = await listCameras();
   }
 
   stopCamera() {
@@ -298,10 +312,19 @@ export class App {
     const pressed = { camera: Boolean(camera), split: state.split !== null, mirror: state.mirror, freeze: state.frozen, record: Boolean(this.recorder.recorder), full: this.isFull };
     for (const [name, value] of Object.entries(pressed)) $(`${name}-button`).setAttribute("aria-pressed", value);
     $("divider").hidden = state.split === null;
+    $("leave-button").hidden = !$("stage").classList.contains("filled");
     $("flip-button").hidden = !camera || this.cameras?.length < 2;
     $("display").hidden = !this.display;
     this.syncFields();
-    if (loop.source?.width) $("stage").style.setProperty("--ratio", loop.source.width / loop.source.height);
+    this.syncRatio();
+  }
+
+  /** A phone that is turned gives frames of another shape. */
+  syncRatio() {
+    const { source } = this.loop;
+    const ratio = source?.width ? source.width / source.height : this.ratio;
+    if (ratio !== this.ratio) $("stage").style.setProperty("--ratio", ratio);
+    this.ratio = ratio;
   }
 
   syncFields() {
@@ -318,6 +341,7 @@ export class App {
   tick() {
     const { facts, busy } = this.loop;
     $("picture").setAttribute("aria-busy", busy);
+    this.syncRatio();
     $("display").textContent = facts;
     $("facts").textContent = facts;
     const { seconds: recorded } = this.recorder;

@@ -52,6 +52,12 @@ export class Loop {
     return Boolean(this.source?.moving) && !this.state.frozen;
   }
 
+  /** Take the frame anew: the screen lost the one that it had. */
+  takeAgain() {
+    this.held = false;
+    this.change();
+  }
+
   /** Show the painting in its changed look. */
   redraw() {
     this.screen.redraw(this.state);
@@ -60,10 +66,9 @@ export class Loop {
   async run() {
     let job = null;
     for (;;) {
-      job ??= await this.ready();
-      const { shot, answer, source, began, taking } = job;
-      job = null;
       try {
+        const { shot, answer, source, began, taking } = job ?? (await this.ready());
+        job = null;
         const { painted } = await answer;
         if (this.live && source === this.source) job = this.begin(); // the worker paints on while this one is shown
         const showing = seconds();

@@ -30,9 +30,10 @@ async function start() {
     load("photograph.jpg").then((response) => response.blob()),
   ]);
   const styles = new StyleChooser(gallery.styles);
-  const painter = new Painter((sentence) => app.say(sentence));
+  const painter = new Painter((sentence) => app.say(sentence), gallery.gpu_model);
   const app = new App({ painter, styles, gallery, photograph });
   app.loop = new Loop({ painter, styles, screen: makeScreen($("picture")), state: app.state, referenceHeight: gallery.reference_height, say: (sentence) => app.say(sentence) });
+  app.loop.screen.onrestored = () => app.loop.takeAgain();
   app.loop.onstyle = () => app.sync();
   app.loop.onpainted = () => painted(app);
   app.addCards();
@@ -133,6 +134,8 @@ function bind(app) {
   listen(app, () => $("single-keys").checked);
   document.addEventListener("fullscreenchange", () => app.sync());
   $("picture").addEventListener("click", () => app.isFull && app.toggleFullScreen());
+  $("leave-button").addEventListener("click", () => app.toggleFullScreen());
+  document.addEventListener("keydown", ({ key }) => key === "Escape" && app.isFull && app.toggleFullScreen());
   bindDrops(app);
 }
 

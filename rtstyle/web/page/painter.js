@@ -43,14 +43,14 @@ class Engine {
   }
 }
 
-async function open(on, threads) {
+async function open(on, threads, model) {
   const engine = new Engine(on);
   let late;
   engine.onloaded = () => {
     if (threads > 1) late = setTimeout(() => engine.close("it did not start in time"), START_SECONDS * 1000);
   };
   try {
-    engine.threads = (await engine.ask("open", { on, threads })).threads;
+    engine.threads = (await engine.ask("open", { on, threads, model })).threads;
     return engine;
   } catch (error) {
     engine.close("closed");
@@ -75,9 +75,10 @@ async function hasGpu() {
 }
 
 export class Painter {
-  /** `say` gets sentences for the user. */
-  constructor(say = () => {}) {
+  /** `say` gets sentences for the user; `gpuModel` is the file of the net for WebGPU. */
+  constructor(say = () => {}, gpuModel = "") {
     this.say = say;
+    this.gpuModel = gpuModel;
     this.engine = null;
     this.choice = "auto";
   }
@@ -88,7 +89,7 @@ export class Painter {
     const cores = navigator.hardwareConcurrency || 1;
     threads ??= cores > 2 ? Math.min(4, cores - 1) : cores;
     try {
-      this.wasm = await open("wasm", threads);
+      this.wasm = await open("wasm", threads, "model.onnx");
     } catch (error) {
       if (threads === 1 || error.message.includes("could not be loaded")) throw new Error(`The painter could not be loaded (${error.message}): reload the page.`);
       return this.open({ threads: 1 });
@@ -128,29 +129,29 @@ export class Painter {
     }
     try {
       if (!navigator.gpu) throw new Error("this browser has none");
-      this.gpu ??= await this.openGpu();
+      await (this.opening ??= this.openGpu());
       const seconds = [];
       if (choice === "auto") for (const engine of [this.gpu, this.wasm]) seconds.push(await timed(engine, width, height, code));
       if (this.choice === choice && this.gpu) this.engine = choice === "webgpu" || seconds[0] < seconds[1] ? this.gpu : this.wasm;
     } catch (error) {
       if (choice === "webgpu") this.say(`WebGPU cannot be used here (${error.message}): painting goes on by wasm.`);
       this.gpu?.close("closed");
-      this.gpu = null;
+      this.gpu = this.opening = null;
       this.engine = this.wasm;
     }
   }
 
   async openGpu() {
-    const gpu = await open("webgpu", 1);
+    const gpu = await open("webgpu", 1, this.gpuModel);
     gpu.onlost = (reason) => this.leaveGpu(reason);
-    return gpu;
+    this.gpu = gpu;
   }
 
   leaveGpu(reason) {
     if (!this.gpu) return;
     const used = this.engine === this.gpu;
     const gpu = this.gpu;
-    this.gpu = null;
+    this.gpu = this.opening = null;
     this.engine = this.wasm;
     gpu.close(reason);
     if (used) this.say("The GPU went away: painting goes on by wasm.");

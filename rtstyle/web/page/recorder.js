@@ -26,21 +26,29 @@ export class Recorder {
     const { tracks, trouble } = await sound(microphone, video).finally(() => (this.starting = false));
     const stream = new MediaStream([...this.canvas.captureStream(30).getVideoTracks(), ...tracks]);
     const mimeType = KINDS.find((kind) => MediaRecorder.isTypeSupported(kind));
-    this.recorder = new MediaRecorder(stream, { mimeType, videoBitsPerSecond: BITS });
+    const release = () => stream.getTracks().forEach((track) => track.stop());
+    let recorder;
+    try {
+      recorder = new MediaRecorder(stream, { mimeType, videoBitsPerSecond: BITS });
+      recorder.start(1000);
+    } catch (error) {
+      release();
+      throw error;
+    }
+    this.recorder = recorder;
+    this.began = performance.now();
     const parts = [];
-    this.recorder.ondataavailable = ({ data }) => parts.push(data);
+    recorder.ondataavailable = ({ data }) => parts.push(data);
     this.saved = new Promise((resolve, reject) => {
-      this.recorder.onstop = () => {
-        for (const track of stream.getTracks()) track.stop();
-        const type = this.recorder.mimeType.split(";")[0];
+      recorder.onstop = () => {
+        release();
+        const type = recorder.mimeType.split(";")[0];
         this.recorder = null;
         const blob = new Blob(parts, { type });
         if (blob.size) resolve(save(blob, `${name}.${type.split("/")[1]}`));
         else reject(new Error("Nothing was recorded: the browser had no time for the first frame yet."));
       };
     });
-    this.recorder.start(1000);
-    this.began = performance.now();
     return trouble;
   }
 
@@ -54,6 +62,7 @@ export class Recorder {
 async function sound(microphone, video) {
   const capture = video?.captureStream ?? video?.mozCaptureStream;
   if (capture) return { tracks: capture.call(video).getAudioTracks() };
+  if (video) return { tracks: [], trouble: "Recording without sound: this browser does not give a video's sound." };
   if (!microphone) return { tracks: [] };
   try {
     return { tracks: (await navigator.mediaDevices.getUserMedia({ audio: true })).getAudioTracks() };

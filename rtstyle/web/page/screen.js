@@ -87,7 +87,10 @@ export class Screen {
     this.gl = canvas.getContext("webgl2", { alpha: false, antialias: false, failIfMajorPerformanceCaveat: true });
     if (!this.gl) throw new Error("no WebGL 2 on a GPU");
     canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
-    canvas.addEventListener("webglcontextrestored", () => this.setUp());
+    canvas.addEventListener("webglcontextrestored", () => {
+      this.setUp();
+      this.onrestored?.();
+    });
     this.setUp();
   }
 

@@ -70,7 +70,10 @@ export async function openCamera({ deviceId, facing = "user" } = {}, onend = () 
   }
   const [track] = stream.getVideoTracks();
   track.addEventListener("ended", onend);
-  const video = await play(stream);
+  const video = await play(stream).catch((error) => {
+    for (const each of stream.getTracks()) each.stop();
+    throw new Error(`The camera gives no picture (${error.message || error.name}): press Camera again.`);
+  });
   const source = new Moving(video, "camera", () => {
     track.removeEventListener("ended", onend);
     for (const each of stream.getTracks()) each.stop();
@@ -86,11 +89,13 @@ const REFUSALS = {
   NotReadableError: "The camera is in use by another program: close it there, then press Camera again.",
 };
 
-async function play(stream, url) {
-  const video = document.createElement("video");
-  Object.assign(video, { muted: true, playsInline: true, loop: true });
-  if (stream) video.srcObject = stream;
-  else video.src = url;
+function element() {
+  return Object.assign(document.createElement("video"), { muted: true, playsInline: true, loop: true });
+}
+
+async function play(stream) {
+  const video = element();
+  video.srcObject = stream;
   await video.play();
   return video;
 }
@@ -100,17 +105,20 @@ export async function openFile(file) {
   const picture = await readPicture(file, MAX_SIDE).catch(() => null);
   if (picture) return new Still(picture);
   const url = URL.createObjectURL(file);
-  try {
-    const video = await play(null, url);
-    if (!video.videoWidth) throw new Error("no picture");
-    return new Moving(video, "video", () => {
-      video.pause();
-      video.removeAttribute("src");
-      video.load();
-      URL.revokeObjectURL(url);
-    });
-  } catch {
+  const video = element();
+  const close = () => {
+    video.pause();
+    video.removeAttribute("src");
+    video.load();
     URL.revokeObjectURL(url);
+  };
+  try {
+    video.src = url;
+    await video.play();
+    if (!video.videoWidth) throw new Error("no picture");
+    return new Moving(video, "video", close);
+  } catch {
+    close();
     throw new Error(`${file.name || "The file"} is no picture or video that this browser can show.`);
   }
 }

@@ -10,7 +10,8 @@ const scope = new URL(self.registration.scope);
 const OURS = `rtstyle ${scope.pathname} `; // other pages of the host have caches too
 const CACHE = OURS + VERSION;
 
-self.addEventListener("install", (event) => event.waitUntil(keep().then(() => self.skipWaiting())));
+// No skipWaiting: a page that is open goes on with the files of one version until it is closed
+self.addEventListener("install", (event) => event.waitUntil(keep()));
 self.addEventListener("activate", (event) => event.waitUntil(forget().then(() => self.clients.claim())));
 
 async function keep() {
@@ -35,7 +36,7 @@ async function answer(file) {
   const url = new URL(file, scope).href;
   let response = await cache.match(url);
   if (!response) {
-    response = await fetch(url);
+    response = await fetch(url, { cache: "no-cache" });
     if (response.ok) await cache.put(url, response.clone());
   }
   const headers = new Headers(response.headers);

@@ -9,18 +9,14 @@ import { Steady } from "./steady.js";
 const ENCODER_SIDE = 448; // pixels, the short side of a picture that the encoder looks at
 
 const JSPI = typeof WebAssembly.Suspending === "function"; // a wasm function can wait for a promise
-const BUILDS = {
-  wasm: ["wasm", "", "model.onnx"],
-  jspi: ["jspi", ".jspi", "model-gpu.onnx"],
-  asyncify: ["webgpu", ".asyncify", "model-gpu.onnx"],
-};
+const BUILDS = { wasm: ["wasm", ""], jspi: ["jspi", ".jspi"], asyncify: ["webgpu", ".asyncify"] };
 let ort, net, encoder;
 const steady = new Steady();
 
 const kinds = {
-  /** Load the net; `threads` is for wasm. Answers with how many threads it has. */
-  async open({ on, threads }) {
-    const [build, suffix, model] = BUILDS[on === "wasm" ? "wasm" : JSPI ? "jspi" : "asyncify"];
+  /** Load the net, a file `model`; `threads` is for wasm. Answers with how many threads it has. */
+  async open({ on, threads, model }) {
+    const [build, suffix] = BUILDS[on === "wasm" ? "wasm" : JSPI ? "jspi" : "asyncify"];
     const files = [`ort/ort-wasm-simd-threaded${suffix}.wasm`, model].map(load);
     ort = await import(`./ort/ort.${build}.min.mjs`);
     const [wasmBinary, bytes] = await Promise.all(files);
