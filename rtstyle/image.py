@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rtstyle.errors import InputError, Interrupted, OutputError, RtstyleError
 from rtstyle.files import check_output
-from rtstyle.media.images import SUFFIXES, check_suffix, read_image, write_image
+from rtstyle.media.images import SUFFIXES, check_side, check_suffix, read_image, write_image
 from rtstyle.paint.painter import FramePainter, Painter
 from rtstyle.paint.stylizer import MIN_SIDE
 from rtstyle.paint.work_height import EnlargementWarning
@@ -53,6 +53,7 @@ def _paint_file(
     picture = read_image(source, max_memory=max_memory, later=functools.partial(_need, painter.stylizer))
     if min(picture.rgb.shape[:2]) < MIN_SIDE:
         raise InputError(f"{source} is smaller than {MIN_SIDE} pixels: too small to paint")
+    check_side(out, *picture.rgb.shape[:2])
     enlargement.check(*picture.rgb.shape[1::-1])
     picture.rgb = painter(picture.rgb)  # the photograph goes, before writing takes memory
     write_image(out, picture, force=force)

@@ -17,6 +17,7 @@ _left: list[Callable[[], bool]] = []
 
 def leave(at_work: Callable[[], bool]) -> None:
     """Remember that a thread was left to itself; `at_work` says whether it still is at work."""
+    _left[:] = [other for other in _left if other()]
     _left.append(at_work)
 
 
@@ -42,9 +43,11 @@ def wait_for(future: Future[T], abandoned: Callable[[], bool] = lambda: False, s
                 raise
 
 
-def interruptible(call: Callable[[], T], name: str, seconds: float | None = None) -> T:
+def interruptible(
+    call: Callable[[], T], name: str, seconds: float | None = None, late: Callable[[T], object] | None = None
+) -> T:
     """What a call gives that is made in a thread of this name: Ctrl-C does not wait for it. TimeoutError after so many
-    `seconds`."""
+    `seconds`; what comes after that goes to `late`, to be closed."""
     future: Future[T] = Future()
 
     def work() -> None:
@@ -59,3 +62,5 @@ def interruptible(call: Callable[[], T], name: str, seconds: float | None = None
     finally:
         if not future.done():
             leave(lambda: not future.done())
+            if late:
+                future.add_done_callback(lambda done: None if done.exception() else late(done.result()))

@@ -73,7 +73,7 @@ def bench(
     for path in filter(None, (out, plot)):
         check_output(path, force=force)
     if plot:
-        growth.check_plot()
+        growth.check_plot(plot)
     chosen = bench.Settings(sizes=bench.parse_sizes(sizes or bench.SIZES), **settings)
     with progress_bar("bench", unit="measurements", quiet=quiet) as update:
         result = (growth.run_scaling if scaling else bench.run)(chosen, update)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,17 +98,24 @@ def _by_batch(stylizer: Stylizer, frames: list[Frames], seconds: float) -> list[
     return [summary(times, int(name)) for name, times in in_turns(steps, seconds / 2).items()]
 
 
-def check_plot() -> None:
-    """Raises RtstyleError if there is nothing to draw with."""
+def check_plot(out: str | os.PathLike[str]) -> None:
+    """Raises RtstyleError if there is nothing to draw with, or `out` has an ending that matplotlib does not know."""
     import importlib.util
 
     if importlib.util.find_spec("matplotlib") is None:
         raise RtstyleError("`plot` needs matplotlib: pip install matplotlib, or leave it out: the tables say the same")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    known = FigureCanvasAgg.get_supported_filetypes()
+    if Path(out).suffix.lower().removeprefix(".") not in known:
+        raise OutputError(
+            f"{out} cannot be drawn: end it with one of {', '.join(f'.{kind}' for kind in sorted(known))}"
+        )
 
 
 def plot(report: dict[str, Any], out: str | os.PathLike[str], *, force: bool = False) -> None:
-    """The three curves of `run_scaling` in one picture; the kind by `out`'s ending. Raises RtstyleError for endings
-    that matplotlib does not know."""
+    """The three curves of `run_scaling` in one picture; the kind by `out`'s ending, as `check_plot` takes it. Raises
+    RtstyleError."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -125,8 +133,6 @@ def plot(report: dict[str, Any], out: str | os.PathLike[str], *, force: bool = F
         times = [row["median_ms"] for row in scaling[name]]
         axes.plot([row[key] for row in scaling[name]], times, "o-")
         axes.set(title=name, xlabel=key, ylabel="ms a frame", ylim=(0, 1.2 * max(times, default=1)))
-    try:
-        with written_beside(out, force=force) as part:
-            figure.savefig(part)
-    except ValueError as error:
-        raise OutputError(f"{out} cannot be drawn ({str(error).splitlines()[0]})") from None
+    check_plot(out)
+    with written_beside(out, force=force) as part:
+        figure.savefig(part)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from rtstyle.gallery.model_file import Style
+from rtstyle.live.styles import StyleChooser
 from rtstyle.paint.painter import Painter
-from rtstyle.runtime.session import Frames
+from rtstyle.runtime.session import Code, Frames
 
 SECONDS = 3  # that are counted down
 STYLES = 4  # on a sheet
@@ -37,12 +37,21 @@ class Booth:
         return True
 
 
-def sheet_painter(painter: Painter, frame: Frames, styles: Sequence[Style], first: int) -> Callable[[], Frames]:
-    """What paints a frame, uint8 RGB [H, W, 3], in a style of a gallery, by its number, and in those after it, with the
-    look of a painter as it is now, and lays them out on one white sheet."""
+def booth_codes(chooser: StyleChooser) -> list[Code | None]:
+    """The codes of a sheet: what is painted, or being faded to, and the styles of the gallery after it."""
+    styles, (first, second, share) = chooser.styles, chooser.position
+    if chooser.fade.end is None:
+        return [None]
+    last = second if share else first  # of what is painted
+    others = len(styles) - (first >= 0) - bool(share)
+    following = [styles[(last + i) % len(styles)].code for i in range(1, min(STYLES, others + 1))]
+    return [chooser.fade.end, *following]
+
+
+def sheet_painter(painter: Painter, frame: Frames, codes: Sequence[Code | None]) -> Callable[[], Frames]:
+    """What paints a frame, uint8 RGB [H, W, 3], by several codes, with the look of a painter as it is now, and lays the
+    paintings out on one white sheet."""
     look = Painter(painter.stylizer, strength=painter.strength, keep_color=painter.keep_color)
-    count = min(STYLES, len(styles)) if painter.stylizer.code is not None else 1
-    codes = [styles[(max(0, first) + i) % len(styles)].code for i in range(count)] if count > 1 else [None]
 
     def paint() -> Frames:
         return sheet([look(frame, code) for code in codes])

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 
-from rtstyle.live.booth import Booth, sheet_painter
+from rtstyle.live.booth import Booth, booth_codes, sheet_painter
 from rtstyle.live.frame_rate import WorkHeight
 from rtstyle.live.outputs import Outputs
 from rtstyle.live.overlay import Area, Messages
@@ -74,8 +74,8 @@ class Controls:
     def take_sheet(self, now: float) -> None:
         """Save a sheet of the moment when the countdown is over."""
         if self.booth.due(now) and self.latest:
-            styles, first = self.styles.styles, self.styles.position[0]
-            self.outputs.save(sheet_painter(self.painter, self.latest.frame, styles, first), "-booth.png")
+            codes = booth_codes(self.styles)
+            self.outputs.save(sheet_painter(self.painter, self.latest.frame, codes), "-booth.png")
 
     def follow_mouse(self) -> bool:
         """Take what the mouse did to the strip, or the line between before and after to where it was dragged; whether

@@ -141,7 +141,9 @@ def _through_ffmpeg(source: str, seconds: float | None = None) -> cv2.VideoCaptu
         *(cv2.CAP_PROP_N_THREADS, 1),  # with several, the decoder holds back a frame for each
     ]
     with _quiet_opencv():
-        return interruptible(lambda: cv2.VideoCapture(source, cv2.CAP_FFMPEG, options), "opening", seconds)
+        return interruptible(
+            lambda: cv2.VideoCapture(source, cv2.CAP_FFMPEG, options), "opening", seconds, cv2.VideoCapture.release
+        )
 
 
 @contextlib.contextmanager

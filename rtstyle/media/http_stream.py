@@ -24,6 +24,7 @@ from rtstyle.threads import interruptible
 SECONDS = 4.0  # for the first picture, and then between two bytes
 MAX_BYTES = 64 << 20  # of a picture
 MAX_PIXELS = 64_000_000
+FORMATS = "JPEG", "PNG", "WEBP"  # of pictures: not all that Pillow opens, such as PostScript by Ghostscript
 MAX_LINE, MAX_LINES = 4096, 1000  # of what stands around pictures
 
 
@@ -31,7 +32,7 @@ def open_http(address: str) -> MotionJpeg | None:
     """The motion JPEG at an http:// or https:// address, with its first picture; None if something else is there, or
     the server's certificate cannot be checked. Raises InputError, with the reason, in about SECONDS."""
     try:
-        return interruptible(lambda: _open(address), "opening", SECONDS + 1)
+        return interruptible(lambda: _open(address), "opening", SECONDS + 1, _close)
     except urllib.error.HTTPError as error:
         error.close()
         reason = f"the server answers {error.code} {error.reason}"
@@ -44,6 +45,11 @@ def open_http(address: str) -> MotionJpeg | None:
         words = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
         reason = f"no answer in {SECONDS:.0f} s" if isinstance(cause, TimeoutError) else words
     raise InputError(f"the stream {address} cannot be opened ({reason}): is it running, and the address right?")
+
+
+def _close(late: MotionJpeg | None) -> None:
+    if late:
+        late.close()
 
 
 def _open(address: str) -> MotionJpeg | None:
@@ -162,7 +168,7 @@ class MotionJpeg:
 def _decoded(data: bytes) -> np.ndarray | None:
     """A picture as uint8 RGB [H, W, 3]; None if it cannot be read, or is too large."""
     with contextlib.suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        picture = Image.open(io.BytesIO(data))
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
         if picture.width * picture.height <= MAX_PIXELS:
             return np.array(picture.convert("RGB"))
     return None

@@ -20,6 +20,7 @@ from rtstyle.errors import InputError, OutputError
 from rtstyle.files import written_beside
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+LONGEST_SIDES = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # pixels
 LONGEST_EXIF = 65_533  # bytes that a JPEG has room for
 STRIP = 1 << 22  # pixels that are converted at a time: a whole picture would be held several times over
 BY_ROWS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "GIF", "PPM")  # formats whose decoders hold a few rows
@@ -178,6 +179,16 @@ def check_suffix(path: str | os.PathLike[str]) -> None:
         raise OutputError(f"cannot write a picture named {Path(path).name}: end it with {', '.join(SUFFIXES)}")
 
 
+def check_side(path: str | os.PathLike[str], height: int, width: int) -> None:
+    """Raises RtstyleError if the format that the suffix of `path` names has no pictures of this size."""
+    longest = LONGEST_SIDES.get(Path(path).suffix.lower())
+    if longest and max(height, width) > longest:
+        raise OutputError(
+            f"{path} cannot be written: {width}x{height} is more than the {longest} pixels a side that its format has; "
+            "choose PNG or a smaller size"
+        )
+
+
 def write_image(path: str | os.PathLike[str], picture: Picture, quality: int = 95, *, force: bool = False) -> None:
     """Write a picture in the format its suffix names; it appears under that name only when complete, and without
     `force` it replaces nothing. Raises RtstyleError."""
@@ -192,11 +203,9 @@ def write_image(path: str | os.PathLike[str], picture: Picture, quality: int = 9
         options["exif"] = picture.exif
     if jpeg:
         options["subsampling"] = 0
+    check_side(path, *picture.rgb.shape[:2])
     with written_beside(path, force=force) as part:
-        try:
-            image.save(part, **options)
-        except ValueError as error:  # sides that the format does not have
-            raise OutputError(f"{path} cannot be written ({error}): choose another format or a smaller size") from None
+        image.save(part, **options)
 
 
 def fit(rgb: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -59,9 +59,10 @@ class Microphone:
         if name is None:
             preferred = self._sounddevice.default.device[0]
             return preferred if any(number == preferred for number, _ in found) else found[0][0]
-        for number, called in found:
-            if name == str(number) or name.lower() in called.lower():
-                return number
+        meant = [number for number, _ in found if name == str(number)]
+        meant += [number for number, called in found if name.lower() in called.lower()]
+        if meant:
+            return meant[0]
         raise DeviceError(f"there is no microphone {name!r}: rtstyle cam --audio list shows them")
 
     def start(self, take: Take) -> None:

@@ -326,6 +326,15 @@ def test_scaling(tmp_path, call):
     assert "</svg>" in drawn.read_text()
 
 
+@pytest.mark.parametrize("name", ["curves", "curves.docx"])
+def test_a_plot_of_no_known_kind_is_refused_before_anything_is_measured(call, monkeypatch, tmp_path, name):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(scaling, "run_scaling", lambda *_: pytest.fail("measured"))
+    code, out, err = call("bench", "--scaling", "--plot", tmp_path / name, *SHORT)
+    assert (code, out) == (1, "") and f"{name} cannot be drawn: end it with one of" in err and ".png" in err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_plot_needs_matplotlib(call, monkeypatch, tmp_path):
     monkeypatch.setattr(scaling, "run_scaling", lambda *_: pytest.fail("measured"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

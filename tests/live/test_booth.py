@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 from PIL import Image
-from support.live_session import CODES, Net, Ticking, grey, hand, toy_model
+from support.live_session import CODES, NAMES, Net, Ticking, grey, hand, toy_model
 from support.screen import reads
 from support.sources import ManualClock
 
 from rtstyle.live import display, overlay
-from rtstyle.live.booth import Booth, sheet, sheet_painter
+from rtstyle.live.booth import Booth, booth_codes, sheet, sheet_painter
 from rtstyle.live.statistics import Painted
+from rtstyle.live.styles import StyleChooser
 from rtstyle.paint.painter import Painter
 
 pytest_plugins = ["support.live_fixtures"]
@@ -34,18 +35,28 @@ def test_four_pictures_are_two_by_two_on_white():
     assert sheet([grey(10, 100, 160)]).shape == (106, 166, 3)
 
 
-@pytest.mark.parametrize(("first", "expected"), [(0, [0, 1, 2]), (2, [2, 0, 1]), (-1, [0, 1, 2])])
-def test_the_styles_are_the_present_one_and_those_after_it(first, expected):
+@pytest.mark.parametrize(
+    ("choose", "expected"),
+    [
+        (lambda styles: styles.choose(0, 1.0), [CODES[0], CODES[1], CODES[2]]),
+        (lambda styles: styles.choose(2, 1.0), [CODES[2], CODES[0], CODES[1]]),
+        (lambda styles: styles.mix(1, 2, 0.25, 1.0), [0.75 * CODES[1] + 0.25 * CODES[2], CODES[0]]),
+        (lambda styles: styles.remove(NAMES[0]), [CODES[0], CODES[1], CODES[2]]),  # painted on
+    ],
+)
+def test_the_styles_are_the_present_one_and_those_after_it(choose, expected):
     net = Net()
-    paint = sheet_painter(Painter(net), grey(10, 48, 64), net.gallery(), first)
+    styles = StyleChooser(net)
+    choose(styles)
+    paint = sheet_painter(Painter(net), grey(10, 48, 64), booth_codes(styles))
     page = paint()
-    assert [int(np.argmax(code)) for code in net.codes] == expected and len(CODES) == 3
+    np.testing.assert_allclose(net.codes, expected, rtol=1e-6)
     assert page[5, 5, 0] == 245
 
 
 def test_a_model_of_one_style_has_a_sheet_of_one():
     net = Net(takes_code=False, count=1)
-    assert sheet_painter(Painter(net), grey(10, 48, 64), net.gallery(), -1)().shape == (50, 66, 3)
+    assert sheet_painter(Painter(net), grey(10, 48, 64), booth_codes(StyleChooser(net)))().shape == (50, 66, 3)
     assert toy_model(False, 1).styles and net.codes == [None]
 
 

@@ -6,6 +6,7 @@ import io
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,13 +103,30 @@ def test_what_is_no_picture_is_passed_over(serve, monkeypatch):
 
 def test_a_picture_of_2_gb_is_refused_before_it_comes(serve):
     error = in_time(open_http, serve(HEAD, part(jpeg(10), length=2 << 30), hold=True))
-    assert isinstance(error, RtstyleError) and "sends a picture of 2147 MB, and must not send more than 67 MB" in str(
-        error
-    )
+    assert isinstance(error, RtstyleError)
+    assert "sends a picture of 2147 MB, and must not send more than 67 MB" in str(error)
     source = open_http(serve(HEAD, part(jpeg(10)), part(jpeg(10), length=2 << 30)))
     source.read()
     with pytest.raises(RtstyleError, match="2147 MB"):
         source.read()
+
+
+def test_what_pillow_would_run_is_no_picture(serve, monkeypatch):
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("run"))
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    assert levels(open_http(serve(HEAD, part(script), part(jpeg(10))))) == [10]
+
+
+def test_a_stream_that_comes_too_late_is_closed(serve, monkeypatch):
+    monkeypatch.setattr(http_stream, "SECONDS", 0.3)
+    closed = threading.Event()
+    late = SimpleNamespace(close=closed.set)
+    monkeypatch.setattr(http_stream, "_open", lambda address: time.sleep(1.8) or late)
+    with pytest.raises(RtstyleError, match="no picture in 0 s"):
+        open_http("http://127.0.0.1:9/")
+    assert closed.wait(10)
 
 
 def test_an_endless_part_is_refused(serve, monkeypatch):

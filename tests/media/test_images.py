@@ -22,9 +22,12 @@ def test_a_jpeg_leaves_out_tags_that_it_has_no_room_for(tmp_path):
 
 
 def test_a_size_that_the_format_does_not_have_is_one_sentence(tmp_path):
-    with pytest.raises(OutputError, match=r"out\.webp cannot be written .*: choose another format or a smaller size"):
-        write_image(tmp_path / "out.webp", Picture(color_card((9, 99, 199), 16, 16_384)))
-    assert not list(tmp_path.iterdir())
+    for name, side, longest in (("out.webp", 16_384, 16_383), ("out.JPG", 65_501, 65_500)):
+        with pytest.raises(OutputError, match=rf"{name} cannot be written: .*{longest} pixels a side .* choose PNG or"):
+            write_image(tmp_path / name, Picture(color_card((9, 99, 199), 16, side)))
+        assert not list(tmp_path.iterdir())
+        write_image(tmp_path / name, Picture(color_card((9, 99, 199), 16, longest)))
+        (tmp_path / name).unlink()
 
 
 def test_fit_leaves_what_fits_and_cuts_one_row():

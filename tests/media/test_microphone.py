@@ -18,6 +18,17 @@ pytestmark = [
 ]
 
 SECONDS = 4.5
+
+
+def test_a_number_is_that_of_the_microphone_and_no_digit_of_a_name(monkeypatch):
+    from rtstyle.media import microphone
+
+    found = [(0, "HDA Intel PCH: ALC1220 Analog (hw:0,0)"), (1, "USB Microphone: Audio (hw:1,0)"), (5, "Webcam 4")]
+    monkeypatch.setattr(microphone, "list_microphones", lambda: found)
+    find = microphone.Microphone.__new__(microphone.Microphone)._find
+    assert [find(name) for name in ("1", "0", "5", "usb", "4")] == [1, 0, 5, 1, 5]
+
+
 VOICE = """
 import os, sys, time
 import numpy as np
