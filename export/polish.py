@@ -65,7 +65,6 @@ def codes(
             init=known.path,
             frozen=True,
             max_photographs=PHOTOGRAPHS,
-            precision="fp32",
         )
     first = time.monotonic()
     while trainer.step == 0 or time.monotonic() - started < seconds:
