@@ -25,7 +25,7 @@ from rtstyle.export.to_onnx import properties, read_training, write_onnx
 from rtstyle.export.train import Trainer
 from rtstyle.gallery import catalog
 
-TERMS = ("repeat", "palette", "light", "outlier", "lattice", "tv", "range", "structure", "content", "temporal")
+TERMS = ("repeat", "palette", "light", "lattice", "tv", "range", "structure", "content", "temporal")
 WINDOW, STEP = 64, 4
 RECIPE = Path(rtstyle.__file__).parents[1] / "export" / "recipes" / "live.toml"
 

@@ -224,8 +224,7 @@ class EncoderTrainer:
         compare = self.compare
         styles = [self.styles[index] for index in chosen.tolist()]
         codes = self.encoder.write(self.styles_seen()[chosen.to(self.device)], self.trial, corrections)
-        outliers: list[torch.Tensor] | None = [] if self.loss.outlier_weight else None
-        painted = self.body(photos.contiguous(memory_format=torch.channels_last), codes, outliers, offsets).float()
+        painted = self.body(photos.contiguous(memory_format=torch.channels_last), codes, offsets).float()
         with torch.no_grad():
             photo_features = compare.features(photos, style=False)
         features = compare.features(painted)
@@ -241,7 +240,6 @@ class EncoderTrainer:
             compare.matrices(features),
             targets,
             weights,
-            outliers or (),
         )
         return losses.evaluate(compare, batch)
 

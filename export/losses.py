@@ -13,8 +13,6 @@ every term relative to its target so that layers and paintings count alike):
           + w_k  * palette:   the colours of y have the distribution of those of s (`perceptual.palette_loss`)
           + w_a  * light:     areas that are light or dark in c are so in y, with the spread of light of s
           + w_t  * temporal:  the painting of the moved photograph is the moved painting (Wang et al. 2020, ReReVST)
-          + w_p  * outliers:  no activation behind a normalisation goes far beyond the others
-                              (`operations.OUTLIER_LEVEL`), or there are blots
           + w_l  * lattice:   nothing repeats with the steps in which the net enlarges (`LATTICE_STEP`)
           + w_tv * tv, and w_o * range for values outside of 0 to 255
 
@@ -66,7 +64,7 @@ class Moved:
 @dataclasses.dataclass(frozen=True)
 class Batch:
     """N paintings and all that is compared with them: photographs and paintings [N, 3, H, W] in grey levels, style
-    numbers int64 [N], their VGG features, the Gram matrices of the paintings, and what goes far out in the net."""
+    numbers int64 [N], their VGG features, and the Gram matrices of the paintings."""
 
     photos: torch.Tensor
     painted: torch.Tensor
@@ -76,7 +74,6 @@ class Batch:
     matrices: Targets
     targets: Targets
     style_weights: torch.Tensor  # [N]
-    outliers: Sequence[torch.Tensor] = ()
     moved: Moved | None = None
     light_factors: torch.Tensor | float = 1.0  # [N]
 
@@ -212,10 +209,6 @@ def temporal(compare: Comparison, batch: Batch) -> torch.Tensor:
     return error.mean(dim=(1, 2, 3)) / inside.mean(dim=(1, 2, 3)).clamp_min(1e-3) * batch.to_full_contrast
 
 
-def outliers(compare: Comparison, batch: Batch) -> torch.Tensor:
-    return sum((far.float() for far in batch.outliers), torch.zeros_like(batch.style_weights))
-
-
 def lattice(compare: Comparison, batch: Batch) -> torch.Tensor:
     """What a window of a picture repeats every `LATTICE_STEP` down and across, as its variance in shares of 255^2, at
     full contrast: strokes average out, the dots and bars in which the net enlarges do not."""
@@ -262,7 +255,6 @@ TERMS = (
     Term("palette", lambda loss, style_weights: loss.palette_weight, palette),
     Term("light", lambda loss, style_weights: loss.light_weight, light),
     Term("temporal", lambda loss, style_weights: loss.temporal_weight, temporal),
-    Term("outliers", lambda loss, style_weights: loss.outlier_weight, outliers),
     Term("lattice", lambda loss, style_weights: loss.lattice_weight, lattice),
     Term("tv", lambda loss, style_weights: loss.tv_weight, tv),
     Term("range", lambda loss, style_weights: loss.range_weight, out_of_range),

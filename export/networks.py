@@ -84,14 +84,8 @@ class Body(nn.Module):
         self.paint(cast(Ops[None], spy), None)
         return spy.channels
 
-    def forward(
-        self,
-        x: torch.Tensor,
-        code: torch.Tensor,
-        outliers: list[torch.Tensor] | None = None,
-        offsets: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        return self.paint(TorchOps(code, self.stride, self.min_size, outliers, offsets), x)
+    def forward(self, x: torch.Tensor, code: torch.Tensor, offsets: torch.Tensor | None = None) -> torch.Tensor:
+        return self.paint(TorchOps(code, self.stride, self.min_size, offsets), x)
 
     @torch.no_grad()
     def stylize(self, frames: torch.Tensor, code: torch.Tensor) -> torch.Tensor:

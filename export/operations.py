@@ -19,7 +19,6 @@ EPS_GREY = EPS * 127.5**2
 # A net can put one small patch far out in a channel, so that the normalisation after it turns everything else down; the
 # patch shows as a blot (the droplets of Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN").
 # Edges of photographs rarely reach this many standard deviations, blots go to 15 and more.
-OUTLIER_LEVEL = 6.0
 CANVAS_SIDE = 128  # positions at a quarter of the picture's size, after which the canvas repeats
 
 
@@ -68,22 +67,20 @@ class Ops(Protocol[X]):
 
 
 class TorchOps:
-    """The operations of `paint` on float tensors [N, C, H, W]; `code` is [K] or one row a sample [N, K]. `outliers` is
-    a list to which `active` adds how far its values go beyond OUTLIER_LEVEL, one tensor [N] a layer. `offsets` are the
-    (row, column) of the canvas that each sample gets in its corner, (0, 0) by default."""
+    """The operations of `paint` on float tensors [N, C, H, W]; `code` is [K] or one row a sample [N, K]. `offsets`
+    are the (row, column) of the canvas that each sample gets in its corner, (0, 0) by default."""
 
     def __init__(
         self,
         code: torch.Tensor,
         stride: int,
         min_size: int,
-        outliers: list[torch.Tensor] | None = None,
         offsets: torch.Tensor | None = None,
     ):
         self.code = code if code.dim() == 2 else code[None]
         self.stride, self.min_size = stride, min_size
         self.code_index = 0
-        self.outliers, self.offsets = outliers, offsets
+        self.offsets = offsets
 
     def image(self, x: torch.Tensor, margin: int) -> torch.Tensor:
         below, right = (margin + max(-size % self.stride, self.min_size - size) for size in x.shape[2:])
@@ -102,10 +99,7 @@ class TorchOps:
         return normalised
 
     def active(self, x: torch.Tensor, channels: int, eps: float = EPS) -> torch.Tensor:
-        y = self.norm(x, channels, eps)
-        if self.outliers is not None:
-            self.outliers.append(F.relu(y.abs() - OUTLIER_LEVEL).square().mean(dim=(1, 2, 3)))
-        return F.relu(y)
+        return F.relu(self.norm(x, channels, eps))
 
     def _next(self, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
         scale, shift = (

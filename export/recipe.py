@@ -20,7 +20,7 @@ from rtstyle.perceptual.vgg import STAGES, layer_index
 
 STYLE_FIELDS = ("name", "title", "artist", "year", "licence", "source")
 # Keys of recipes and of models' metadata that had other names before
-RENAMED = {"peak_weight": "outlier_weight", "practice": "auxiliary", "practice_share": "auxiliary_share"}
+RENAMED = {"practice": "auxiliary", "practice_share": "auxiliary_share"}
 
 
 def current_names(keys: dict[str, Any]) -> dict[str, Any]:
@@ -69,9 +69,8 @@ class Loss:
     palette_weight: float = 0.0
     light_weight: float = 0.0
     temporal_weight: float = 0.0
-    outlier_weight: float = 0.0
     lattice_weight: float = 0.0
-    tv_weight: float = 10.0
+    tv_weight: float = 0.0
     range_weight: float = 10.0
 
     @classmethod

@@ -142,19 +142,13 @@ class Trainer:
         """[S]; 1 where a style gives none."""
         return torch.tensor([1.0 if factor is None else factor for factor in given], device=self.device)
 
-    def paint(
-        self,
-        photos: torch.Tensor,
-        styles: torch.Tensor,
-        outliers: list[torch.Tensor] | None = None,
-        offsets: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """The run's net, float32 out; `outliers` and `offsets` as for `operations.TorchOps`. In the run's precision on
+    def paint(self, photos: torch.Tensor, styles: torch.Tensor, offsets: torch.Tensor | None = None) -> torch.Tensor:
+        """The run's net, float32 out; `offsets` as for `operations.TorchOps`. In the run's precision on
         a CPU; on a GPU, where VGG takes the time, the net's convolutions are TF32, which loses less of the colours."""
         narrow = self.precision == "bf16" and self.device.type == "cpu"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=narrow):
             photos = photos.contiguous(memory_format=torch.channels_last)
-            return self.net.forward(photos, self.net.codes[styles], outliers, offsets).float()
+            return self.net.forward(photos, self.net.codes[styles], offsets).float()
 
     def draw_offsets(self, count: int) -> torch.Tensor:
         """int64 [count, 2]: where each sample lies on the canvas, at one of a few places."""
@@ -176,15 +170,14 @@ class Trainer:
         `motion` as `draw_motion` gives it, for the temporal loss; `loss` has the weights, the recipe's unless given."""
         loss = loss or self.recipe.loss
         compare = losses.Comparison(loss, self.vgg)
-        outliers: list[torch.Tensor] | None = [] if loss.outlier_weight else None
-        painted = self.paint(photos, styles, outliers, offsets)
+        painted = self.paint(photos, styles, offsets)
         with torch.no_grad():
             photo_features = compare.features(photos, style=False)
         features = compare.features(painted)
         moved = None
         if motion is not None:
             grid, change = motion
-            again = self.paint((warp(photos, grid) + change).clamp(0, 255), styles, offsets=offsets)
+            again = self.paint((warp(photos, grid) + change).clamp(0, 255), styles, offsets)
             moved = losses.Moved(again, grid)
         batch = losses.Batch(
             photos,
@@ -195,7 +188,6 @@ class Trainer:
             compare.matrices(features),
             targets,
             style_factor * self.style_weights[styles],
-            outliers or (),
             moved,
             self.light_factors[styles],
         )

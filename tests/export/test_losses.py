@@ -30,7 +30,6 @@ LOSS = Loss(
     palette_weight=11.0,
     light_weight=31.0,
     temporal_weight=13.0,
-    outlier_weight=17.0,
     lattice_weight=29.0,
     tv_weight=19.0,
     range_weight=23.0,
@@ -70,7 +69,6 @@ def batch(vgg):
         matrices=compare.matrices(features),
         targets=targets,
         style_weights=WEIGHTS,
-        outliers=(torch.tensor([0.1, 0.0, 0.3]), torch.tensor([0.0, 0.2, 0.3])),
         moved=losses.Moved(pictures(3, 4), grid),
     )
 
@@ -85,7 +83,6 @@ def test_total_is_the_sum_of_all_terms_by_their_weights(vgg, batch):
         "palette": 11.0,
         "light": 31.0,
         "temporal": 13.0,
-        "outliers": 17.0,
         "lattice": 29.0,
         "tv": 19.0,
         "range": 23.0,
@@ -104,13 +101,13 @@ def test_terms_without_weight_are_not_computed(vgg, batch):
     nothing = Loss(
         style_layers=LAYERS,
         style_scales=(1, 2),
-        **dict.fromkeys(("content_weight", "palette_weight", "temporal_weight", "outlier_weight"), 0.0),
+        **dict.fromkeys(("content_weight", "palette_weight", "temporal_weight"), 0.0),
         tv_weight=0.0,
         range_weight=0.0,
     )
     bare = dataclasses.replace(
         batch,
-        **dict.fromkeys(("photos", "painted", "photo_features", "features", "outliers")),
+        **dict.fromkeys(("photos", "painted", "photo_features", "features")),
         matrices={name: matrix for name, matrix in batch.matrices.items() if not name.startswith("repeat")},
         targets={name: target for name, target in batch.targets.items() if name != losses.PALETTE},
     )
@@ -303,12 +300,6 @@ def test_one_colour_has_a_gradient(vgg):
     assert painted.grad.isfinite().all() and painted.grad.any()
 
 
-def test_outliers_are_added_up(vgg, batch):
-    compare = losses.Comparison(LOSS, vgg)
-    torch.testing.assert_close(losses.outliers(compare, batch), torch.tensor([0.1, 0.2, 0.6]))
-    assert losses.outliers(compare, dataclasses.replace(batch, outliers=())).tolist() == [0, 0, 0]
-
-
 def test_values_out_of_range_and_neighbours_by_hand(vgg, batch):
     compare, painted = losses.Comparison(LOSS, vgg), batch.painted
     beyond = (painted.clamp(0, 255) - painted).div(255).square().mean((1, 2, 3))
@@ -406,22 +397,6 @@ def test_repeat_is_part_of_the_total(trainer_in, recipe):
             )
     assert totals[1] > totals[0]
     assert totals[2] - totals[1] == pytest.approx(totals[1] - totals[0], rel=1e-3)
-
-
-def test_outliers_are_part_of_the_total(trainer_in, recipe):
-    trainer = trainer_in("run", recipe)
-    photos, result = some_photos(trainer), []
-    with torch.no_grad():
-        trainer.net.codes[:, :-6] *= 8
-        for weight in (0.0, 1.0, 2.0):
-            loss = dataclasses.replace(recipe.loss, outlier_weight=weight)
-            result.append(mean_losses(trainer, photos, [0, 1], trainer.artworks.targets[(48,)], loss=loss))
-    assert result[0]["outliers"] == 0 and result[1]["outliers"] == result[2]["outliers"] > 0
-    for less, more in ((result[0], result[1]), (result[1], result[2])):
-        assert float(more["total"] - less["total"]) == pytest.approx(float(result[1]["outliers"]), rel=1e-3)
-
-
-# The absolute losses of the first source paper
 
 
 def test_absolute_losses_are_those_of_pytorch_examples(trainer_in, recipe):

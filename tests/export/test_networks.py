@@ -133,32 +133,6 @@ def test_instance_norm_keeps_bf16_and_sums_in_float32():
     torch.testing.assert_close(got.float(), expected, rtol=0.01, atol=0.01)
 
 
-def test_outliers_are_what_goes_far_beyond_the_rest():
-    """One pixel of 1600 that differs from all others is 40 standard deviations away; waves are not even two."""
-    calm = torch.sin(torch.arange(40.0))[:, None].expand(2, 4, 40, 40)
-    spike = torch.zeros(2, 4, 40, 40)
-    spike[1, 2, 5, 6] = 1000
-    outliers = []
-    code = networks.pack([(torch.ones(4), torch.zeros(4))] * 2)
-    ops = operations.TorchOps(code, stride=8, min_size=24, outliers=outliers)
-    ops.active(calm.contiguous(), 4)
-    ops.active(spike, 4)
-    assert not outliers[0].any()
-    expected = (1599**0.5 - operations.OUTLIER_LEVEL) ** 2 / (4 * 1600)
-    torch.testing.assert_close(outliers[1], torch.tensor([0.0, expected]), rtol=1e-3, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", BODIES)
-def test_a_body_tells_its_outliers(name, make_body):
-    body, outliers = make_body(name), []
-    x = planes_like(3, 32, 40)
-    with torch.no_grad():
-        body.codes *= 10
-        torch.testing.assert_close(body(x, body.codes[0], outliers), body(x, body.codes[0]))
-    assert len(outliers) == len(body.norm_channels()) - 2 > 0  # neither the canvas nor the colors
-    assert torch.stack(outliers).shape[1] == 3 and torch.stack(outliers).sum() > 0
-
-
 @pytest.mark.parametrize(("height", "width"), ((3, 3), (5, 8), (9, 4)))
 def test_folded_head_is_nearest_resize_then_convolution(height, width):
     generator = torch.Generator().manual_seed(2)

@@ -250,9 +250,9 @@ def test_samples_lie_anywhere_on_the_canvas(trainer_in, recipe):
     assert len(trainer.draw_offsets(50).unique(dim=0)) == PLACES
     seen, paint = [], trainer.paint
 
-    def watched(photos, styles, outliers=None, offsets=None):
+    def watched(photos, styles, offsets=None):
         seen.append(offsets)
-        return paint(photos, styles, outliers, offsets)
+        return paint(photos, styles, offsets)
 
     trainer.paint = watched
     trainer.train_step()
