@@ -337,11 +337,12 @@ def test_plus_and_minus_step_the_working_height_and_w_makes_it_automatic(still, 
     still.press("w")
     still.wait_for_words("working height follows 30 fps")
     still.press("i")
-    still.wait_for_words("working height 96 (automatic) on cpu")
+    still.wait_for_words("working height 240 (automatic) on cpu")  # the least that is chosen
     still.press("plus")
-    still.wait_for_words("working height 112 (fixed) on cpu")
-    still.press("minus")
-    still.wait_for_words("working height 96 (fixed) on cpu")
+    still.wait_for_words("working height 264 (fixed) on cpu")
+    for height in (240, 216, 192, 176, 160, 144, 128, 112, 96):
+        still.press("minus")
+        still.wait_for_words(f"working height {height} (fixed) on cpu")
     still.press("i")
     still.wait_for_picture(home, rows=ABOVE)
 
