@@ -83,7 +83,7 @@ def teach_style(
 
     Only a code is learned, against the body of `model`, so that the style mixes with those of that model; it starts
     from the code that paints nearest to the picture. With `full` the body learns too, from where it is: nearer to the
-    picture, slower, and mixing with nothing. The losses are those that the model's training began with.
+    picture, slower, and mixing with nothing. The losses are those with which the model's training ended.
     `style_weight` against the photograph's content decides how far the painting goes; by default it begins balanced by
     how unlike photographs the picture is (`artworks.balanced`), and follows what can be recognised. `info`
     may hold name, title, artist, year, licence and source; the name is by default the file's. Otherwise as
@@ -124,14 +124,15 @@ def teach_style(
 
 
 def teaching_recipe(model: model_file.Model, *, full: bool, style_weight: float | None = None) -> Recipe:
-    """How to teach the body of a model one more style: the losses of its own training, as they were before its stages
-    changed them, in one short stage. Without a `style_weight` that of the style follows what can be recognised, if the
-    body was trained with a structure loss. Raises RtstyleError if the model is none of rtstyle's own."""
+    """How to teach the body of a model one more style: the losses with which its own training ended, but for that of
+    motion, which would double the time, in one short stage. Without a `style_weight` that of the style follows what can
+    be recognised, if the body was trained with a structure loss. Raises RtstyleError if the model is none of rtstyle's
+    own."""
     body, _ = from_onnx(model.path)
     training = read_training(properties(model.path))
     packaged = Path(str(importlib.resources.files("rtstyle.export.recipes") / f"{body.name}.toml"))
     if training.get("loss"):
-        loss = Loss.from_metadata(training["loss"])
+        loss = dataclasses.replace(Loss.as_training_ended(training), temporal_weight=0.0)
     else:
         loss = Recipe.read(packaged).loss if packaged.exists() else Loss()
     steps, rate, average = (FULL_STEPS, FULL_RATE, 0.999) if full else (TEACH_STEPS, CODE_RATE, 0.97)

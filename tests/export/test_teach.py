@@ -24,7 +24,7 @@ from support.helpers import interrupt_after  # noqa: E402
 from rtstyle import RtstyleError, Stylizer  # noqa: E402
 from rtstyle.export import data, run  # noqa: E402
 from rtstyle.export.run import teach_style, train_model  # noqa: E402
-from rtstyle.export.to_onnx import from_onnx, properties  # noqa: E402
+from rtstyle.export.to_onnx import from_onnx, properties, read_training  # noqa: E402
 from rtstyle.gallery import catalog  # noqa: E402
 
 pytest_plugins = ["support.runtime_fixtures", "support.training_fixtures"]
@@ -216,6 +216,15 @@ def test_a_style_is_as_bold_as_can_be_recognised_unless_it_has_a_weight(toy_mode
         run.teaching_recipe(toy, full=False),
     ]
     assert [plan.stage[0].structure_goal for plan in plans] == [run.STRUCTURE_GOAL, None, None]
+
+
+def test_a_style_is_learned_with_the_weights_with_which_the_training_ended():
+    """But for steadiness, which would take twice the time."""
+    live = catalog.load("live")
+    last = read_training(properties(live.path))["stages"][-1]
+    loss = run.teaching_recipe(live, full=False).loss
+    assert (loss.content_weight, loss.lattice_weight) == (last["content_weight"], last["lattice_weight"])
+    assert last["temporal_weight"] and not loss.temporal_weight
 
 
 def test_steps_count_for_recipes_that_say_passes(photos_folder, paintings_folder, fake_vgg, tmp_path, caplog):
