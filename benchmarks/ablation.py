@@ -15,18 +15,19 @@ import dataclasses
 import sys
 from pathlib import Path
 
-import numpy as np
+import torch
 
 import rtstyle
 from rtstyle.export.evaluate.evaluation import evaluate_model
 from rtstyle.export.evaluate.report import Evaluation
-from rtstyle.export.recipe import Recipe
+from rtstyle.export.losses import repeated
+from rtstyle.export.recipe import STAGE_WEIGHTS, Recipe
 from rtstyle.export.to_onnx import properties, read_training, write_onnx
 from rtstyle.export.train import Trainer
 from rtstyle.gallery import catalog
 
 TERMS = ("repeat", "palette", "light", "lattice", "tv", "range", "structure", "content", "temporal")
-WINDOW, STEP = 64, 4
+STEP = 4  # pixels
 RECIPE = Path(rtstyle.__file__).parents[1] / "export" / "recipes" / "live.toml"
 
 
@@ -36,23 +37,19 @@ def plan_without(term: str | None, steps: int, batch: int) -> Recipe:
     weights = read_training(properties(catalog.load("live").path))["style_weights"]
     stage = dataclasses.replace(recipe.stage[-1], batch=batch)
     loss = stage.loss(recipe.loss)
-    own = dict.fromkeys(("content_weight", "structure_weight", "repeat_weight", "temporal_weight", "lattice_weight"))
     if term:
         loss = dataclasses.replace(loss, **{f"{term}_weight": 0.0})
     styles = [dataclasses.replace(style, weight=weights[style.name]) for style in recipe.style]
-    stage = dataclasses.replace(stage, **own)
+    stage = dataclasses.replace(stage, **dict.fromkeys(STAGE_WEIGHTS))
     return dataclasses.replace(recipe, loss=loss, stage=[stage], style=styles, steps=steps, average=0.98)
 
 
 def repeats(evaluation: Evaluation) -> float:
     """Grey levels, over the paintings that the evaluation kept."""
-    squares = []
-    for painted in (picture for row in evaluation.rows for picture in row[1:]):
-        down, across = (side // WINDOW for side in painted.shape[:2])
-        x = painted[: down * WINDOW, : across * WINDOW].astype(np.float64)
-        x = x.reshape(down, WINDOW // STEP, STEP, across, WINDOW // STEP, STEP, 3).mean((1, 4))
-        squares.append(x.var((1, 3)).mean())
-    return float(np.sqrt(np.mean(squares)))
+    painted = (
+        torch.from_numpy(picture).permute(2, 0, 1)[None].double() for row in evaluation.rows for picture in row[1:]
+    )
+    return float(torch.cat([repeated(picture, STEP) for picture in painted]).mean().sqrt())
 
 
 def main() -> None:

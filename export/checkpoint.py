@@ -49,23 +49,19 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return state
 
 
-def resume_checkpoint(path: Path, recipe: Recipe, *, frozen: bool) -> dict[str, Any]:
-    """The checkpoint of an earlier run by the same recipe. Raises RtstyleError if there is none, or of another run."""
+def resume_checkpoint(path: Path) -> dict[str, Any]:
+    """The checkpoint of a run that is to go on. Raises RtstyleError if there is none."""
     if not path.exists():
         raise InputError(f"there is nothing to resume in {path.parent}: leave `resume` out")
-    state = load_checkpoint(path)
+    return load_checkpoint(path)
+
+
+def check_resumed(state: dict[str, Any], path: Path, recipe: Recipe, *, frozen: bool) -> None:
+    """Raises InputError if the checkpoint at `path`, whose `state` this is, belongs to another run."""
     if state["recipe"] != recipe.digest():
         raise InputError(f"{path} was made by another recipe: resume with that one, or start afresh")
     if state.get("frozen", False) != frozen:
         raise InputError(f"{path} trained {'a whole body' if frozen else 'codes only'}: resume so")
-    return state
-
-
-def earlier_precision(path: Path) -> str | None:
-    """In which precision the run of a checkpoint calculates; None if there is none of a model."""
-    description = load_checkpoint(path)["description"] if path.exists() else {}
-    precision: str | None = description.get("training", {}).get("precision")
-    return precision
 
 
 def save_losses(path: Path, columns: Sequence[str], rows: Sequence[Sequence[float]]) -> None:

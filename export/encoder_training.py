@@ -24,7 +24,7 @@ import torch
 
 from rtstyle.errors import InputError, RtstyleError, UsageError
 from rtstyle.export import encoder_file, losses, networks, operations, polish_file, style_pictures
-from rtstyle.export.checkpoint import checkpoint_in, load_checkpoint, save_checkpoint
+from rtstyle.export.checkpoint import checkpoint_in, resume_checkpoint, save_checkpoint
 from rtstyle.export.data import Photos, evenly, list_pictures, read_picture
 from rtstyle.export.encoder import CORRECTIONS, Encoder, Seen, Trial
 from rtstyle.export.encoder_lessons import LOOK_BATCH, Paintings, Practice, Seeing
@@ -190,7 +190,7 @@ class EncoderTrainer:
         """What the encoder sees of all style pictures. From the first time on it sees as it has learned to on
         average."""
         if self.seen is None:
-            begins = self.step == self.recipe.seeing and bool(self.starts_anew or self.recipe.seeing)
+            begins = self.step == self.recipe.seeing and (self.starts_anew or self.recipe.seeing)
             if begins:
                 self.encoder.load_state_dict(self.average)
             self.encoder.vgg.requires_grad_(False)
@@ -269,9 +269,7 @@ class EncoderTrainer:
 
     def load(self) -> dict[str, Any]:
         """The state of the run so far. Raises InputError if there is none, or one of another recipe."""
-        if not self.checkpoint.exists():
-            raise InputError(f"there is nothing to resume in {self.run_dir}: leave `resume` out")
-        state = load_checkpoint(self.checkpoint)
+        state = resume_checkpoint(self.checkpoint)
         if state["recipe"] != self.recipe.digest() or "body_sha256" not in state["description"]:
             raise InputError(f"{self.checkpoint} was made by another recipe: resume with that one, or start afresh")
         return state

@@ -212,13 +212,17 @@ def temporal(compare: Comparison, batch: Batch) -> torch.Tensor:
 def lattice(compare: Comparison, batch: Batch) -> torch.Tensor:
     """What a window of a picture repeats every `LATTICE_STEP` down and across, as its variance in shares of 255^2, at
     full contrast: strokes average out, the dots and bars in which the net enlarges do not."""
-    n, channels, height, width = batch.painted.shape
-    step = LATTICE_STEP
+    return repeated(batch.painted.div(255), LATTICE_STEP) * batch.to_full_contrast
+
+
+def repeated(pictures: torch.Tensor, step: int) -> torch.Tensor:
+    """The variance of what windows of pictures [N, C, H, W] repeat every `step` pixels down and across, [N]."""
+    n, channels, height, width = pictures.shape
     window = min(LATTICE_WINDOW, height // step * step, width // step * step)
     down, across = height // window, width // window
-    x = batch.painted[:, :, : down * window, : across * window].div(255)
+    x = pictures[:, :, : down * window, : across * window]
     x = x.reshape(n, channels, down, window // step, step, across, window // step, step).mean(dim=(3, 6))
-    return x.var(dim=(3, 5), correction=0).mean(dim=(1, 2, 3)) * batch.to_full_contrast
+    return x.var(dim=(3, 5), correction=0).mean(dim=(1, 2, 3))
 
 
 def tv(compare: Comparison, batch: Batch) -> torch.Tensor:

@@ -21,9 +21,9 @@ from rtstyle.export import losses, networks, operations
 from rtstyle.export.artworks import Artworks
 from rtstyle.export.checkpoint import (
     averaged,
+    check_resumed,
     checkpoint_in,
     describe,
-    earlier_precision,
     load_losses,
     resume_checkpoint,
     save_checkpoint,
@@ -96,7 +96,9 @@ class Trainer:
             torch.backends.cudnn.benchmark = True  # all steps of a stage have the same sizes
         self.run_dir = Path(run_dir)
         self.checkpoint = checkpoint_in(self.run_dir, may_exist=resume or replace)
-        self.precision = chosen(precision, self.device, earlier_precision(self.checkpoint) if resume else None)
+        earlier = resume_checkpoint(self.checkpoint) if resume else None
+        known = earlier["description"].get("training", {}) if earlier else {}
+        self.precision = chosen(precision, self.device, known.get("precision"))
         self.vgg = perceptual.VGG(
             recipe.loss.vgg, vgg, convention=vgg_convention, device=self.device, dtype=DTYPES[self.precision]
         )
@@ -129,8 +131,8 @@ class Trainer:
         self.optimizer = torch.optim.Adam(groups, lr=recipe.learning_rate, betas=(0.9, 0.99))
         self.step, self.seconds = 0, 0.0
         self.rows: list[list[float]] = []
-        if resume:
-            self.load()
+        if earlier:
+            self.go_on_from(earlier)
         else:
             self.checkpoint.unlink(missing_ok=True)
 
@@ -263,8 +265,8 @@ class Trainer:
         save_checkpoint(self.checkpoint, state)
         save_losses(self.run_dir / "losses.csv", COLUMNS, self.rows)
 
-    def load(self) -> None:
-        state = resume_checkpoint(self.checkpoint, self.recipe, frozen=self.frozen)
+    def go_on_from(self, state: dict[str, Any]) -> None:
+        check_resumed(state, self.checkpoint, self.recipe, frozen=self.frozen)
         self.net.load_state_dict(state["net"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         try:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 import platformdirs
 from click.core import ParameterSource
 
@@ -108,6 +107,8 @@ def remember(controls: Controls) -> None:
 def _in_words(controls: Controls) -> str | None:
     """The style of now as `catalog.resolve` takes it: pictures, and the styles of a model that is no longer found by
     name, by their files. None where that cannot be said, as the picture of it is gone."""
+    import numpy as np
+
     from rtstyle.gallery import catalog
 
     styles, pictures = controls.styles, controls.pictures.files if controls.pictures else {}

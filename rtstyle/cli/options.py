@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
@@ -365,6 +366,16 @@ def can_train() -> bool:
     import importlib.util
 
     return all(importlib.util.find_spec(name) for name in TRAINING_PACKAGES)
+
+
+def check_sheet(sheet: str, *, force: bool, inputs: Sequence[str] = ()) -> None:
+    """Raises RtstyleError if a contact sheet may not be written to this file, or it is not named as the PNG that it
+    is."""
+    from rtstyle.files import check_output
+
+    check_output(sheet, force=force, inputs=inputs)
+    if Path(sheet).suffix.lower() != ".png":
+        raise UsageError(f"the sheet is a PNG: name it .png, not {Path(sheet).name}")
 
 
 def needs_training(command: str, *more: str) -> None:

@@ -8,14 +8,12 @@ import shutil
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from rtstyle.cli.flags import Group
-from rtstyle.cli.options import complete_own_style, json_option, model_option, option, output_options
-from rtstyle.errors import UsageError
+from rtstyle.cli.options import check_sheet, complete_own_style, json_option, model_option, option, output_options
 
 if TYPE_CHECKING:
     from rtstyle.gallery.model_file import Style
@@ -56,14 +54,11 @@ def styles(
 
 
 def draw_sheet(model: str, sheet: str, photo: str | None, *, force: bool) -> None:
-    from rtstyle.files import check_output
     from rtstyle.gallery import catalog
     from rtstyle.media.contact_sheet import style_sheet
     from rtstyle.paint.stylizer import Stylizer
 
-    check_output(sheet, force=force, inputs=[photo] if photo else [])
-    if Path(sheet).suffix.lower() != ".png":
-        raise UsageError(f"the sheet is a PNG: name it .png, not {Path(sheet).name}")
+    check_sheet(sheet, force=force, inputs=[photo] if photo else [])
     stylizer = Stylizer(model=model)
     codes = ((s.name, s.code if stylizer.model.takes_code else None) for s in catalog.mixable(catalog.load(model)))
     style_sheet(((name, partial(stylizer, code=code)) for name, code in codes), sheet, photo, force=force)

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from rtstyle.cli.flags import Command
 from rtstyle.cli.options import (
+    check_sheet,
     json_option,
     model_option,
     needs_training,
@@ -208,12 +209,9 @@ def evaluate(
     """Measure a model: paint, recognition, style, colours, steadiness, artefacts, speed."""
     needs_training("evaluate")
     from rtstyle.export.evaluate.evaluation import evaluate_model
-    from rtstyle.files import check_output
 
     if sheet:
-        if Path(sheet).suffix.lower() != ".png":
-            raise UsageError(f"--sheet writes a .png file: {sheet} does not end like one")
-        check_output(sheet, force=force)
+        check_sheet(sheet, force=force)
     with progress_bar("evaluating", unit="steps", quiet=quiet) as update:
         evaluation = evaluate_model(
             model,

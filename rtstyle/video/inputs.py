@@ -76,8 +76,8 @@ def open_source(source: str | os.PathLike[str], fps: float | None = None) -> Sou
     return VideoReader(source)
 
 
-def check_folder(folder: str | os.PathLike[str], source: str | os.PathLike[str]) -> Path:
-    """The folder that numbered pictures go to, if it may be made. Raises RtstyleError."""
+def check_folder(folder: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
+    """Raises RtstyleError if numbered pictures cannot go to this folder."""
     folder = Path(folder)
     if Path(source).is_dir() and folder.exists() and os.path.samefile(folder, source):
         raise OutputError(f"the output folder {folder} is the input: choose another")
@@ -85,7 +85,6 @@ def check_folder(folder: str | os.PathLike[str], source: str | os.PathLike[str])
         raise OutputError(f"the folder {folder.parent} does not exist: create it first")
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file: leave the slash out, or give a folder")
-    return folder
 
 
 @contextlib.contextmanager

@@ -218,9 +218,8 @@ class PictureFolderSink:
         longer result go."""
         if change := self._source.what_happened():
             raise InputError(f"{self._source.path} {change} while it was read: {self.keep_partial(resumable=False)}")
-        numbered = (path for path in self.folder.glob("*.png") if re.fullmatch(r"\d{6,}", path.stem))
-        for path in numbered:
-            if int(path.stem) > self.frames:
+        for path in self.folder.glob("*.png"):
+            if re.fullmatch(r"\d{6,}", path.stem) and int(path.stem) > self.frames:
                 path.unlink()
         self._job.discard()
 

@@ -70,14 +70,17 @@ export async function openCamera({ deviceId, facing = "user" } = {}, onend = () 
   }
   const [track] = stream.getVideoTracks();
   track.addEventListener("ended", onend);
-  const video = await play(stream).catch((error) => {
-    for (const each of stream.getTracks()) each.stop();
-    throw new Error(`The camera gives no picture (${error.message || error.name}): press Camera again.`);
-  });
-  const source = new Moving(video, "camera", () => {
+  const stop = () => {
     track.removeEventListener("ended", onend);
     for (const each of stream.getTracks()) each.stop();
+  };
+  const video = element();
+  video.srcObject = stream;
+  await video.play().catch((error) => {
+    stop();
+    throw new Error(`The camera gives no picture (${error.message || error.name}): press Camera again.`);
   });
+  const source = new Moving(video, "camera", stop);
   const settings = track.getSettings();
   return Object.assign(source, { deviceId: settings.deviceId, facing: settings.facingMode ?? "user", rate: settings.frameRate });
 }
@@ -91,13 +94,6 @@ const REFUSALS = {
 
 function element() {
   return Object.assign(document.createElement("video"), { muted: true, playsInline: true, loop: true });
-}
-
-async function play(stream) {
-  const video = element();
-  video.srcObject = stream;
-  await video.play();
-  return video;
 }
 
 /** Open a file: a picture or a video. Throws an Error with a sentence for what is neither. */
