@@ -16,9 +16,6 @@ EPS = 5e-3  # large enough that an almost flat frame stays flat: its noise is no
 # epsilon has to follow: otherwise the noise of an almost flat frame would be blown up to full contrast.
 EPS_GREY = EPS * 127.5**2
 
-# A net can put one small patch far out in a channel, so that the normalisation after it turns everything else down; the
-# patch shows as a blot (the droplets of Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN").
-# Edges of photographs rarely reach this many standard deviations, blots go to 15 and more.
 CANVAS_SIDE = 128  # positions at a quarter of the picture's size, after which the canvas repeats
 
 

@@ -25,7 +25,8 @@ def bfloat16_pays(device: torch.device) -> bool:
     """Whether bf16 convolutions are fast on this device: on CUDA, on CPUs with AMX, and on those with AVX-512 BF16 if a
     trial says so, as it nearly doubles the speed of some and halves that of others."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if _supported("_is_amx_tile_supported"):
         return True
     if not _supported("_is_avx512_bf16_supported"):

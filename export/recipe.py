@@ -206,6 +206,8 @@ class Recipe:
             raise InputError(f"the recipe {path} needs an average below 1 and a reference_height from 16 pixels")
         if any(style.weight == 0 for style in self.artworks):
             raise InputError(f"the recipe {path} gives a style a weight that is not above 0")
+        if not self.loss.content_layers or not self.loss.style_layers:
+            raise InputError(f"the recipe {path} needs at least one of content_layers and one of style_layers")
         if self.loss.vgg not in STAGES:
             raise InputError(f"the recipe {path} asks for vgg {self.loss.vgg!r}: choose from {', '.join(STAGES)}")
         try:

@@ -25,6 +25,7 @@ Rgb = np.ndarray  # uint8 [H, W, 3]
 MIN_CROP = 0.35  # of the short side of a painting
 LONGEST = 1.5  # times the short side: how long views and collages are
 RECOLORED, COLLAGES = 0.4, 0.1  # shares of the views
+ENGRAVINGS = 0.3  # of the pictures made by program
 
 
 def view(picture: Rgb, others: Sequence[Rgb], random: np.random.Generator) -> Rgb:
@@ -76,8 +77,13 @@ def collage(first: Rgb, second: Rgb) -> Rgb:
 
 def smooth_directions(side: int, random: np.random.Generator) -> np.ndarray:
     """Angles that change slowly from place to place, radians [side, side]."""
-    turns = random.normal(0, 1, (4, 4)).astype(np.float32)
-    return 2 * np.pi * cv2.resize(turns, (side, side), interpolation=cv2.INTER_CUBIC)
+    return 2 * np.pi * _noise(4, side, random)
+
+
+def _noise(cells: int, side: int, random: np.random.Generator) -> np.ndarray:
+    """Normal noise in so many cells a side, with smooth changes between them, float32 [side, side]."""
+    noise = random.normal(0, 1, (cells, cells)).astype(np.float32)
+    return np.asarray(cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC))
 
 
 def swirls(side: int, random: np.random.Generator) -> np.ndarray:
@@ -152,11 +158,34 @@ def dots(colors: Rgb, side: int, random: np.random.Generator) -> Rgb:
     return result
 
 
+def engraving(photograph: Rgb, side: int, random: np.random.Generator) -> Rgb:
+    """A photograph in lines of ink on paper, thicker where it is darker; where it is darkest, crossed by others."""
+    grey = cv2.cvtColor(resized(photograph, side)[:side, :side], cv2.COLOR_RGB2GRAY).astype(np.float32)
+    low, high = np.percentile(grey, (2, 98))
+    dark = ((high - grey) / max(1.0, high - low)).clip(0, 1)
+    down, across = np.mgrid[:side, :side].astype(np.float32)
+    space, angle = side * random.uniform(0.008, 0.02), random.uniform(0, np.pi)
+    bent = random.uniform(0, 8) * space * _noise(4, side, random)
+    hand = random.uniform(0, 0.25) * _noise(side // 6, side, random)  # lines by hand are nowhere of one thickness
+    ink = np.zeros((side, side), np.float32)
+    for number in range(int(random.integers(1, 4))):
+        turned = angle + number * random.uniform(0.6, 1.6)
+        place = (across * np.cos(turned) + down * np.sin(turned) + bent) / space
+        thickness = (dark - 0.3 * number) * random.uniform(0.5, 1.2) + hand
+        from_middle = 2 * np.abs(place % 1 - 0.5)  # 0 in the middle of a line, 1 between two
+        ink = np.maximum(ink, ((thickness - from_middle) * space / 2 + 0.5).clip(0, 1))  # edges a pixel wide
+    paper, colored = random.uniform(190, 255) + random.normal(0, 6, 3), random.random() < 0.3
+    color = random.uniform(0, 130, 3) if colored else np.full(3, random.uniform(0, 60))
+    return np.asarray((paper + ink[..., None] * (color - paper)).clip(0, 255), np.uint8)
+
+
 MADE_SIDE = 480  # pixels, of pictures made by program
 
 
-def made_picture(colors: Rgb, random: np.random.Generator) -> Rgb:
-    """One of the pictures made by program, in the colours of another picture."""
+def made_picture(colors: Rgb, photograph: Rgb, random: np.random.Generator) -> Rgb:
+    """One of the pictures made by program: an engraving after a photograph, or in the colours of another picture."""
+    if random.random() < ENGRAVINGS:
+        return engraving(photograph, MADE_SIDE, random)
     kind = random.random()
     if kind < 0.4:
         directions = smooth_directions if kind < 0.25 else swirls
@@ -191,7 +220,7 @@ def make(
         return collage(first, view(_any_of(paintings, random), paintings, random))
     if number < counts[0] + counts[1]:
         return view(_any_of(photographs, random), paintings, random)
-    return made_picture(_any_of(paintings, random), random)
+    return made_picture(_any_of(paintings, random), _any_of(photographs, random), random)
 
 
 def middle(rgb: Rgb, style_size: int, window: int) -> tuple[Rgb, Rgb]:

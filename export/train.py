@@ -63,6 +63,10 @@ def draw_styles(recipe: Recipe, count: int, generator: torch.Generator) -> torch
     return torch.multinomial(chances, count, replacement=True, generator=generator)
 
 
+class Diverged(RtstyleError):
+    """The loss became NaN or infinite."""
+
+
 class Trainer:
     """One training run: its net, optimizer, data and random state, resumable, on a CPU to the same result.
 
@@ -223,7 +227,7 @@ class Trainer:
         if not math.isfinite(result["total"] + size):
             kept = f"; the last good state is {self.checkpoint}" if self.checkpoint.exists() else ""
             remedy = "give a smaller `style_weight`" if self.frozen else "lower learning_rate in the recipe"
-            raise RtstyleError(f"the loss became NaN or infinite at step {self.step}: {remedy}{kept}")
+            raise Diverged(f"the loss became NaN or infinite at step {self.step}: {remedy}{kept}")
         self.optimizer.step()
         self.step += 1
         if stage.structure_goal:

@@ -281,7 +281,7 @@ def test_a_virtual_camera_without_a_driver_is_one_sentence(tmp_path, monkeypatch
     MAKERS["clip.mp4"](tmp_path / "clip.mp4")
     monkeypatch.chdir(tmp_path)
     code, out, err = call("cam", "--headless", "--source", "clip.mp4", "--virtual-cam")
-    assert_one_sentence(code, err, 1, "there is no virtual camera to be had here .*no device found.*install")
+    assert_one_sentence(code, err, 1, "no virtual camera is available .*no device found.*install")
     assert out == "" and set(tree(tmp_path)) == {"clip.mp4"}
 
 

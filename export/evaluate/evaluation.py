@@ -88,17 +88,22 @@ def evaluate_model(
     number of iterations out of range.
     """
     check_numbers(size, style_size, limit, iterations)
+    if encoder and recipe:
+        raise UsageError("`recipe` says which artwork belongs to which style: with `encoder` every picture is a style")
+    if encoder and iterations:
+        raise UsageError("`iterations` goes with styles that were learned, not with `encoder`")
     subject = open_subject(model, pictures, recipe, size, style_size, encoder=encoder)
     loss = lbfgs_reference.loss_of(subject.training) if iterations else None  # refused now, not after an hour
+    where = perceptual.pick_device(device)
     artworks = subject.artworks(subject.style_size)
     film = measures.read_clip(clip, subject.size) if clip else None
+    network = perceptual.VGG("vgg16", vgg, convention=vgg_convention)
+    net = reference_network(loss.vgg, vgg, vgg_convention, where) if loss else None
     frames = [as_frame(read_picture(path, subject.size)) for path in evenly(list_pictures(photos), limit)]
-    judge = Judge(perceptual.VGG("vgg16", vgg, convention=vgg_convention), artworks, frames, progress)
+    judge = Judge(network, artworks, frames, progress)
     measured, rows = measure_photographs(subject.painters, frames, judge, progress)
     scores = with_motion(summarize(subject.model.styles, measured), subject, frames, film, progress)
-    if loss:
-        where = perceptual.pick_device(device)
-        net = reference_network(loss.vgg, vgg, vgg_convention, where)
+    if loss and net:
         scores = with_references(scores, subject, artworks, frames, loss, net, where, iterations, progress)
     return Evaluation(
         **subject.about(),
@@ -157,7 +162,14 @@ def open_subject(
         if not files:
             raise InputError(f"{pictures} itself holds no picture")
         loaded = dataclasses.replace(loaded, styles=tuple(catalog.picture_style(path, loaded) for path in files))
+    if not loaded.keeps_contract:
+        raise ModelError(f"{loaded.path.name} is a net for other programs: what is measured is a model of rtstyle")
     session = devices.open_session(str(loaded.path), devices.choose("cpu"))
+    _, height, width, _ = session.get_inputs()[0].shape
+    if isinstance(height, int) and isinstance(width, int):
+        raise ModelError(
+            f"{loaded.path.name} paints frames of {width}x{height} only: measure the model that it was exported from"
+        )
     training = read_training(session.get_modelmeta().custom_metadata_map)
     return Subject(
         loaded,

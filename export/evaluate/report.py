@@ -16,7 +16,6 @@ from PIL import Image, ImageOps
 from rich.table import Table
 
 from rtstyle.export.evaluate import lbfgs_reference
-from rtstyle.files import written_beside
 from rtstyle.media.contact_sheet import draw_grid
 
 # What a shipped style of `live` must reach; beyond it the table is red
@@ -100,14 +99,9 @@ class Evaluation:
         result: dict[str, Any] = json.loads(json.dumps(report, allow_nan=False))  # keys are strings and tuples lists
         return result
 
-    def save_json(self, out: str | os.PathLike[str] | None = None) -> None:
-        """`to_json` into a file, or to standard output."""
-        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        if out is None:
-            sys.stdout.write(text)
-            return
-        with written_beside(out) as part:
-            part.write_text(text, encoding="utf-8")
+    def print_json(self) -> None:
+        """`to_json` to standard output."""
+        sys.stdout.write(json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def table(self) -> Table:
         """One line a style and their means, in 80 columns; what is beyond a goal is red."""

@@ -24,7 +24,7 @@ import torch
 from PIL import Image, ImageOps
 
 import rtstyle
-from rtstyle.errors import InputError, OutputError
+from rtstyle.errors import InputError, OutputError, UsageError
 from rtstyle.export.evaluate.measures import ssim
 from rtstyle.export.lab.plan import EXPERIMENTS, Plan
 from rtstyle.export.lab.report import Report, Table, placard
@@ -71,7 +71,12 @@ class Bench:
         photograph = read_image(content_file).rgb
         styles = [read_opaque(path) for path in style_files]
         check_pictures(photograph, [StylePicture(rgb) for rgb in styles or [photograph]])
-        self.shape = optimize.sizes(photograph.shape[:2], self.settings)[-1]
+        shapes, fits = optimize.expected(photograph.shape[:2], self.settings)  # refuses what does not fit into memory
+        self.shape = shapes[-1]
+        if plan.name == "features" and fits.side and fits.side < max(self.shape):
+            raise UsageError(
+                f"`size` {max(self.shape)} needs more memory than there is: feature maps are made in one piece"
+            )
         self.content = resize(photograph, self.shape)
         self.styles = [fit_style(style, self.shape, self.settings) for style in styles]
         self.report = Report(f"rtstyle lab {plan.name}: {EXPERIMENTS[plan.name]}", "", out)
@@ -156,7 +161,7 @@ class Bench:
         cells = [shots[count] for count in counts if count in shots]
         for count in [count for count in counts if count not in shots]:
             if self.stopped:
-                if not result.steps:
+                if not result.steps or result.steps in shots:
                     break
                 ended = f"interrupted after {result.steps}"
                 cells += [Cell(result.picture, result.steps, ended, result.seconds, result.evaluations)]

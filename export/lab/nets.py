@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from rtstyle.errors import RtstyleError
 from rtstyle.export.lab.bench import DONE, MEASURED, MEASURES, Bench, Cell, cover, likeness, psnr, timed
 from rtstyle.export.lab.report import Curve, Table, placard
 from rtstyle.export.networks import Body
 from rtstyle.export.plots import smooth
 from rtstyle.export.recipe import Loss, Recipe, Stage, Style
-from rtstyle.export.train import Trainer
+from rtstyle.export.train import Diverged, Trainer
 from rtstyle.gatys.settings import Settings, parse_layers
 from rtstyle.paint.stylizer import Stylizer
 
@@ -64,7 +63,7 @@ def train_ratio(bench: Bench) -> None:
             row |= {"ssim": likeness(painted, bench.content), "psnr": psnr(painted, bench.content)}
         table.add(**row)
         caption = f"style : content {label}, {len(rows)} steps" + ("" if ended == DONE else f": {ended}")
-        report.picture(f"net-{pair[0]:g}-{pair[1]:g}".replace("+", ""), painted, caption)
+        report.picture(f"net-{pair[0]:.15g}-{pair[1]:.15g}".replace("+", ""), painted, caption)
         strip.append((label, painted))
         bench.go_on()
 
@@ -126,7 +125,7 @@ def train(
         bench.stopped, ended = True, f"interrupted after {len(rows)}"
         if not rows:
             raise
-    except RtstyleError:
+    except Diverged:
         bench.done += bench.steps - len(rows)
         return rows, None, f"not a number after {len(rows)}"
     net = trainer.averaged_net()

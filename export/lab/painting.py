@@ -88,7 +88,7 @@ def optimizers(bench: Bench) -> None:
         cells, log = bench.paint([bench.style], changed, counts, label, clock)
         for cell in cells:
             words = f"{label}, {cell.steps}"
-            file = f"{name}-{rate:g}-{cell.steps:05}"
+            file = f"{name}-{rate:.15g}-{cell.steps:05}"
             row = {"optimizer": name, "learning rate": rate}
             _, picture = bench.record(table, cell, judge, changed, file, label, **row)
             strip.append((words, picture))

@@ -59,6 +59,7 @@ STEPS = {  # iterations: as a rule, and with --quick, for a look within two minu
 SEVERAL = ("optimizers", "compare")  # take several numbers of iterations
 DOCUMENT = {"optimizers": "mloa"}  # the preset of an experiment when none is named
 
+PAINTING = tuple(name for name in EXPERIMENTS if name != "features")
 ONLY = {  # options that belong to some experiments only
     "style": ("ratio", "train-ratio", "optimizers", "reconstruct", "augment"),
     "ratios": ("ratio",),
@@ -71,6 +72,10 @@ ONLY = {  # options that belong to some experiments only
     "names": ("compare",),
     "pictures": ("compare",),
     "model": ("compare",),
+    "steps": PAINTING,
+    "seed": PAINTING,
+    "style_layers": PAINTING,
+    "content_layers": tuple(name for name in PAINTING if name != "reconstruct"),
 }
 
 

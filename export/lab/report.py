@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from rtstyle.export.lab.plan import EXPERIMENTS
 from rtstyle.files import make_folder, written_beside
 from rtstyle.media.chart import chart
 from rtstyle.media.contact_sheet import draw_gallery
@@ -72,6 +73,8 @@ class Report:
         self.sheets: list[Figure] = []
         self.pictures: list[Figure] = []
         self._clock, self._saved = clock, -math.inf
+        self._waiting: list[tuple[str, np.ndarray]] = []
+        self._replaces = (out / "report.html").exists()
 
     @property
     def empty(self) -> bool:
@@ -82,11 +85,13 @@ class Report:
         return self.tables[-1]
 
     def picture(self, name: str, rgb: np.ndarray, caption: str) -> None:
-        """Keep a picture uint8 [H, W, 3]."""
-        with written_beside(self._folder() / f"{name}.png", force=True) as part:
-            Image.fromarray(rgb).save(part, "PNG")
+        """Keep a picture uint8 [H, W, 3]; nothing is written before there is a result."""
+        self._waiting.append((name, rgb))
         self.pictures.append(Figure(name, caption))
-        if not self.empty and self._clock() - self._saved > SAVE_SECONDS:
+        if self.empty:
+            return
+        self._write_pictures()
+        if self._clock() - self._saved > SAVE_SECONDS:
             self.save("this report was written while the experiment went on")
 
     def strip(self, name: str, caption: str, columns: int = 4) -> list[tuple[str, np.ndarray]]:
@@ -116,6 +121,7 @@ class Report:
     def save(self, incomplete: str | None = None) -> Path:
         """Write everything; `incomplete` says why something is missing. Raises RtstyleError if it cannot."""
         self._saved = self._clock()
+        self._write_pictures()
         folder = self._folder()
         for table in self.tables:
             write_csv(table, self.out / f"{table.name}.csv")
@@ -123,7 +129,23 @@ class Report:
         page = self._page(sheets, incomplete)
         with written_beside(self.out / "report.html", force=True) as part:
             part.write_text(page, encoding="utf-8")
+        if self._replaces:
+            self._remove_earlier(sheets)
         return self.out / "report.html"
+
+    def _write_pictures(self) -> None:
+        while self._waiting:
+            name, rgb = self._waiting.pop(0)
+            with written_beside(self._folder() / f"{name}.png", force=True) as part:
+                Image.fromarray(rgb).save(part, "PNG")
+
+    def _remove_earlier(self, sheets: Sequence[Figure]) -> None:
+        """What an earlier report, which this one replaces, had besides."""
+        ours = {f"{figure.name}.png" for figure in (*self.pictures, *sheets)}
+        ours |= {f"{table.name}.csv" for table in self.tables}
+        for path in (*self._folder().glob("*.png"), *(self.out / f"{name}.csv" for name in EXPERIMENTS)):
+            if path.name not in ours:
+                path.unlink(missing_ok=True)
 
     def _page(self, sheets: list[Figure], incomplete: str | None) -> str:
         from jinja2 import Environment, PackageLoader

@@ -78,7 +78,7 @@ COMMANDS = {  # name: (module, what help says of it), so that only the module of
     "bench": ("diagnose", "Measure how fast a model paints here, alone and with everything around it."),
     "cam": ("live", "Paint a camera, a stream or a file live, in a window with hotkeys."),
     "config": ("config", "Print where the config file of cam is, and what is in force."),
-    "demo": ("live", "Paint the camera if there is one, else a bundled clip."),
+    "demo": ("live", "Paint the camera in a window, or a bundled clip where either is missing."),
     "doctor": ("diagnose", "Say what this machine can do and what is wrong with it."),
     "evaluate": ("train", "Measure a model: paint, recognition, style, colours, steadiness, artefacts, speed."),
     "export": ("train", "Write an ONNX model, checked against torch."),

@@ -64,7 +64,9 @@ def read_config(command: click.Command) -> dict[str, dict[str, Any]]:
     cam = {name.replace("-", "_"): value for name, value in config.get("cam", {}).items()}
     for name in cam:
         if name not in names:
-            raise InputError(f"the config file {path} sets {name.replace('_', '-')}, which is no option of rtstyle cam")
+            raise InputError(
+                f"the config file {path} sets {name.replace('_', '-')}, which is not an option of rtstyle cam"
+            )
     return {"cam": {name: _as_words(value) for name, value in cam.items()}, "keys": _keys(config.get("keys", {}), path)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 gatys_preset_option = option(
     "--preset", metavar="NAME", help="Settings of a source document: ucsd, upes, ntu, icfp or mloa."
 )
-network_option = option(
-    "--network", type=click.Choice(["vgg19", "vgg16"]), help="[default: vgg19; lab train-ratio: vgg16]"
-)
+
+
+def network_option(default: str = "vgg19") -> Callable[[Any], Any]:
+    return option("--network", type=click.Choice(["vgg19", "vgg16"]), help=f"[default: {default}]")
 
 
 @click.command(cls=Command)
@@ -37,14 +39,20 @@ network_option = option(
 @option("--tv-weight", type=float, help="Weight of the total variation, against grain [default: 0].")
 @option("--content-layers", metavar="L[:W],...", help="[default: relu4_2]; conv4_2 is before rectification.")
 @option("--style-layers", metavar="L[:W],...", help="[default: relu1_1 to relu5_1, each 1000 / channels^2].")
-@network_option
+@network_option()
 @option("--pooling", type=click.Choice(["max", "average"]), help="[default: max]")
 @option("--optimizer", "optimizer", metavar="NAME", help="lbfgs, adam, rmsprop, adagrad, sgd [default: lbfgs].")
 @option("--learning-rate", type=float, help="[default: lbfgs 1, adam 0.02, rmsprop 0.01, adagrad 0.1, sgd 0.005]")
 @option("--line-search/--no-line-search", default=None, help="Of L-BFGS [default: yes].")
 @option("--start", metavar="WHAT", help="palette, content, noise or a share of it [default: palette].")
 @option("--style-scale", type=float, help="Size of the style picture to that of OUT [default: 1].")
-@option("--mask", "masks", multiple=True, metavar="FILE", help="Where a style is painted; one a STYLE, - is none.")
+@option(
+    "--mask",
+    "masks",
+    multiple=True,
+    metavar="FILE",
+    help="Where a style is painted; one for each STYLE, - for one without.",
+)
 @option("--style-mask", "style_masks", multiple=True, metavar="FILE", help="Which part of a STYLE counts.")
 @option("--keep-color", is_flag=True, default=None, help="Keep the colours of the photograph.")
 @option("--match-color", is_flag=True, default=None, help="Give STYLE the photograph's colours first.")

@@ -22,9 +22,25 @@ from rtstyle.cli.options import (
 from rtstyle.cli.progress import progress_bar
 
 style_argument = click.argument("style")
-layers_option = option("--layers", metavar="L[,L...]", help="VGG's layers.")
-steps_option = option("--steps", metavar="N", help="Iterations.")
-several_steps_option = option("--steps", metavar="N[,N...]", help="Iterations: one number or several.")
+QUICK_40 = "[default: 300, or the preset's; --quick: 40]"
+
+
+def layers_option(default: str) -> Callable[[Any], Any]:
+    return option("--layers", metavar="L[,L...]", help=f"VGG's layers [default: {default}].")
+
+
+def steps_option(default: str = QUICK_40) -> Callable[[Any], Any]:
+    return option("--steps", metavar="N", help=f"Iterations {default}.")
+
+
+def several_steps_option(default: str) -> Callable[[Any], Any]:
+    return option("--steps", metavar="N[,N...]", help=f"Iterations: one number or several [default: {default}].")
+
+
+content_layers_option = option("--content-layers", metavar="L[:W],...", help="Instead of the preset's.")
+style_layers_option = option("--style-layers", metavar="L[:W],...", help="Instead of the preset's.")
+seed_option = option("--seed", type=int, help="Of noise and trainings [default: 0].")
+painting_options = (content_layers_option, style_layers_option, seed_option)
 
 # what belongs to each experiment alone, before the options that all share
 EXPERIMENTS: dict[str, tuple[str, tuple[Callable[[Any], Any], ...]]] = {
@@ -32,8 +48,11 @@ EXPERIMENTS: dict[str, tuple[str, tuple[Callable[[Any], Any], ...]]] = {
         "A strip of paintings over alpha / beta of Gatys' method.",
         (
             style_argument,
-            option("--ratios", metavar="R[,R...]", help="alpha / beta, as 100,1,0.01 or 1:1000."),
-            steps_option,
+            option(
+                "--ratios", metavar="R[,R...]", help="alpha / beta, as 100,1,0.01 or 1:1000 [default: the preset's]."
+            ),
+            steps_option(),
+            *painting_options,
         ),
     ),
     "train-ratio": (
@@ -41,30 +60,39 @@ EXPERIMENTS: dict[str, tuple[str, tuple[Callable[[Any], Any], ...]]] = {
         (
             style_argument,
             photos_option(),
-            option("--style-weights", metavar="W[,W...]", help="The sweep of the style's weight."),
-            option("--content-weights", metavar="W[,W...]", help="The sweep of the content's weight."),
-            steps_option,
+            option(
+                "--style-weights", metavar="W[,W...]", help="The sweep of the style's weight [default: 1,2,4,8,16]."
+            ),
+            option(
+                "--content-weights",
+                metavar="W[,W...]",
+                help="The sweep of the content's weight [default: 0.25,0.5,1,2,4].",
+            ),
+            steps_option("[default: 2000; --quick: 60]"),
+            *painting_options,
         ),
     ),
     "optimizers": (
         "Optimizers, learning rates and numbers of iterations.",
         (
             style_argument,
-            option("--optimizers", metavar="O[:RATE],...", help="Such as adam:0.02,adam:0.1,lbfgs."),
-            several_steps_option,
+            option(
+                "--optimizers", metavar="O[:RATE],...", help="Such as adam:0.02,adam:0.1,lbfgs [default: all four]."
+            ),
+            several_steps_option("250,500,2500; --quick: 10,20,50"),
+            *painting_options,
         ),
     ),
     "features": (
         "Filters and feature maps of VGG.",
         (
-            layers_option,
+            layers_option("relu1_1 to relu5_1"),
             option("--maps", type=int, metavar="N", help="So many of each layer [default: 64]."),
-            steps_option,
         ),
     ),
     "reconstruct": (
         "Content and style reconstructed from noise, layer by layer.",
-        (style_argument, layers_option, steps_option),
+        (style_argument, layers_option("relu1_2 to relu5_2"), steps_option(), style_layers_option, seed_option),
     ),
     "compare": (
         "Gatys' method against feed-forward nets. Repeat --style and --picture for more pairs.",
@@ -72,12 +100,13 @@ EXPERIMENTS: dict[str, tuple[str, tuple[Callable[[Any], Any], ...]]] = {
             option("--style", "names", multiple=True, metavar="NAME", help="A style of the net."),
             option("--picture", "pictures", multiple=True, metavar="FILE", help="What it was learned from."),
             model_option,
-            several_steps_option,
+            several_steps_option("50,100,300; --quick: 10,40"),
+            *painting_options,
         ),
     ),
     "augment": (
         "Copies of the style picture, mirrored, cropped, scaled and turned.",
-        (style_argument, steps_option),
+        (style_argument, steps_option(), *painting_options),
     ),
 }
 
@@ -94,10 +123,7 @@ shared_options = with_options(
     gatys_preset_option,
     option("--size", type=int, metavar="PX", help="Long side [default: 256, or the preset's; --quick: 128]."),
     option("--quick", is_flag=True, help="Small and short: a look within two minutes."),
-    option("--content-layers", metavar="L[:W],...", help="Instead of the preset's."),
-    option("--style-layers", metavar="L[:W],...", help="Instead of the preset's."),
-    network_option,
-    option("--seed", type=int, help="Of noise and trainings [default: 0]."),
+    network_option("vgg19; train-ratio: vgg16"),
     torch_device_option,
     vgg_options,
     output_options,

@@ -51,12 +51,12 @@ if TYPE_CHECKING:
     metavar="FILE",
     default="rtstyle-demo.mp4",
     show_default=True,
-    help="Result, where there is no camera.",
+    help="Result, where no camera can be shown.",
 )
 @painting_options
 @output_options
 def demo(out: str, painting: Painting, force: bool, quiet: bool) -> None:
-    """Paint the camera if there is one, else a bundled clip."""
+    """Paint the camera in a window, or a bundled clip where either is missing."""
     import importlib.resources
 
     from rtstyle.media.camera import has_camera, open_camera
@@ -76,7 +76,7 @@ def demo(out: str, painting: Painting, force: bool, quiet: bool) -> None:
     clip = importlib.resources.files("rtstyle.pretrained") / "sample.mp4"
     with importlib.resources.as_file(clip) as path:
         paint_video(path, out, painter.stylizer, force=force, quiet=quiet, **painting.look)
-    click.echo(f"No camera here, so a bundled clip was painted: open {Path(out).resolve()}")
+    click.echo(f"A bundled clip was painted, as there is no camera or no window here: open {Path(out).resolve()}")
 
 
 @click.command(cls=Configured)

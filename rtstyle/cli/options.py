@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 TRAINING_PACKAGES = ("torch", "safetensors", "matplotlib")
 STROKE_SIZES = {"small": 2 / 3, "medium": 1.0, "large": 1.5}
-DEVICES = ("auto", "cpu", "cuda", "cuda:1", "tensorrt", "openvino", "openvino:gpu", "webgpu", "coreml", "directml")
+TORCH_DEVICES = ("auto", "cpu", "cuda", "cuda:1")
+DEVICES = (*TORCH_DEVICES, "tensorrt", "openvino", "openvino:gpu", "webgpu", "coreml", "directml")
 
 
 class Option(click.Option):
@@ -153,6 +154,10 @@ def complete_device(context: click.Context, parameter: click.Parameter, incomple
     return [CompletionItem(name) for name in DEVICES if name.startswith(incomplete)]
 
 
+def complete_torch_device(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in TORCH_DEVICES if name.startswith(incomplete)]
+
+
 # -- options
 
 
@@ -184,7 +189,7 @@ torch_device_option = option(
     default="auto",
     show_default=True,
     metavar="NAME",
-    shell_complete=complete_device,
+    shell_complete=complete_torch_device,
     help="auto, cpu, cuda or cuda:1.",
 )
 steady_option = option(

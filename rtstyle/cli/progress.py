@@ -40,17 +40,22 @@ class Update(Protocol):
 
 def progress_lines(what: str, unit: str, clock: Callable[[], float] = time.monotonic) -> Update:
     """Progress for a log: a line every LINE_SECONDS, and one for the last. Totals that prove too low are left out."""
-    started = clock()
-    last, complete = started, -1  # when a line was said, and what count was the last one's
+    last, complete = clock(), -1  # when a line was said, and what count was the last one's
+    first: tuple[float, int] | None = None  # the time and count from which the speed is taken
+    before = 0
 
     def update(done: int, total: int | None = None, note: str = "", machines: Mapping[str, int] = NONE) -> None:
-        nonlocal last, complete
+        nonlocal last, complete, first, before
         now = clock()
+        if first is None or done < before:  # something else is counted now: a training, after its pictures
+            first = now, done
+        before = done
         if (now - last < LINE_SECONDS and done != total) or done == complete:
             return
         last, complete = now, done if done == total else -1
         of = f"/{total}" if total and done <= total else ""
-        left = f", {(now - started) * (total - done) / done:.0f} s left" if total and 0 < done < total else ""
+        since, counted = now - first[0], done - first[1]
+        left = f", {since * (total - done) / counted:.0f} s left" if total and counted and done < total else ""
         say(f"{what}: {done}{of} {unit}{f', {note}' if note else ''}{left}")
         for machine, count in machines.items():
             say(f"  {machine}: {count} {unit}, {count / max(1, sum(machines.values())):.0%}")
@@ -93,6 +98,8 @@ def progress_bar(what: str, *, unit: str, quiet: bool = False) -> Iterator[Updat
 
     def update(done: int, total: int | None = None, note: str = "", machines: Mapping[str, int] = NONE) -> None:
         bar.start()  # only now: an error before the first step should stand alone
+        if done < bar.tasks[task].completed:  # something else is counted now
+            bar.reset(task)
         bar.update(task, completed=done, note=note, total=None if total is None else max(done, total))
         of = sum(machines.values())
         for machine, count in machines.items():

@@ -31,8 +31,8 @@ audio_option = option(
     metavar="NAME",
     callback=_list,
     is_eager=True,
-    help="Sound of recordings: a microphone's number or a part of its name, none, or list [default: a file's own "
-    "sound, else the microphone].",
+    help="Sound of recordings: a microphone's number or a part of its name, none, or list [default: a file's "
+    "own; the microphone with a camera, the screen or a pipe].",
 )
 
 

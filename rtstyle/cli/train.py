@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 @click.argument("picture", required=False)
 @option("--recipe", type=click.Path(), help="Instead of PICTURE, a TOML file: body, styles, losses, schedule.")
 @photos_option(old=["--content"])
-@option("--pictures", type=click.Path(), help="Folder of the recipe's style pictures [default: the recipe's].")
+@option("--pictures", type=click.Path(), help="Folder of the recipe's style pictures [default: that of the recipe].")
 @option("-o", "--out", type=click.Path(), required=True, help="The model to write (.onnx).")
 @model_option
 @option("--full", is_flag=True, help="Train the body too: nearer to PICTURE, slower, mixes with no other style.")
 @option(
     "--style-weight",
     type=float,
-    help="How far the painting may go from the photograph: 4 to 16  [default: as far as it can be recognised].",
+    help="How far the painting may go from the photograph: 4 to 16 [default: as far as it can be recognised].",
 )
 @option("--name", help="What the style is called [default: OUT's name].")
 @option("--title", help="Of the picture, for the model's metadata.")
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 @option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
 @option("--init", type=click.Path(), help="With --recipe: start from the weights of an exported model.")
 @option("--init-model", type=click.Path(), help="With an encoder as --init: the other model that it is for.")
-@option("--steps", type=click.IntRange(1), help="Instead of the usual number.")
+@option("--steps", type=click.IntRange(1), help="Steps [default: 400; with --full 1500; the recipe's].")
 @option("--batch", type=click.IntRange(1), help="With --recipe: photographs a step, instead of the recipe's.")
 @torch_device_option
 @option(
@@ -178,7 +178,7 @@ def export(
 @option("--recipe", type=click.Path(), help="Which artwork belongs to which style [default: as the model says].")
 @option("--encoder", is_flag=True, help="The styles are the pictures of --pictures, as the encoder sees them.")
 @option("--limit", type=int, help="So many photographs, evenly chosen.")
-@option("--size", type=int, help="Short side of the photographs in pixels [default: as the model is meant for].")
+@option("--size", type=int, metavar="PX", help="Short side of the photographs [default: as the model is meant for].")
 @option("--style-size", type=int, help="Short side of the artworks [default: as trained].")
 @option("--clip", type=click.Path(), help="A video: warping error on its first 40 frames, too.")
 @option(
@@ -222,7 +222,7 @@ def evaluate(
             **options,
         )
     if as_json:
-        evaluation.save_json()
+        evaluation.print_json()
     else:
         from rich.console import Console
 

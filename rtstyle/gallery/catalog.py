@@ -164,7 +164,7 @@ def own_models() -> tuple[list[Model], list[RtstyleError]]:
     for path in paths:
         try:
             if not path.is_file():
-                raise ModelError(f"{path} is no file")
+                raise ModelError(f"{path} is not a file")
             path = path.resolve()
             stat = path.stat()
             if stat.st_size > MAX_OWN_BYTES:

@@ -250,11 +250,13 @@ def parse_layers(text: str, default: Callable[[str], float]) -> dict[str, float]
         name, colon, weight = part.strip().partition(":")
         stage, _, number = name[4:].partition("_")
         if name[:4] not in ("conv", "relu") or stage not in "12345" or not stage or not number.isdecimal():
-            raise UsageError(f"{name!r} is no layer: they are conv1_1, relu1_1, conv1_2, ... with :WEIGHT if need be")
+            raise UsageError(
+                f"{name!r} is not a layer: they are conv1_1, relu1_1, conv1_2, ... with :WEIGHT if need be"
+            )
         try:
             layers[name] = float(weight) if colon else default(name)
         except ValueError:
-            raise UsageError(f"{weight!r} is no weight for {name}") from None
+            raise UsageError(f"{weight!r} is not a number: the weight of {name}") from None
     return layers
 
 

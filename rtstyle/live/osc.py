@@ -26,7 +26,7 @@ class OscReceiver:
     """Receives OSC messages at a UDP port. `receive` never waits; of a flood the newest messages count, and what is no
     OSC message is passed over.
 
-    Raises RtstyleError if the port cannot be had.
+    Raises RtstyleError if the port is not available.
     """
 
     def __init__(self, port: int, host: str = HOST):

@@ -83,7 +83,7 @@ def _region(source: str, monitors: list[dict[str, Any]]) -> dict[str, int]:
         return screens[number - 1]
     match = re.fullmatch(r"(-?\d+),(-?\d+),(\d+)x(\d+)", words)
     if not match:
-        raise InputError(f"{source} is no screen: write {FORMS}")
+        raise InputError(f"{source} is not a screen: write {FORMS}")
     left, top, width, height = map(int, match.groups())
     if min(width, height) < MIN_SIDE:
         raise InputError(f"the region {words} is too small: it must be at least {MIN_SIDE} x {MIN_SIDE} pixels")

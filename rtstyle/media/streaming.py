@@ -35,7 +35,9 @@ class LiveStream:
     def __init__(self, address: str, *, open_container: Callable[..., OutputContainer] = av.open):
         parts = urlsplit(address)
         if parts.scheme not in FORMATS or not parts.hostname:
-            raise UsageError(f"{address} is no address for `stream`: begin it with {', '.join(FORMATS)} and ://host")
+            raise UsageError(
+                f"{address} is not an address for `stream`: begin it with {', '.join(FORMATS)} and ://host"
+            )
         self._address, self._scheme = address, parts.scheme
         self.name = f"{parts.scheme}://{parts.hostname}"  # without the key that platforms put behind it
         self._open_container = open_container

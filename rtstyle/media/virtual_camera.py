@@ -52,7 +52,7 @@ class VirtualCamera:
         except Exception as error:  # pyvirtualcam and its backends raise RuntimeError, KeyError and their own
             hint = next((text for system, text in INSTALL_HINTS.items() if sys.platform.startswith(system)), "")
             problem = " ".join(str(error).split()).rstrip(".")
-            raise DeviceError(f"there is no virtual camera to be had here ({problem}): {hint}") from None
+            raise DeviceError(f"no virtual camera is available ({problem}): {hint}") from None
 
     def write(self, _seconds: float, rgb: np.ndarray, /) -> None:
         """Show uint8 RGB [H, W, 3]. Never waits."""

@@ -185,7 +185,7 @@ class Stylizer:
             ) from None
         if painted.shape != frames.shape or painted.dtype != np.uint8:
             raise ModelError(
-                f"{self.path} is no style model that works: for frames {list(frames.shape)} it gives {painted.dtype} "
+                f"{self.path} is not a working style model: for frames {list(frames.shape)} it gives {painted.dtype} "
                 f"{list(painted.shape)}"
             )
         if self._unchecked:

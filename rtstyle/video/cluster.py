@@ -141,7 +141,9 @@ def _check_address(address: str) -> None:
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal():
-        raise UsageError(f"{address} is no address of a Ray cluster: it has the form HOST:PORT, such as 10.0.0.5:6379")
+        raise UsageError(
+            f"invalid address of a Ray cluster {address}: it has the form HOST:PORT, such as 10.0.0.5:6379"
+        )
     try:
         connection = socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS)
     except (OSError, OverflowError) as error:

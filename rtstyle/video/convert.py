@@ -22,6 +22,7 @@ from rtstyle.media.stream import Frame, Source
 from rtstyle.paint.painter import FramePainter, Painter
 from rtstyle.paint.stylizer import MIN_SIDE
 from rtstyle.paint.work_height import EnlargementWarning
+from rtstyle.runtime import devices
 from rtstyle.video.inputs import check_folder, open_source, opened_pipe
 from rtstyle.video.parts import WARM_UP, Parts
 from rtstyle.video.resume import SEGMENT_FRAMES, Identity, Job, content_identity, software
@@ -175,7 +176,7 @@ def _identity(content: Identity, painter: Painter, schedule: Schedule, options: 
         "style": hashlib.sha256(code).hexdigest(),
         "changes of style": [[seconds, code.tolist()] for seconds, code in schedule.changes],
         "model": content_identity(stylizer.path),
-        "device": options.device or stylizer.device.name,
+        "device": devices.kind(options.device or stylizer.device.name),  # whichever of several GPUs
         "work height": [stylizer.work_height, stylizer.reference_height],
         "strength": painter.strength,
         "colours": painter.keep_color,

@@ -58,6 +58,10 @@ def test_every_flag_reaches_the_options(call, monkeypatch, name):
         "convention": "oxford", "content_layers": "relu2_2", "style_layers": "relu1_1", "seed": 8, "device": "cpu",
     }  # fmt: skip
     names = {"content": "photo", "vgg": "network", "weights": "vgg", "convention": "vgg-convention"}
+    if name in ("features", "reconstruct"):
+        del flags["content_layers"]
+    if name == "features":
+        del flags["steps"], flags["style_layers"], flags["seed"]
     words = [w for key, v in flags.items() for w in (f"--{names.get(key, key.replace('_', '-'))}", v)]
     own, meant = OWN[name]
     code, _, err = call("lab", name, *own, *words, "--quick", "--force", "--out", "o")

@@ -267,7 +267,7 @@ def test_the_picture_is_streamed_to_an_address(call, handed_over, opened):
     assert handed_over["stream"].name == "rtmp://127.0.0.1"
     handed_over["stream"].close()
     code, _, err = call("cam", "--headless", "--stream", "http://example.org")
-    assert code == 2 and "http://example.org is no address for --stream: begin it with rtmp" in err
+    assert code == 2 and "http://example.org is not an address for --stream: begin it with rtmp" in err
 
 
 def test_osc_listens_at_the_given_port(call, handed_over, opened):
@@ -386,7 +386,7 @@ def test_demo_with_a_camera_that_is_taken_paints_the_clip(call, screen, monkeypa
     code, out, err = call("demo")
     assert code == 0 and painted == ["sample.mp4"]
     assert "is it plugged in, and free? Painting the bundled clip instead." in err
-    assert "No camera here" in out
+    assert "A bundled clip was painted" in out
 
 
 # -- what cam remembers
@@ -429,7 +429,7 @@ def test_config_prints_its_path_and_what_is_in_force(call, config_file):
     ("text", "code", "message"),
     [
         ("[cam]\nsize = \n", 1, "is broken: Invalid value (at line 2, column 8); --no-config does without it"),
-        ("[cam]\ncolour = 3\n", 1, "sets colour, which is no option of rtstyle cam"),
+        ("[cam]\ncolour = 3\n", 1, "sets colour, which is not an option of rtstyle cam"),
         ("[camera]\n", 1, "has tables [cam] and [keys], not camera"),
         ('[cam]\nsize = "wide"\n', 2, "'wide' is not a size such as 1280x720 (in "),
         ('[keys]\nk = "snapshot"\n', 1, "gives the key 'k' to 'snapshot': write KEY = KEY"),

@@ -150,6 +150,21 @@ def test_progress_in_a_log_is_a_line_now_and_then(capsys):
     ]
 
 
+def test_the_time_left_is_that_of_what_is_counted_now(capsys):
+    """Pictures are prepared fast and trained on slowly; and a run that goes on has done nothing of what it finds."""
+    now = 0.0
+    update = progress_lines("training", "steps", clock=lambda: now)
+    for second, done, total in [(1, 1, 4), (2, 4, 4), (100, 1, 50), (140, 5, 50)]:
+        now = second
+        update(done, total)
+    resumed = progress_lines("training", "steps", clock=lambda: now)
+    for second, done in [(200, 900), (240, 904)]:
+        now = second
+        resumed(done, 1000)
+    lines = [line.partition(", ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["", "", "450 s left", "", "960 s left"]
+
+
 def test_a_total_that_was_corrected_has_its_line(capsys):
     update = progress_lines("clip.mp4", "frames")
     for done, total in [(8, 8), (9, None), (9, 9), (9, 9)]:

@@ -139,7 +139,7 @@ def test_the_help_of_an_experiment_shows_its_own_options(call, words):
             assert ("STYLE" in out.splitlines()[0]) == (words[1] in experiments)
         else:
             assert (flag in shown) == (words[1] in experiments), flag
-    assert {"--out", "--photo", "--steps", "--size", "--vgg"} <= {word.rstrip(",") for word in shown}
+    assert {"--out", "--photo", "--size", "--vgg"} <= {word.rstrip(",") for word in shown}
 
 
 # -- completion
@@ -185,6 +185,8 @@ def test_commands_options_models_and_devices_are_completed(complete, tmp_path, m
     assert complete("rtstyle train p.jpg --content") == []
     assert complete("rtstyle cam --model s") == [("plain", "studio")]
     assert complete("rtstyle cam --device cu") == [("plain", "cuda"), ("plain", "cuda:1")]
+    assert complete("rtstyle cam --device o") == [("plain", "openvino"), ("plain", "openvino:gpu")]
+    assert complete("rtstyle train p.jpg --device o") == []
     monkeypatch.setattr(catalog, "user_folder", lambda: tmp_path)
     assert complete("rtstyle styles remove ") == []
 

@@ -259,10 +259,24 @@ def test_pictures_made_by_program_have_the_colors_of_others_and_forms_of_their_o
     ]
     for picture in kinds:
         assert abs(picture.mean((0, 1)) - gradient.mean((0, 1))).max() < 30 and picture.std() > 10
-    for picture in [*kinds, *(style_pictures.made_picture(gradient, random) for _ in range(12))]:
+    for picture in [*kinds, *(style_pictures.made_picture(gradient, gradient, random) for _ in range(12))]:
         assert picture.shape == (side, side, 3) and picture.dtype == np.uint8
     jumps = np.abs(np.diff(np.exp(1j * np.stack([smooth, around])), axis=2)).max((1, 2))
     assert jumps[0] < 0.5 < jumps[1]  # swirls meet where another centre is nearer
+
+
+def test_an_engraving_is_ink_on_paper_and_has_more_ink_where_the_photograph_is_darker():
+    photograph = np.repeat(np.linspace(0, 255, 120).astype(np.uint8)[None, :, None], 90, 0).repeat(3, 2)
+    for seed in range(6):
+        engraved = style_pictures.engraving(photograph, 300, np.random.default_rng(seed)).astype(float)
+        dark, light = engraved[:, :100], engraved[:, 200:]
+        assert dark.mean() < light.mean() - 40
+        lightness = engraved.mean(2)
+        ink, paper = np.percentile(lightness, (2, 98))
+        between = (lightness > ink + 0.3 * (paper - ink)) & (lightness < paper - 0.3 * (paper - ink))
+        assert between.mean() < 0.3, "lines, not tones: little is neither ink nor paper"
+        edges = max(np.abs(np.diff(lightness, axis=axis)).max() for axis in (0, 1))
+        assert edges > 0.5 * (paper - ink), "and they have edges"
 
 
 def test_training_moves_the_encoder_and_not_the_body(encoder_in, toy_model):

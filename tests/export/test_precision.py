@@ -1,5 +1,7 @@
 """In which precision a training calculates."""
 
+import contextlib
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -37,6 +39,12 @@ def test_nothing_is_tried_where_the_answer_is_known(monkeypatch):
     precision.bfloat16_pays.cache_clear()
     assert precision.chosen("auto", CPU) == "fp32"
     assert [precision.chosen(given, CPU) for given in ("fp32", "bf16")] == ["fp32", "bf16"]
+
+
+def test_a_gpu_that_only_emulates_it_calculates_in_float32(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device", contextlib.nullcontext)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert precision.chosen("auto", torch.device("cuda")) == "fp32"
 
 
 def test_a_run_that_goes_on_calculates_as_before(monkeypatch):

@@ -103,6 +103,7 @@ def changed(old, new):
         (changed('vgg = "vgg16"', 'vgg = "vgg13"'), "vgg 'vgg13': choose from vgg16, vgg19"),
         (changed('repeat_layer = "relu2_2"', 'repeat_layer = "relu9_9"'), "vgg16 has no layer 'relu9_9'"),
         (changed("reference_height = 64", "reference_height = 0"), "a reference_height from 16"),
+        (changed('content_layers = ["relu2_2"]', "content_layers = []"), "at least one of content_layers"),
         (changed("seed = 3", "seed = "), "not readable TOML"),
         (changed("[[stage]]", "[[stage"), "not readable TOML"),
     ),

@@ -65,12 +65,12 @@ BROKEN = {  # files that are not, and why
     "nested.onnx": (save_nested, "incomplete rtstyle metadata .*RecursionError"),
     "text.onnx": (lambda path: path.write_text("not a net"), "is not an ONNX model"),
     "empty.onnx": (lambda path: path.touch(), "is not an ONNX model .it holds no graph"),
-    "folder.onnx": (lambda path: path.mkdir(), "is no file"),
+    "folder.onnx": (lambda path: path.mkdir(), "is not a file"),
     "huge.onnx": (lambda path: (path.touch(), os.truncate(path, 300_000_000)), "is larger than 256 MB"),
 }
 if sys.platform != "win32":
-    BROKEN["pipe.onnx"] = (lambda path: os.mkfifo(path), "is no file")
-    BROKEN["dangling.onnx"] = (lambda path: path.symlink_to("nowhere"), "is no file")
+    BROKEN["pipe.onnx"] = (lambda path: os.mkfifo(path), "is not a file")
+    BROKEN["dangling.onnx"] = (lambda path: path.symlink_to("nowhere"), "is not a file")
 
 
 @pytest.fixture

@@ -41,8 +41,8 @@ def test_what_people_write_is_a_part_of_the_desktop(source, expected):
     [
         ("screen:3", "there is no screen 3: there are 2"),
         ("screen:0", "there is no screen 0"),
-        ("screen:left", "screen:left is no screen: write screen, screen:2 or screen:X,Y,WxH"),
-        ("screen:10,20,640", "is no screen"),
+        ("screen:left", "screen:left is not a screen: write screen, screen:2 or screen:X,Y,WxH"),
+        ("screen:10,20,640", "is not a screen"),
         ("screen:3000,0,640x360", "3000,0,640x360 is not all on the screen, which goes from 0,-200 to 3200,1080"),
         ("screen:-5,0,640x360", "is not all on the screen"),
         ("screen:0,0,8x8", "at least 16 x 16"),

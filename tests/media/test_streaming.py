@@ -118,6 +118,6 @@ def test_a_protocol_that_ffmpeg_lacks_is_an_error_with_a_way_out():
 
 @pytest.mark.parametrize("address", ["http://example.org", "rtmp://", "somewhere", "file.mp4", ""])
 def test_an_address_that_can_never_work_is_refused_at_once(address):
-    with pytest.raises(UsageError, match="is no address for `stream`: begin it with rtmp"):
+    with pytest.raises(UsageError, match="is not an address for `stream`: begin it with rtmp"):
         LiveStream(address)
     assert issubclass(UsageError, RtstyleError)

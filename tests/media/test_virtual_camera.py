@@ -172,6 +172,6 @@ def test_without_pyvirtualcam_the_extra_is_named(monkeypatch):
 def test_without_a_driver_one_sentence_says_what_to_install(driver, monkeypatch, platform, remedy):
     driver.refuses = (640,)
     monkeypatch.setattr(sys, "platform", platform)
-    with pytest.raises(RtstyleError, match=rf"^there is no virtual camera to be had here \(.*\): .*{remedy}") as error:
+    with pytest.raises(RtstyleError, match=rf"^no virtual camera is available \(.*\): .*{remedy}") as error:
         VirtualCamera()
     assert "\n" not in str(error.value) and "no 640x480 here)" in str(error.value)

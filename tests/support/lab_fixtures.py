@@ -32,11 +32,14 @@ def lab_painting(tmp_path):
 
 @pytest.fixture
 def lab_options(lab_photo, lab_painting, fake_vgg):
-    """Options of a toy experiment, with changes."""
+    """Options of a toy experiment, with changes; `for_features`, without those of paintings."""
 
-    def make(**changes):
+    def make(*, for_features=False, **changes):
         defaults = {"style": str(lab_painting), "content": str(lab_photo), "size": 48, "steps": "3", "device": "cpu"}
         network = {"vgg": "vgg16", "weights": fake_vgg}
+        if for_features:
+            del defaults["style"], defaults["steps"]
+            return lab.Options(**(defaults | network | changes))
         return lab.Options(**(defaults | network | WORDS | changes))
 
     return make

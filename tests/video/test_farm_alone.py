@@ -70,7 +70,7 @@ def test_a_killed_driver_leaves_no_process_behind(tmp_path, film):
     ("arguments", "sentence"),
     [
         (("--ray", "127.0.0.1:1"), "nothing answers at 127.0.0.1:1 (Connection refused): start a cluster there with"),
-        (("--ray", "nonsense"), "nonsense is no address of a Ray cluster: it has the form HOST:PORT"),
+        (("--ray", "nonsense"), "invalid address of a Ray cluster nonsense: it has the form HOST:PORT"),
         (("--gpus-per-segment", "1"), "--gpus-per-segment is for --ray"),
     ],
 )

@@ -20,6 +20,7 @@ from rtstyle import RtstyleError, Stylizer, stylize_video
 from rtstyle.errors import Interrupted
 from rtstyle.media.encoding import Encoding
 from rtstyle.media.remuxer import Remuxer, TimeRange
+from rtstyle.runtime import devices
 from rtstyle.video.resume import Job
 
 pytest_plugins = ["support.runtime_fixtures"]
@@ -216,6 +217,19 @@ def test_resume_with_other_options_is_refused(tmp_path, source, stylizer):
     with pytest.raises(RtstyleError, match="other style"):
         in_short_segments(source, out, other, resume=True)
     assert tree(tmp_path) == before
+    assert in_short_segments(source, out, stylizer, resume=True).resumed == 20
+
+
+def test_a_job_goes_on_on_another_gpu_and_on_whichever_ray_gives(tmp_path, source, stylizer, monkeypatch):
+    out = tmp_path / "out.mp4"
+    gpus = [devices.Device(name, [], "as if") for name in ("cuda:0", "cuda:1", "tensorrt:0")]
+    monkeypatch.setattr(Stylizer, "device", gpus[0])
+    with pytest.raises(Interrupted):
+        in_short_segments(source, out, stylizer, progress=interrupt_at(25))
+    monkeypatch.setattr(Stylizer, "device", gpus[2])
+    with pytest.raises(RtstyleError, match=r"another one \(other device\)"):
+        in_short_segments(source, out, stylizer, resume=True)
+    monkeypatch.setattr(Stylizer, "device", gpus[1])
     assert in_short_segments(source, out, stylizer, resume=True).resumed == 20
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 torch = pytest.importorskip("torch")
 
-from rtstyle.errors import RtstyleError, UsageError  # noqa: E402
+from rtstyle.errors import ModelError, RtstyleError, UsageError  # noqa: E402
 from rtstyle.export.data import read_picture  # noqa: E402
 from rtstyle.export.evaluate import evaluation as evaluate  # noqa: E402
 from rtstyle.export.evaluate import measures  # noqa: E402
@@ -24,6 +24,8 @@ from rtstyle.export.evaluate.report import MAX_RATIO, MIN_PAINT, MIN_RECOGNITION
 from rtstyle.export.to_onnx import write_onnx  # noqa: E402
 from rtstyle.gallery import catalog, model_file  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
+
+pytest_plugins = ["support.runtime_fixtures"]
 
 SIZE = 64
 
@@ -254,7 +256,7 @@ def test_overall_has_means_and_the_worst_styles():
 # The whole run
 
 
-def test_evaluation_of_a_model(run, toy_model, tmp_path):
+def test_evaluation_of_a_model(run):
     reports = []
     result = run(limit=2, style_size=80, progress=lambda *args: reports.append(args))
     assert [score.name for score in result.scores] == ["waves", "bricks"]
@@ -273,12 +275,27 @@ def test_evaluation_of_a_model(run, toy_model, tmp_path):
     again = run(limit=2, style_size=80)
     assert again.to_json()["styles"][0]["ratio"] == result.to_json()["styles"][0]["ratio"]  # repeatable
 
-    result.save_json(tmp_path / "out.json")
-    assert json.loads((tmp_path / "out.json").read_text("utf-8")) == result.to_json()
-
     text = printed(result.table(), 80)
     assert "waves" in text and "bricks" in text and f"{result.scores[0].ratio:.2f}" in text
     assert "warp" in text and "flicker" in text and "…" not in text
+
+
+def test_the_command(call, toy_model, photos_folder, paintings_folder, toy_recipe_path, vgg16_path, tmp_path):
+    folders = ("--photos", photos_folder, "--pictures", paintings_folder, "--recipe", toy_recipe_path)
+    small = ("--vgg", vgg16_path, "--size", SIZE, "--style-size", 64, "--limit", 1)
+    sheet = tmp_path / "sheet.png"
+    code, out, err = call("evaluate", toy_model, *folders, *small, "--sheet", sheet, "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert [style["name"] for style in report["styles"]] == ["waves", "bricks"] and report["photographs"] == 1
+    with Image.open(sheet) as picture:
+        assert picture.format == "PNG" and picture.width > 3 * SIZE
+    code, out, err = call("evaluate", toy_model, *folders, *small, "--sheet", sheet)
+    assert code == 1 and "already exists" in err and out == ""
+    code, out, err = call("evaluate", toy_model, *folders, *small)
+    assert code == 0 and "waves" in out and "bricks" in out
+    code, _, err = call("evaluate", toy_model, *folders, *small, "--device", "cdua")
+    assert code == 1 and "cdua" in err and len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(("asked", "size"), [(None, 80), (96, 96)])
@@ -328,7 +345,7 @@ def test_style_weights_are_those_of_the_last_stage(toy_model, toy_recipe_path):
 
 def test_json_goes_to_standard_output(capsys):
     result = an_evaluation([a_score("one"), a_score("two")])
-    result.save_json()
+    result.print_json()
     assert json.loads(capsys.readouterr().out) == result.to_json()
 
 
@@ -405,6 +422,32 @@ def test_the_packaged_recipe_is_the_default(toy_model):
     model = dataclasses.replace(base, styles=tuple(styles("starry-night")))
     for training in ({}, {"pictures": {"another": "another.png"}}):
         assert [style.file for style in evaluate.styles_of(model, training)] == ["vangogh_the_starry_night.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"encoder": True, "iterations": [5]}, "`iterations` goes with styles that were learned, not with `encoder`"),
+        ({"encoder": True, "recipe": "nowhere.toml"}, "`recipe` says which artwork belongs to which style"),
+        ({"device": "cdua", "recipe": "toy"}, "cdua"),
+    ],
+)
+def test_what_cannot_be_measured_together_is_refused(
+    toy_model, photos_folder, paintings_folder, toy_recipe_path, options, sentence
+):
+    if options.get("recipe") == "toy":
+        options |= {"recipe": toy_recipe_path}
+    with pytest.raises(RtstyleError, match=sentence):
+        evaluate.evaluate_model(toy_model, photos_folder, paintings_folder, size=SIZE, **options)
+
+
+def test_forms_for_other_programs_are_refused(toy_model, photos_folder, paintings_folder, tmp_path):
+    from rtstyle.export.forms import export_model
+
+    for form, sentence in {"web": "paints frames of 64x48 only", "ffmpeg": "is a net for other programs"}.items():
+        export_model(toy_model, tmp_path / f"{form}.onnx", form=form, style="waves", size=(64, 48))
+        with pytest.raises(ModelError, match=sentence):
+            evaluate.evaluate_model(tmp_path / f"{form}.onnx", photos_folder, paintings_folder, size=SIZE)
 
 
 def test_a_missing_artwork_is_named(toy_model, photos_folder, tmp_path, toy_recipe_path):

@@ -98,7 +98,7 @@ def test_a_learning_rate_too_high_is_a_cell(lab_options, tmp_path):
 
 
 def test_features(lab_options, lab_photo, fake_vgg, vgg_state, tmp_path):
-    experiments.run("features", lab_options(style=None, layers="relu1_1,conv2_2", maps=5), tmp_path / "out")
+    experiments.run("features", lab_options(for_features=True, layers="relu1_1,conv2_2", maps=5), tmp_path / "out")
     rows = rows_of(tmp_path / "out" / "features.csv")
     content = torch.from_numpy(shrunk(lab_photo, 48, 40)).permute(2, 0, 1)[None].float()
     result = perceptual.VGG("vgg16", fake_vgg)(content, ["relu1_1", "conv2_2"])
@@ -126,7 +126,9 @@ def scaled(values):
 
 
 def test_reconstruct(lab_options, gatys_painted, tmp_path):
-    experiments.run("reconstruct", lab_options(layers="relu1_1,relu2_2", steps="12", seed=3), tmp_path / "out")
+    experiments.run(
+        "reconstruct", lab_options(content_layers=None, layers="relu1_1,relu2_2", steps="12", seed=3), tmp_path / "out"
+    )
     rows = rows_of(tmp_path / "out" / "reconstruct.csv")
     assert [(row["kind"], row["layers"]) for row in rows] == [
         ("content", "relu1_1"), ("content", "relu2_2"), ("style", "relu1_1"), ("style", "relu1_1 relu2_1")
@@ -149,7 +151,9 @@ def test_the_noise_is_that_of_gatys(lab_options, gatys_painted, fake_vgg, tmp_pa
     """One step that hardly moves leaves the noise that the losses at the start are of."""
     from rtstyle.export.lab.bench import Bench
 
-    bench = Bench(lab.make_plan("reconstruct", lab_options(seed=5)), tmp_path / "out", lambda *given: None)
+    bench = Bench(
+        lab.make_plan("reconstruct", lab_options(content_layers=None, seed=5)), tmp_path / "out", lambda *given: None
+    )
     still = gatys_painted(noise=1.0, seed=5, optimizer="adam", learning_rate=1e-6, steps=1).astype(float)
     noise = gatys_pictures.noise(bench.shape, bench.settings.seed)[0].permute(1, 2, 0).numpy()
     assert np.abs(noise - still).max() <= 0.51

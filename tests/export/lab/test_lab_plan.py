@@ -89,8 +89,10 @@ def test_the_documents_weights_of_trainings():
         ("ratio", {"size": 8}, "size must be at least 32"),
         ("ratio", {"layers": "relu1_1"}, "`layers` goes with lab features or reconstruct, not with lab ratio"),
         ("features", {}, "`style` goes with lab ratio or train-ratio or"),
-        ("features", {"style": None, "layers": "pool1"}, "'pool1' is no layer"),
-        ("features", {"style": None, "maps": 0}, "`maps` needs a number from 1 on"),
+        ("features", {"for_features": True, "layers": "pool1"}, "'pool1' is not a layer"),
+        ("features", {"for_features": True, "maps": 0}, "`maps` needs a number from 1 on"),
+        ("features", {"for_features": True, "seed": 3}, "`seed` goes with lab ratio or train-ratio or"),
+        ("reconstruct", {}, "`content_layers` goes with lab ratio or train-ratio or"),
         ("augment", {"photos": "x"}, "`photos` goes with lab train-ratio"),
         ("optimizers", {"optimizers": "adan"}, "unknown optimizer 'adan': choose lbfgs, adam"),
         ("optimizers", {"optimizers": "adam:fast"}, "the learning rate of adam takes numbers above 0"),
@@ -113,7 +115,8 @@ def test_what_can_never_work(name, changes, sentence, lab_options, tmp_path):
         ("ratio", {"content": "nowhere.png"}, "nowhere.png does not exist"),
         ("ratio", {"weights": "nowhere.pth"}, "weights nowhere.pth do not exist"),
         ("ratio", {"device": "cuda:77"}, "torch finds no device cuda:77"),
-        ("features", {"style": None, "layers": "relu4_1"}, "ends before relu4_1"),
+        ("features", {"for_features": True, "layers": "relu4_1"}, "ends before relu4_1"),
+        ("train-ratio", {"vgg": None, "style_layers": None, "content_layers": "relu3_9"}, "no layer 'relu3_9'"),
         ("compare", {"style": None, "names": ("nobody",), "pictures": ("painting.png",)}, "nobody"),
         ("compare", {"style": None, "names": ("irises",), "pictures": ("nowhere.png",)}, "nowhere.png does not exist"),
     ],
@@ -122,7 +125,15 @@ def test_inputs_that_are_refused(name, changes, sentence, lab_options, tmp_path,
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RtstyleError, match=sentence):
         experiments.run(name, lab_options(**changes), tmp_path / "out")
-    assert not (tmp_path / "out" / "report.html").exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "changes"), [("ratio", {}), ("features", {"for_features": True})])
+def test_a_size_beyond_memory_is_refused_at_once(name, changes, lab_options, tmp_path, monkeypatch):
+    monkeypatch.setattr(optimize, "allowed_memory", lambda settings: 3e9)
+    with pytest.raises(RtstyleError, match=r"GB of memory|needs more memory than there is"):
+        experiments.run(name, lab_options(size=8000, **changes), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_transparent_styles_are_refused(lab_options, tmp_path):

@@ -48,6 +48,17 @@ def test_ctrl_c_between_counts(lab_options, tmp_path):
     assert result == [*done, ("adagrad", "2", "done"), ("adagrad", "3", "interrupted after 3")]
 
 
+def test_ctrl_c_after_a_count_leaves_its_picture_alone(lab_options, tmp_path):
+    given = lab_options(optimizers="adam", steps="2,4")
+    experiments.run("optimizers", given, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        experiments.run("optimizers", given, tmp_path / "out", progress=interrupted_at(2))
+    (row,) = rows_of(tmp_path / "out" / "optimizers.csv")
+    assert (row["steps"], row["ended"]) == ("2", "done")
+    pictures = [read(tmp_path / out / "pictures" / "adam-0.02-00002.png") for out in ("whole", "out")]
+    np.testing.assert_array_equal(*pictures)
+
+
 def test_ctrl_c_in_a_training(lab_options, photos_folder, tmp_path):
     given = lab_options(style_weights="1,2", photos=str(photos_folder), vgg=None, style_layers="relu1_2")
     with pytest.raises(Interrupted):
@@ -64,11 +75,11 @@ def test_ctrl_c_before_anything_leaves_no_folder(lab_options, tmp_path, monkeypa
     monkeypatch.setattr(optimize, "render", interrupted)
     with pytest.raises(Interrupted, match="before there was any result"):
         experiments.run("augment", lab_options(), tmp_path / "out")
-    assert not (tmp_path / "out" / "report.html").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_report_is_not_replaced_unasked(lab_options, tmp_path):
-    given, out = lab_options(style=None, layers="relu1_1"), tmp_path / "out"
+    given, out = lab_options(for_features=True, layers="relu1_1"), tmp_path / "out"
     experiments.run("features", given, out)
     before = tree(out)
     with pytest.raises(RtstyleError, match="already holds a report: add `force=True`"):
@@ -76,10 +87,11 @@ def test_a_report_is_not_replaced_unasked(lab_options, tmp_path):
     assert tree(out) == before
     experiments.run("features", dataclasses.replace(given, layers="relu1_2"), out, force=True)
     assert [row["layer"] for row in rows_of(out / "features.csv")] == ["relu1_2"]
+    check_page(out)  # and no picture of the earlier one is left beside it
 
 
 def test_folders_that_cannot_take_a_report(lab_options, lab_painting, tmp_path):
-    given = lab_options(style=None, layers="relu1_1")
+    given = lab_options(for_features=True, layers="relu1_1")
     for out, sentence in {
         tmp_path: "already holds other files",
         lab_painting: "is a file: the report needs a folder",
