@@ -113,6 +113,12 @@ def choose(name: str = "auto") -> Device:
     return Device(label, _providers(kind, index), "asked for")
 
 
+def kind(name: str) -> str:
+    """The name of a device, of an NVIDIA GPU without its number: `cuda:1` is `cuda`."""
+    what, _ = parse(name)
+    return what if what in NVIDIA else name
+
+
 def _providers(kind: str, index: int) -> list[Provider]:
     if kind == "cpu":
         return [NAMES["cpu"]]
@@ -336,6 +342,7 @@ def _load_error(kind: str) -> str:
 
 
 def first_sentence(error: Exception) -> str:
-    """The first line of an ONNX Runtime error without its code prefix."""
-    line = (str(error).splitlines() or [type(error).__name__])[0]
+    """The first line of an error of ONNX Runtime, without its code prefix, or of OpenVINO, after where it arose."""
+    lines = [line for line in str(error).splitlines() if not line.startswith("Exception from ")]
+    line = lines[0] if lines else type(error).__name__
     return line.rpartition(" : ")[2][:300] or line[:300]
