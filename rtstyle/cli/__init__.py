@@ -51,6 +51,8 @@ def _run(came: list[int]) -> int:
             return INTERRUPTED
         if isinstance(error, OSError) and error.strerror:  # a folder that may not be read, a name that is too long
             say(f"rtstyle: {error.filename or 'reading or writing failed'}: {error.strerror}")
+        elif isinstance(error, ImportError) and ".so" in str(error):  # OpenCV on a minimal system
+            say(f"rtstyle: a system library is missing ({error}): apt install libgl1 libglib2.0-0, or what has it")
         else:
             say(f"rtstyle: {type(error).__name__}: {error} (a bug: RTSTYLE_DEBUG=1 shows where; please report it)")
         return 1

@@ -133,6 +133,16 @@ def test_a_bug_says_how_to_see_more(call, monkeypatch):
     assert err.startswith("rtstyle: ZeroDivisionError: oops") and "RTSTYLE_DEBUG=1" in err
 
 
+def test_a_system_library_that_is_missing_is_named_with_its_remedy(call, monkeypatch):
+    def missing():
+        raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr("rtstyle.diagnose.doctor.examine", missing)
+    code, out, err = call("doctor")
+    assert (code, out) == (1, "") and len(err.splitlines()) == 1
+    assert "system library is missing (libGL.so.1" in err and "apt install libgl1" in err
+
+
 def test_progress_in_a_log_is_a_line_now_and_then(capsys):
     now = 0.0
     progress_lines("gatys", "steps")(4, 4)  # however short
