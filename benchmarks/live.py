@@ -221,6 +221,8 @@ def recording(_seconds):
                     continue
             process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
             while not list(Path(folder).glob(".*-part.mp4")):
+                if process.poll() is not None:
+                    sys.exit(f"rtstyle cam ended before it recorded: {process.stderr.read().strip()}")
                 time.sleep(0.01)
             started = time.monotonic()
             time.sleep(20)

@@ -272,7 +272,7 @@ def main() -> None:
     args = parser.parse_args()
     cv2.setNumThreads(args.threads)
     pictures = read_pictures(args.pictures)
-    stylizer = Stylizer("starry-night", device="cpu", threads=args.threads)
+    stylizer = Stylizer("starry-night", device="cpu", work_height="full", threads=args.threads)
     jobs = []
     for frame in pictures:
         small = shrink(frame, (round(frame.shape[1] * args.work_height / frame.shape[0]), args.work_height))

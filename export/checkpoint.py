@@ -7,7 +7,7 @@ import dataclasses
 import io
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,14 @@ def check_resumed(state: dict[str, Any], path: Path, recipe: Recipe, *, frozen: 
         raise InputError(f"{path} trained {'a whole body' if frozen else 'codes only'}: resume so")
 
 
+def check_same_inputs(then: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
+    """Raises InputError if what the run of a checkpoint learned from, by its description `then`, is not what is given
+    `now`: the number of photographs, VGG's weights."""
+    for key, what in {"photographs": "other photographs", "vgg_sha256": "other weights of VGG"}.items():
+        if key in then and then[key] != now[key]:
+            raise InputError(f"{path} learned from {what}: resume with the same, or start afresh")
+
+
 def save_losses(path: Path, columns: Sequence[str], rows: Sequence[Sequence[float]]) -> None:
     """Write the losses of each step as a CSV file; an earlier one stays whole if that fails."""
     with written_beside(path, force=True) as part, open(part, "w", newline="") as file:
@@ -73,14 +81,17 @@ def save_losses(path: Path, columns: Sequence[str], rows: Sequence[Sequence[floa
 
 
 def load_losses(path: Path, columns: Sequence[str]) -> list[list[float]]:
-    """The rows that `save_losses` wrote; none if there is no file. A column that it did not know yet is 0."""
+    """The rows that `save_losses` wrote; none if there is no such file. A column that it did not know yet is 0."""
     if not path.exists():
         return []
     with open(path, newline="") as file:
-        return [
-            [int(row[columns[0]]), *(float(row.get(column) or 0) for column in columns[1:])]
-            for row in csv.DictReader(file)
-        ]
+        try:
+            return [
+                [int(row[columns[0]]), *(float(row.get(column) or 0) for column in columns[1:])]
+                for row in csv.DictReader(file)
+            ]
+        except (KeyError, ValueError, TypeError):  # edited: curves begin anew, the training does not need them
+            return []
 
 
 def describe(

@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 from rtstyle.errors import InputError
+from rtstyle.export.recipe import check_numbers
 
 SEEING, PRACTICE, PAINTING = range(3)  # the phases of a training
 SEEING_RATE, PRACTICE_RATE = 3e-3, 1e-3
@@ -56,17 +57,19 @@ class EncoderRecipe:
             raise InputError(f"the recipe {path} does not exist") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError) as error:
             raise InputError(f"the recipe {path} is not understood: {error}") from None
-        numbers = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(cls) if f.type in ("int", "float")}
-        for key, value in numbers.items():
-            minimum = {"crop": 64, "style_size": 64, "window": 64, "batch": 1, "seeing_batch": 1}.get(key, 0)
-            if not isinstance(value, int | float) or value < minimum:
-                raise InputError(f"the recipe {path} must give {key} a number from {minimum}, not {value!r}")
+        check_numbers(recipe, path, {"crop": 64, "style_size": 64, "window": 64, "batch": 1, "seeing_batch": 1})
+        if recipe.crop % 8:
+            raise InputError(f"the recipe {path} must give crop a multiple of 8, not {recipe.crop}")
+        if not isinstance(recipe.encoder, str):
+            raise InputError(f"the recipe {path} must give encoder the name of a model, not {recipe.encoder!r}")
+        if not isinstance(recipe.held_out, list) or not all(isinstance(name, str) for name in recipe.held_out):
+            raise InputError(f"the recipe {path} must give held_out a list of file names, not {recipe.held_out!r}")
         if (recipe.seeing or recipe.practice) and not recipe.random_codes:
             raise InputError(f"the recipe {path} must give random_codes a number from 1, or seeing and practice 0")
         if recipe.window > recipe.style_size:
             raise InputError(f"the recipe {path} must give window a number up to style_size, {recipe.style_size}")
-        if not recipe.paintings + recipe.photographs + recipe.made:
-            raise InputError(f"the recipe {path} asks for no pictures to learn from")
+        if recipe.paintings + recipe.photographs + recipe.made < 2:
+            raise InputError(f"the recipe {path} asks for too few pictures to learn from: at least two")
         return recipe
 
     def phases(self) -> tuple[int, int, int]:

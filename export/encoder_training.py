@@ -2,8 +2,8 @@
 
 Three phases. First it learns to see, from VGG (`small_vgg`). Then it practises on paintings by the body itself, with
 codes drawn at random, which it has to find again: of these there are as many as one likes. At last it learns to paint:
-the body is frozen, and the losses are those by which `rtstyle train PICTURE` learns a single code for it; but the code
-is what the encoder makes of the picture, and it is the encoder that learns.
+the body is frozen, and the losses are those with which its own training began, as if a single code were learned for it;
+but the code is what the encoder makes of the picture, and it is the encoder that learns.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 
 from rtstyle.errors import InputError, RtstyleError, UsageError
 from rtstyle.export import encoder_file, losses, networks, operations, polish_file, style_pictures
-from rtstyle.export.checkpoint import checkpoint_in, resume_checkpoint, save_checkpoint
+from rtstyle.export.checkpoint import check_same_inputs, checkpoint_in, resume_checkpoint, save_checkpoint
 from rtstyle.export.data import Photos, evenly, list_pictures, read_picture
 from rtstyle.export.encoder import CORRECTIONS, Encoder, Seen, Trial
 from rtstyle.export.encoder_lessons import LOOK_BATCH, Paintings, Practice, Seeing
@@ -108,6 +108,8 @@ class EncoderTrainer:
         if earlier and earlier["description"]["body_sha256"] != body.body_sha256():
             raise InputError(f"{self.checkpoint} is for another {recipe.encoder} than today's: start afresh")
         begun = encoder_from(init, init_model, body, infos) if init and not resume else None
+        if len(body.codes) < 2:
+            raise InputError(f"{recipe.encoder} has one style: an encoder is made for a body of several")
         self.body = body.to(self.device).requires_grad_(False)
         training = read_training(properties(model.path))
         self.loss = dataclasses.replace(
@@ -275,6 +277,7 @@ class EncoderTrainer:
         return state
 
     def go_on_from(self, state: dict[str, Any]) -> None:
+        check_same_inputs(state["description"], self.describe(), self.checkpoint)
         self.encoder.load_state_dict(state["net"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])

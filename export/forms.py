@@ -88,7 +88,10 @@ def from_checkpoint(checkpoint: str | os.PathLike[str]) -> tuple[networks.Body, 
     state = load_checkpoint(checkpoint)
     if "styles" not in state["description"]:
         raise ModelError(f"{checkpoint} is an encoder's, which `train` alone writes as ONNX: go on with `resume=True`")
-    return averaged(state["average"], state["description"]), state["description"]
+    try:
+        return averaged(state["average"], state["description"]), state["description"]
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError):
+        raise ModelError(f"{checkpoint} holds a body that this version of rtstyle cannot export") from None
 
 
 def from_model(path: Path) -> tuple[networks.Body, dict[str, Any], str | None]:

@@ -12,6 +12,7 @@ import torch
 
 from rtstyle.errors import RtstyleError
 from rtstyle.export import losses
+from rtstyle.signals import held_back
 
 COLUMNS = ("step", "total", *(term.name for term in losses.TERMS), "learning_rate", "seconds")
 
@@ -67,14 +68,17 @@ def run_steps(
     saved = shown = time.monotonic()
     try:
         while training.step < steps:
-            before = training.generator.get_state()
+            before, done = training.generator.get_state(), training.step
             try:
-                means = training.train_step()
+                with held_back():
+                    means = training.train_step()
+                    training.seconds = time.monotonic() - started
+                    row = [training.step, *(means[key] for key in COLUMNS[1:-1]), round(training.seconds, 3)]
+                    training.rows.append(row)
             except BaseException:
-                training.generator.set_state(before)  # the step is taken again, with the same crops, on resume
+                if training.step == done:
+                    training.generator.set_state(before)  # the step is taken again, with the same crops, on resume
                 raise
-            training.seconds = time.monotonic() - started
-            training.rows.append([training.step, *(means[k] for k in COLUMNS[1:-1]), round(training.seconds, 3)])
             if callback:
                 callback(Progress(training.step, steps, means, training.seconds))
             if time.monotonic() - saved > save_seconds:

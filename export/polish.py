@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from rtstyle.errors import ModelError
 from rtstyle.export.recipe import Style
 from rtstyle.export.run import CODE_RATE, teaching_recipe
 from rtstyle.export.train import Trainer
@@ -30,7 +31,10 @@ AVERAGE = 0.95  # of the code over steps
 def source_for(model: str | os.PathLike[str]) -> Source:
     """What polishes a picture best where there is time to prepare: this module where VGG's weights are at hand (none
     are fetched), else the one that needs none."""
-    net = teaching_recipe(catalog.load(os.fspath(model)), full=False).loss.vgg
+    try:
+        net = teaching_recipe(catalog.load(os.fspath(model)), full=False).loss.vgg
+    except ModelError:  # it cannot be trained further: rounded to float16
+        return polish.codes
     return codes if perceptual.weights_at_hand(net) else polish.codes
 
 
@@ -49,7 +53,7 @@ def codes(
     started = time.monotonic()
     picture = Path(picture)
     known = catalog.load(os.fspath(model))
-    style = Style(name=typeable(f"polished {picture.stem}"), file=picture.name)
+    style = Style(name=typeable(picture.stem), file=picture.name)
     plan = dataclasses.replace(
         teaching_recipe(known, full=False),
         style=[style],
@@ -64,6 +68,7 @@ def codes(
             vgg=vgg,
             init=known.path,
             frozen=True,
+            own_codes=True,
             max_photographs=PHOTOGRAPHS,
         )
     first = time.monotonic()

@@ -8,7 +8,9 @@ import json
 import math
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,6 +28,23 @@ RENAMED = {"practice": "auxiliary", "practice_share": "auxiliary_share"}
 def current_names(keys: dict[str, Any]) -> dict[str, Any]:
     """Keys of a recipe or of metadata by the names that they have now."""
     return {RENAMED.get(key, key): value for key, value in keys.items()}
+
+
+def check_numbers(part: Any, path: str | os.PathLike[str], minimum: Mapping[str, int] = MappingProxyType({})) -> None:
+    """Raises InputError if a number of a dataclass, a part of the recipe at `path`, is none or below its `minimum`."""
+    for field in dataclasses.fields(part):
+        value, least = getattr(part, field.name), minimum.get(field.name, 0)
+        if field.type not in ("int", "float", "float | None") or (value is None and field.type == "float | None"):
+            continue
+        kind = int if field.type == "int" else int | float
+        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value < math.inf:
+            number = "a whole number" if field.type == "int" else "a number"
+            raise InputError(f"the recipe {path} must give {field.name} {number} from {least}, not {value!r}")
+
+
+def whole(numbers: Any) -> bool:
+    """Whether it is a list of whole numbers."""
+    return isinstance(numbers, list | tuple) and all(type(number) is int for number in numbers)
 
 
 @dataclasses.dataclass
@@ -174,13 +193,8 @@ class Recipe:
 
     def check(self, path: str | os.PathLike[str]) -> None:
         """Raises RtstyleError for values that make no training; `path` names the recipe in its sentence."""
-        parts: list[Recipe | Loss | Stage | Style] = [self, self.loss, *self.stage, *self.artworks]
-        for part in parts:
-            for field in dataclasses.fields(part):
-                value = getattr(part, field.name)
-                number = field.type in ("int", "float") or (field.type == "float | None" and value is not None)
-                if number and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
-                    raise InputError(f"the recipe {path} must give {field.name} a number from 0, not {value!r}")
+        for part in (self, self.loss, *self.stage, *self.artworks):
+            check_numbers(part, path)
         names = [style.name for style in self.artworks]
         if not self.style:
             raise InputError(f"the recipe {path} names no [[style]]")
@@ -195,7 +209,7 @@ class Recipe:
             raise InputError(f"the recipe {path} asks for body {self.body!r}: choose from {', '.join(networks.BODIES)}")
         try:
             with torch.device("meta"):
-                networks.build(self.body, 1, self.config)
+                min_side = networks.build(self.body, 1, self.config).min_size
         except (TypeError, ValueError, LookupError, RuntimeError) as error:
             raise InputError(f"the recipe {path} has a config that makes no {self.body} body: {error}") from None
         if not 0 <= self.auxiliary_share < 1:
@@ -221,7 +235,10 @@ class Recipe:
             raise InputError(f"the recipe {path} has a structure_factor out of range: above 0")
         for stage in self.stage:
             sizes = stage.style_sizes or (0,)
-            if min(stage.crop, *sizes) < 32 or stage.crop % 8 or stage.batch < 1 or stage.share <= 0:
+            if stage.crop < min_side:
+                raise InputError(f"the recipe {path} has a crop of {stage.crop} pixels: its body needs {min_side}")
+            good = whole(sizes) and min(stage.crop, *sizes) >= 32 and stage.crop % 8 == 0
+            if not good or stage.batch < 1 or stage.share <= 0:
                 raise InputError(
                     f"the recipe {path} has a [[stage]] out of range: share above 0, crop a multiple of 8 from 32, "
                     "batch from 1, style_size from 32"
@@ -234,9 +251,19 @@ class Recipe:
                 )
             if stage.structure_goal and not stage.loss(self.loss).structure_weight:
                 raise InputError(f"the recipe {path} has a structure_goal in a [[stage]] without a structure_weight")
-        scales = self.loss.style_scales or (0,)
-        if min(scales) < 1 or max(scales) * 32 > min(stage.crop for stage in self.stage):
+        crop, scales, shifts = min(stage.crop for stage in self.stage), self.loss.style_scales, self.loss.repeat_shifts
+        stride = 2 ** (int(self.loss.repeat_layer[4]) - 1)
+        if not whole(shifts) or any(not 1 <= shift < crop // stride for shift in shifts):
+            raise InputError(
+                f"the recipe {path} has repeat_shifts out of range: whole numbers from 1 to below {crop // stride}"
+            )
+        if not scales or not whole(scales) or min(scales) < 1 or max(scales) * 32 > crop:
             raise InputError(f"the recipe {path} has style_scales out of range: from 1 to a 32nd of the smallest crop")
+
+    @property
+    def batch(self) -> float:
+        """The crops of a step, in the mean of all."""
+        return sum(stage.share * stage.batch for stage in self.stage) / sum(stage.share for stage in self.stage)
 
     @property
     def artworks(self) -> list[Style]:

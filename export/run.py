@@ -6,13 +6,13 @@ import dataclasses
 import importlib.resources
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from rtstyle.errors import InputError, Interrupted, OutputError, RtstyleError, UsageError
+from rtstyle.errors import InputError, Interrupted, ModelError, OutputError, RtstyleError, UsageError
 from rtstyle.export.checkpoint import CHECKPOINT, load_checkpoint
 from rtstyle.export.loop import Progress, Training
 from rtstyle.export.recipe import Loss, Recipe, Stage, Style
@@ -89,15 +89,14 @@ def teach_style(
     may hold name, title, artist, year, licence and source; the name is by default the file's. Otherwise as
     `train_model`.
     """
-    picture = Path(picture)
-    out, run_dir, force = check_model_output(out, run_dir, force=force, resume=resume)
+    picture, taught = Path(picture), catalog.load(model)
+    out, run_dir, force = check_model_output(out, run_dir, force=force, resume=resume, inputs=[picture, taught.path])
     if picture.is_dir():
         raise UsageError(f"{picture} is a folder: give one picture, or a `recipe` for several")
     if not picture.exists():
         raise InputError(f"{picture} does not exist")
     if style_weight is not None and style_weight <= 0:
         raise UsageError(f"the style weight must be above 0, not {style_weight}")
-    taught = catalog.load(model)
     plan = teaching_recipe(taught, full=full, style_weight=style_weight)
     given: dict[str, Any] = {key: value for key, value in (info or {}).items() if value}
     style = Style(
@@ -114,6 +113,7 @@ def teach_style(
         run_dir,
         init=taught.path,
         frozen=not full,
+        own_codes=True,
         resume=resume,
         replace=force,
         **options,
@@ -154,16 +154,21 @@ def teaching_recipe(model: model_file.Model, *, full: bool, style_weight: float 
 
 
 def check_model_output(
-    out: str | os.PathLike[str], run_dir: str | os.PathLike[str] | None, *, force: bool, resume: bool
+    out: str | os.PathLike[str],
+    run_dir: str | os.PathLike[str] | None,
+    *,
+    force: bool,
+    resume: bool,
+    inputs: Sequence[str | os.PathLike[str]] = (),
 ) -> tuple[Path, Path, bool]:
     """(the model to write, the run's folder, whether a file that is there is replaced: with `force`, or if the run that
-    is resumed has written it). Raises OutputError if it may not be written."""
+    is resumed has written it). Raises OutputError if it may not be written, or is one of the `inputs`."""
     out = Path(out)
     if out.suffix.lower() != ".onnx":
         raise OutputError(f"the model must be named .onnx, not {out.name}")
     run_dir = Path(run_dir) if run_dir else out.with_name(f"{out.stem}.run")
     force = force or (resume and written_by(run_dir / CHECKPOINT, out))
-    return check_output(out, force=force), run_dir, force
+    return check_output(out, force=force, inputs=inputs), run_dir, force
 
 
 def written_by(checkpoint: Path, out: Path) -> bool:
@@ -206,7 +211,12 @@ def train_to_file(
         if not training.step:
             raise Interrupted("stopped before the first step: nothing was written") from None
         name = out if not out.exists() or written_by(training.checkpoint, out) else partial_name(out)
-        write(name)
+        try:
+            write(name)
+        except ModelError as error:  # what has learned next to nothing may fail the comparison with torch
+            raise Interrupted(
+                f"stopped at step {training.step} of {steps} without a model ({error}): add `resume=True` to go on"
+            ) from None
         raise Interrupted(
             f"stopped at step {training.step} of {steps}: {name} is as far as it got; add `resume=True` to go on"
         ) from None

@@ -32,12 +32,18 @@ def seed_weights(net: networks.Body, generator: torch.Generator) -> None:
 
 
 def start_from(
-    net: networks.Body, path: str | os.PathLike[str], recipe: Recipe, artworks: Artworks, photos: Photos
+    net: networks.Body,
+    path: str | os.PathLike[str],
+    recipe: Recipe,
+    artworks: Artworks,
+    photos: Photos,
+    *,
+    own_codes: bool = False,
 ) -> dict[str, str]:
     """Give `net` the weights of an exported model, or of a smaller body to grow from; codes of styles with the same
-    name go on, new ones start from what the bundled encoder makes of their picture, if it was made for this body, else
-    from the nearest of the model's. Returns what the metadata say of the start. Raises RtstyleError for a body that
-    does not fit."""
+    name go on (unless `own_codes`), new ones start from what the bundled encoder makes of their picture, if it was made
+    for this body, else from the nearest of the model's. Returns what the metadata say of the start. Raises RtstyleError
+    for a body that does not fit."""
     other, infos = from_onnx(path)
     codes = other.codes.to(net.codes.device)
     try:
@@ -51,7 +57,7 @@ def start_from(
         raise ModelError(
             f"{path} is a {other.name} body {other.config}, the recipe wants {net.name} {net.config}"
         ) from None
-    known = {info["name"]: row for row, info in enumerate(infos)}
+    known = {} if own_codes else {info["name"]: row for row, info in enumerate(infos)}
     with torch.no_grad():
         for row, style in enumerate(recipe.artworks):
             if style.name in known:

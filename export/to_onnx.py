@@ -388,8 +388,15 @@ def from_onnx(path: str | os.PathLike[str]) -> tuple[networks.Body, list[dict[st
         weights = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
         state = {name: weights[name] for name in body.body_weights()} | {"codes": torch.from_numpy(codes.copy())}
         body.load_state_dict(state)
-    except (LookupError, ValueError, TypeError, RuntimeError):  # metadata or weights missing, broken or of other shapes
+        digest = props["rtstyle.body_sha256"]
+    except (
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+    ):  # metadata or weights missing, broken or of other shapes
         raise ModelError(f"{path} is damaged, or holds a body that this version of rtstyle cannot train") from None
-    if body.body_sha256() != props["rtstyle.body_sha256"]:
+    if body.body_sha256() != digest:
         raise ModelError(f"{path} is damaged: its weights do not match their digest")
     return body, infos

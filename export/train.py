@@ -22,6 +22,7 @@ from rtstyle.export.artworks import Artworks
 from rtstyle.export.checkpoint import (
     averaged,
     check_resumed,
+    check_same_inputs,
     checkpoint_in,
     describe,
     load_losses,
@@ -46,7 +47,7 @@ MAX_WEIGHT_CHANGE = 20.0  # a weight stays between a twentieth of its first valu
 def parameter_groups(net: networks.Body, batch: int) -> list[dict[str, Any]]:
     """What an optimizer may change of the body, and the codes, with what multiplies the learning rate of each. A code
     has a gradient only in the steps that draw its style, a share p of them, for which Adam moves it sqrt(p) times as
-    far as a weight that has one in every step: that is made up for."""
+    far as a weight that has one in every step: that is made up for, in all stages by the `batch` of the first."""
     body = [weight for weight in net.parameters() if weight.requires_grad and weight is not net.codes]
     pace = max(1.0, math.sqrt(len(net.codes) / batch))
     groups = [{"params": body, "pace": 1.0}, {"params": [net.codes], "pace": pace}]
@@ -63,16 +64,13 @@ def draw_styles(recipe: Recipe, count: int, generator: torch.Generator) -> torch
     return torch.multinomial(chances, count, replacement=True, generator=generator)
 
 
-class Diverged(RtstyleError):
-    """The loss became NaN or infinite."""
-
-
 class Trainer:
     """One training run: its net, optimizer, data and random state, resumable, on a CPU to the same result.
 
     Without `content` training looks at a few bundled photographs (`data.default_pictures`). `init` starts from the
-    weights of an exported model; with `frozen` these stay as they are, and only the codes learn. Of a folder with more
-    than `max_photographs`, so many are read. `run_dir` receives checkpoint.pt, losses.csv, curves.png and preview.png;
+    weights of an exported model; with `frozen` these stay as they are, and only the codes learn; with `own_codes` no
+    style starts from one of that model's that happens to have its name. Of a folder with more than `max_photographs`,
+    so many are read. `run_dir` receives checkpoint.pt, losses.csv, curves.png and preview.png;
     with `replace` they may replace those of an earlier run, whose checkpoint goes at once. Raises RtstyleError when a
     picture, the weights or a checkpoint cannot be used.
     """
@@ -90,6 +88,7 @@ class Trainer:
         vgg_convention: str | None = None,
         init: str | os.PathLike[str] | None = None,
         frozen: bool = False,
+        own_codes: bool = False,
         max_photographs: int | None = None,
         resume: bool = False,
         replace: bool = False,
@@ -111,12 +110,14 @@ class Trainer:
         self.artworks = Artworks(files, recipe.stage, self.compare, self.device)
         largest = max(stage.crop for stage in recipe.stage)
         self.photos = Photos(content, max(256, largest + largest // 8), self.device, max_photographs)
-        self.first_weights = torch.tensor(self.artworks.style_weights(recipe, self.photos), device=self.device)
+        self.first_weights = torch.tensor(
+            self.artworks.style_weights(recipe, self.photos), dtype=torch.float32, device=self.device
+        )
         self.style_weights = self.first_weights.clone()
         self.structure_factors = self.factors([style.structure_factor for style in recipe.artworks])
         self.light_factors = self.factors([style.light_factor for style in recipe.artworks])
         if recipe.passes:
-            steps = math.ceil(recipe.passes * len(self.photos) / recipe.stage[0].batch)
+            steps = math.ceil(recipe.passes * len(self.photos) / recipe.batch)
             self.recipe = recipe = dataclasses.replace(recipe, steps=steps)
         make_folder(self.run_dir)
         self.generator = torch.Generator().manual_seed(recipe.seed)
@@ -126,7 +127,7 @@ class Trainer:
         self.net.to(self.device).to(memory_format=torch.channels_last)
         self.started_from: dict[str, str] | None = None
         if init and not resume:
-            self.started_from = start_from(self.net, init, recipe, self.artworks, self.photos)
+            self.started_from = start_from(self.net, init, recipe, self.artworks, self.photos, own_codes=own_codes)
         self.frozen = frozen
         self.net.requires_grad_(not frozen)
         self.net.codes.requires_grad_(True)
@@ -146,7 +147,8 @@ class Trainer:
 
     def factors(self, given: Sequence[float | None]) -> torch.Tensor:
         """[S]; 1 where a style gives none."""
-        return torch.tensor([1.0 if factor is None else factor for factor in given], device=self.device)
+        numbers = [1.0 if factor is None else factor for factor in given]
+        return torch.tensor(numbers, dtype=torch.float32, device=self.device)
 
     def paint(self, photos: torch.Tensor, styles: torch.Tensor, offsets: torch.Tensor | None = None) -> torch.Tensor:
         """The run's net, float32 out; `offsets` as for `operations.TorchOps`. In the run's precision on
@@ -227,7 +229,7 @@ class Trainer:
         if not math.isfinite(result["total"] + size):
             kept = f"; the last good state is {self.checkpoint}" if self.checkpoint.exists() else ""
             remedy = "give a smaller `style_weight`" if self.frozen else "lower learning_rate in the recipe"
-            raise Diverged(f"the loss became NaN or infinite at step {self.step}: {remedy}{kept}")
+            raise RtstyleError(f"the loss became NaN or infinite at step {self.step}: {remedy}{kept}")
         self.optimizer.step()
         self.step += 1
         if stage.structure_goal:
@@ -271,6 +273,7 @@ class Trainer:
 
     def go_on_from(self, state: dict[str, Any]) -> None:
         check_resumed(state, self.checkpoint, self.recipe, frozen=self.frozen)
+        check_same_inputs(state["description"]["training"], self.describe()["training"], self.checkpoint)
         self.net.load_state_dict(state["net"])
         self.average = {k: v.to(self.device) for k, v in state["average"].items()}
         try:

@@ -47,6 +47,28 @@ def test_what_fails_makes_the_harness_fail(tmp_path):
     assert "models: text: says 'Traceback (most recent call last)': KeyError: 'a bug'" in ended.stderr
 
 
+def test_a_folder_with_something_in_it_is_no_place_to_work(tmp_path):
+    mine = tmp_path / "pictures" / "mine.png"
+    mine.parent.mkdir()
+    mine.touch()
+    ended, _ = run("models", "--only", "^empty$", "--keep", tmp_path)
+    assert ended.returncode == 2 and "is there and no empty folder: choose a new one" in ended.stderr
+    assert mine.exists()
+
+
+def test_what_an_interrupted_video_keeps_is_looked_at(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ABUSE))
+    from bench import Ended
+    from clips import make_clip
+    from jobs import interrupted_fault
+
+    ended = Ended(130, "rtstyle: interrupted", 1.0, 1 << 20)
+    make_clip(tmp_path / "out.partial.mkv", "libx264", None, frames=2)
+    assert interrupted_fault(ended, tmp_path, "video") == ""
+    (tmp_path / "out.partial-2.mkv").write_text("no video")
+    assert interrupted_fault(ended, tmp_path, "video") == "what is kept is no video: out.partial-2.mkv"
+
+
 RESULT = {"out.png"}
 
 

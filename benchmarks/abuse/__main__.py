@@ -39,6 +39,14 @@ from pictures import pictures
 from servers import servers
 
 
+def empty_folder(text: str) -> Path:
+    """A folder that is not there yet or holds nothing: what is in the way of a run is deleted."""
+    path = Path(text)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise argparse.ArgumentTypeError(f"{path} is there and no empty folder: choose a new one")
+    return path
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sections = ("mutants", "kills", "signals", "disks", "models", "servers", "pictures")
@@ -49,7 +57,7 @@ def main() -> None:
     parser.add_argument("--only", default="", metavar="WORDS", help="runs whose name this regular expression is in")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once")
     parser.add_argument("--rtstyle", default=None, help="the command [default: this Python's rtstyle]")
-    parser.add_argument("--keep", type=Path, help="where to work, and to leave what failed")
+    parser.add_argument("--keep", type=empty_folder, help="where to work, and to leave what failed")
     options = parser.parse_args()
     if unknown := set(options.sections) - set(sections):
         parser.error(f"there is no section {', '.join(sorted(unknown))}: choose from {', '.join(sections)}")

@@ -99,7 +99,7 @@ def mutate(data: bytes, chance: random.Random) -> bytes:
 
 
 def is_video(path: Path) -> bool:
-    with contextlib.suppress(av.error.FFmpegError), av.open(str(path)) as container:
+    with contextlib.suppress(av.error.FFmpegError, IndexError), av.open(str(path)) as container:
         return any(True for _ in container.decode(video=0))
     return False
 

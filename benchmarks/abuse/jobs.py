@@ -109,6 +109,8 @@ def interrupted_fault(ended: Ended, where: Path, job: str) -> str:
         return f"the recording is not whole: {', '.join(sorted(left))}"
     if job == "video" and ended.code == 0 and not is_video(out):
         return "exit code 0 without a result"
+    if torn := [path.name for path in where.glob("*.partial*.mkv") if not is_video(path)]:
+        return f"what is kept is no video: {', '.join(sorted(torn))}"
     if job == "image":
         torn = [path.name for path in (where / "out").glob("*") if not is_picture(path)]
         if torn:

@@ -1,7 +1,7 @@
 """Painting on a GPU: every mode of ours, torch on the same weights, TensorRT; taking turns in one process.
 
     python benchmarks/gpu/bench.py OUT.json [--device cuda] [--model studio] [--sizes 360p,720p,1080p,2160p]
-                                   [--batches 1,8] [--seconds 2] [--no-torch] [--no-tensorrt] [--tiny]
+                                   [--batches 1,8] [--seconds 2] [--no-torch] [--no-tensorrt] [--tiny] [--force]
 
 For each size and batch: milliseconds a frame (median, 99 %) with frames going from memory to the GPU and back, and
 for those marked `resident` without that; the share of the measured ceiling (a large matrix product in float16, or
@@ -25,6 +25,7 @@ import numpy as np
 
 from rtstyle.diagnose import arithmetic, bench, machine, scenes, timing
 from rtstyle.errors import RtstyleError
+from rtstyle.files import check_output
 from rtstyle.gallery.catalog import resolve
 from rtstyle.runtime import cuda, devices
 from rtstyle.runtime.session import Run
@@ -56,10 +57,7 @@ def sentence(error: Exception) -> str:
 
 def ours(choice, device: devices.Device, mode: cuda.ExecutionMode) -> cuda.GpuSession:
     """A session that runs in this mode or fails."""
-    session = cuda.GpuSession(choice.model.path, device, choice.code, modes=(mode,))
-    if session.mode != mode:
-        raise RtstyleError(session.device.why)
-    return session
+    return cuda.GpuSession(choice.model.path, device, choice.code, modes=(mode,))
 
 
 def our_steps(name: str, session: cuda.GpuSession, code: np.ndarray | None, shape: tuple[int, ...]) -> dict[str, Step]:
@@ -137,7 +135,7 @@ def contestants(arguments, choice, device, shape, refused: dict[str, str]) -> di
             refused[name] = sentence(error)
     if not arguments.no_tensorrt:
         try:
-            tensorrt = devices.choose(arguments.device.replace("cuda", "tensorrt").replace("cpu", "tensorrt"))
+            tensorrt = devices.choose(f"tensorrt:{device.index}")
             steps |= our_steps("TensorRT, float16", ours(choice, tensorrt, HALF), choice.code, shape)
         except Exception as error:
             refused["TensorRT, float16"] = sentence(error)
@@ -191,20 +189,22 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--model", default="studio")
-    parser.add_argument("--sizes", type=bench.parse_sizes)
+    parser.add_argument("--sizes")
     parser.add_argument("--batches", default=None)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("--no-tensorrt", action="store_true")
     parser.add_argument("--tiny", action="store_true", help="a dry run: one small size, moments")
+    parser.add_argument("--force", action="store_true", help="replace OUT")
     arguments = parser.parse_args()
-    arguments.sizes = arguments.sizes or bench.parse_sizes("64x48" if arguments.tiny else "360p,720p,1080p,2160p")
     arguments.seconds = arguments.seconds or (0.05 if arguments.tiny else 2.0)
     batches = [int(n) for n in (arguments.batches or ("1,2" if arguments.tiny else "1,8")).split(",")]
     try:
+        check_output(arguments.out, force=arguments.force)
+        sizes = bench.parse_sizes(arguments.sizes or ("64x48" if arguments.tiny else "360p,720p,1080p,2160p"))
         choice, device = resolve(model=arguments.model), devices.choose(arguments.device)
     except RtstyleError as error:
-        sys.exit(str(error))
+        sys.exit(str(error).replace("`force=True`", "--force"))
     arguments.settings = bench.Settings(model=arguments.model, device="cpu")
     half = device.kind in devices.NVIDIA
     ceilings = {"float32": arithmetic.ceiling(device, None, arguments.seconds)}
@@ -225,7 +225,7 @@ def main() -> None:
     }
     print(f"{report['gpu'] or report['machine']['cpu']}, {report['date']}, {report['model']}")
     print(", ".join(f"{name} ceiling {top:.0f} GFLOP/s" for name, top in ceilings.items()))
-    for size in arguments.sizes:
+    for size in sizes:
         for batch in batches:
             result = measure(arguments, choice, device, size, batch, ceilings)
             report["found"].append(result)

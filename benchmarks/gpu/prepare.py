@@ -27,6 +27,7 @@ def shrink(source: Path, out: Path, side: int, quality: int) -> None:
         picture = picture.convert("RGB")
         scale = min(1.0, side / min(picture.size))
         picture = picture.resize([round(s * scale) for s in picture.size], Image.Resampling.LANCZOS)
+        out.parent.mkdir(parents=True, exist_ok=True)
         picture.save(out, quality=quality)
 
 
@@ -44,7 +45,8 @@ def main() -> None:
     shutil.copy(arguments.vgg, luggage / "vgg16.safetensors")
     photographs = evenly(list_pictures(arguments.content), arguments.count)
     jobs = [(path, luggage / "content" / f"{i:05}.webp", 256, 68) for i, path in enumerate(photographs)]
-    jobs += [(path, luggage / "style" / path.name, 820, 80) for path in list_pictures(arguments.pictures)]
+    paintings = list_pictures(arguments.pictures)  # whose names stay: by them recipes hold pictures out
+    jobs += [(path, luggage / "style" / path.relative_to(arguments.pictures), 820, 80) for path in paintings]
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda job: shrink(*job), jobs))
     size = sum(path.stat().st_size for path in luggage.rglob("*") if path.is_file())

@@ -1,7 +1,7 @@
 """`rtstyle video` from end to end: decode, paint, encode; which stage is the limit, and how busy the GPU is.
 
     python benchmarks/gpu/video.py OUT.json [--device cuda] [--model live] [--clip FILE ... | --sizes 720p,1080p,2160p]
-                                   [--frames 600] [--codecs h264,auto] [--tiny]
+                                   [--frames 600] [--codecs h264,auto] [--tiny] [--force]
 
 Without `--clip` the bundled one is enlarged, with noise. `auto` is a hardware encoder if one works (NVENC). Each with
 steadiness and without. Shares of time are those of rtstyle's own stages, the first eighth of the run left in; the
@@ -22,6 +22,7 @@ from pathlib import Path
 
 from rtstyle.diagnose import bench, machine, scenes
 from rtstyle.errors import RtstyleError
+from rtstyle.files import check_output
 from rtstyle.runtime import devices
 
 SMI = (
@@ -35,7 +36,7 @@ class Watch:
     """How busy the GPU's parts are, while it lasts, in percent; nothing where there is no nvidia-smi."""
 
     def __init__(self, gpu: int):
-        self.samples: list[list[float]] = []
+        self.samples: list[list[str]] = []
         self._command = [*SMI, f"--id={gpu}"]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look)
@@ -43,8 +44,7 @@ class Watch:
     def _look(self) -> None:
         while not self._over.wait(1.0):
             output = subprocess.run(self._command, capture_output=True, text=True)
-            cells = output.stdout.strip().split(",")
-            self.samples.append([float(cell) if cell.strip().isdecimal() else 0.0 for cell in cells])
+            self.samples.append(output.stdout.strip().split(","))
 
     def __enter__(self) -> Watch:
         if shutil.which(SMI[0]):
@@ -56,9 +56,13 @@ class Watch:
         if self._thread.is_alive():
             self._thread.join()
 
-    def means(self) -> dict[str, float]:
-        parts = zip(*self.samples, strict=True)
-        return dict(zip(("gpu", "decoder", "encoder"), map(statistics.fmean, parts), strict=False))
+    def means(self) -> dict[str, float | None]:
+        """None for a part of which nvidia-smi does not tell ([N/A])."""
+        means: dict[str, float | None] = {}
+        for part, cells in zip(("gpu", "decoder", "encoder"), zip(*self.samples, strict=True), strict=False):
+            told = [float(cell) for cell in cells if cell.strip().isdecimal()]
+            means[part] = statistics.fmean(told) if told else None
+        return means
 
 
 def paint(arguments, clip: Path, codec: str, steady: bool, folder: Path) -> dict:
@@ -86,16 +90,18 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--model", default="live")
     parser.add_argument("--clip", type=Path, nargs="*", default=[])
-    parser.add_argument("--sizes", type=bench.parse_sizes)
+    parser.add_argument("--sizes")
     parser.add_argument("--frames", type=int)
     parser.add_argument("--codecs", default="h264,auto")
     parser.add_argument("--tiny", action="store_true", help="a dry run: one small clip, moments")
+    parser.add_argument("--force", action="store_true", help="replace OUT")
     arguments = parser.parse_args()
     try:
+        check_output(arguments.out, force=arguments.force)
+        sizes = bench.parse_sizes(arguments.sizes or ("96x64" if arguments.tiny else "720p,1080p,2160p"))
         arguments.gpu = devices.choose(arguments.device).index
     except RtstyleError as error:
-        sys.exit(str(error))
-    sizes = arguments.sizes or bench.parse_sizes("96x64" if arguments.tiny else "720p,1080p,2160p")
+        sys.exit(str(error).replace("`force=True`", "--force"))
     driver = devices.driver()
     report = {
         "command": " ".join(sys.argv),
@@ -124,7 +130,8 @@ def main() -> None:
                         print(f"{start} could not run: {row['failed']} | | | |")
                         continue
                     loads = ", ".join(f"{stage} {share:.0%}" for stage, share in row["loads"].items())
-                    busy = ", ".join(f"{share:.0f}" for share in row["busy_percent"].values()) or "not told"
+                    shares = row["busy_percent"].values()
+                    busy = ", ".join("-" if share is None else f"{share:.0f}" for share in shares) or "not told"
                     print(f"{start} {row['fps']:.1f} | {row['limit']} | {loads} | {busy} |", flush=True)
 
 

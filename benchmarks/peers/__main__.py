@@ -69,7 +69,10 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--pictures", metavar="DIR", help="save what they painted")
     parser.add_argument("--no-install", dest="install", action="store_false")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if (not arguments.tables or "video" in arguments.tables) and arguments.threads != os.cpu_count():
+        parser.error("--threads is not for video, whose commands take all cores: name the other tables")
+    return arguments
 
 
 def main() -> None:

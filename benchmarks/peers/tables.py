@@ -213,7 +213,7 @@ class Table:
                 python = environment(contender.home, self.arguments.install)
                 workers[name] = worker = Worker(name, python, task)
                 painted[name] = np.load(self.models / f"{slug(name)}.npy")
-                self._keep(name, painted[name])
+                self._keep(name, painted[name], task)
                 self.checked[name] = check(name, painted, frame)
                 self.versions[name] = worker.versions
                 self.medians[name] = []
@@ -232,12 +232,13 @@ class Table:
         if name in workers:
             workers.pop(name).end()
 
-    def _keep(self, name: str, picture: np.ndarray) -> None:
+    def _keep(self, name: str, picture: np.ndarray, task: Task) -> None:
         if self.arguments.pictures:
             from PIL import Image
 
             height, width = picture.shape[:2]
-            Image.fromarray(picture).save(Path(self.arguments.pictures) / f"{slug(name)}-{width}x{height}.png")
+            how = "-abreast" if task.abreast else f"-at-{task.work_height}" if task.work_height else ""
+            Image.fromarray(picture).save(Path(self.arguments.pictures) / f"{slug(name)}-{width}x{height}{how}.png")
 
     def print(self, title: str) -> None:
         print_table(

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from rtstyle.errors import ModelError, RtstyleError
 from rtstyle.export.lab.bench import DONE, MEASURED, MEASURES, Bench, Cell, cover, likeness, psnr, timed
 from rtstyle.export.lab.report import Curve, Table, placard
 from rtstyle.export.networks import Body
 from rtstyle.export.plots import smooth
 from rtstyle.export.recipe import Loss, Recipe, Stage, Style
-from rtstyle.export.train import Diverged, Trainer
+from rtstyle.export.train import Trainer
 from rtstyle.gatys.settings import Settings, parse_layers
 from rtstyle.paint.stylizer import Stylizer
 
@@ -125,7 +126,9 @@ def train(
         bench.stopped, ended = True, f"interrupted after {len(rows)}"
         if not rows:
             raise
-    except Diverged:
+    except ModelError:  # a layer that VGG's file does not have
+        raise
+    except RtstyleError:  # the loss became NaN
         bench.done += bench.steps - len(rows)
         return rows, None, f"not a number after {len(rows)}"
     net = trainer.averaged_net()

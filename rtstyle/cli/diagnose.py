@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from rtstyle.cli.flags import Command
 from rtstyle.cli.options import (
@@ -19,7 +20,7 @@ from rtstyle.cli.options import (
     style_option,
 )
 from rtstyle.cli.progress import progress_bar, say
-from rtstyle.errors import UsageError
+from rtstyle.errors import Interrupted, UsageError
 
 
 @click.command(cls=Command)
@@ -62,7 +63,11 @@ def bench(
     from rtstyle.diagnose import scaling as growth
     from rtstyle.files import check_output
 
+    if out and as_json:
+        raise UsageError("the run is saved once: leave --out out, or the name after --json")
     out = out or as_json or None
+    if scaling and click.get_current_context().get_parameter_source("batch") is ParameterSource.COMMANDLINE:
+        raise UsageError("--scaling has batches of its own: leave --batch out")
     if scaling and earlier:
         raise UsageError("--compare is for runs without --scaling")
     if as_json == "" and earlier:
@@ -75,6 +80,8 @@ def bench(
     if plot:
         growth.check_plot(plot)
     chosen = bench.Settings(sizes=bench.parse_sizes(sizes or bench.SIZES), **settings)
+    if then:
+        bench_report.check_common(chosen.keys(), then)
     with progress_bar("bench", unit="measurements", quiet=quiet) as update:
         result = (growth.run_scaling if scaling else bench.run)(chosen, update)
     if as_json == "":
@@ -89,6 +96,8 @@ def bench(
         say(f"warning: the runs differ in {difference}")
     if result["doubts"]:
         say(f"warning: {result['doubts']}")
+    if result.get("interrupted"):
+        raise Interrupted(result["interrupted"])
 
 
 @click.command(cls=Command)

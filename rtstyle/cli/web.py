@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from rtstyle.cli.flags import Command
 from rtstyle.cli.options import option, output_options
 from rtstyle.cli.progress import say
+from rtstyle.errors import UsageError
 from rtstyle.signals import ended_by_signals
 
 PORT = 8722
@@ -35,6 +37,12 @@ def web(port: int, show: bool, folder: Path | None, force: bool, quiet: bool) ->
     from rtstyle.web import site
     from rtstyle.web.server import PageServer
 
+    chosen = click.get_current_context().get_parameter_source("port") is ParameterSource.COMMANDLINE
+    for flag, given in {"--port": chosen, "--open": show}.items():
+        if folder and given:
+            raise UsageError(f"--export serves nothing: leave {flag} out")
+    if force and not folder:
+        raise UsageError("--force goes with --export")
     if folder:
         files = site.export(folder, force=force)
         size = sum(map(len, files.values()))

@@ -4,7 +4,7 @@ Per size: the first frame, then median, 95th and 99th percentile of the millisec
 
     paint        the net, uint8 in and out
     + decode     decoding a clip, then painting; likewise + look (strength and colours), + steady, + encode (H.264)
-    all          `rtstyle video` with all of these, its stages overlapping: time a frame, over 4 in a row
+    all          `rtstyle video` with all of these, its stages overlapping: time a frame, over 4 or more in a row
     batch N      N frames in one run of the net, per frame
 
 and the share of the machine's ceiling: the arithmetic of the model's convolutions and matrix products per second of
@@ -31,24 +31,25 @@ from rtstyle.diagnose import engines
 from rtstyle.diagnose.arithmetic import ceiling, frame_operations
 from rtstyle.diagnose.machine import forget_peak, load_a_core, machine, peak_memory
 from rtstyle.diagnose.scenes import Scene, endless_frames, write_clip
-from rtstyle.diagnose.timing import summary, timed
-from rtstyle.errors import UsageError
+from rtstyle.diagnose.timing import Step, summary, timed
+from rtstyle.errors import Interrupted, RtstyleError, UsageError
 from rtstyle.media.encoding import Encoding, plan
 from rtstyle.media.reader import VideoReader
 from rtstyle.media.segments import SegmentWriter
 from rtstyle.paint.painter import Painter
 from rtstyle.paint.stylizer import MIN_SIDE, Stylizer
 from rtstyle.runtime.opening import open_model
-from rtstyle.runtime.session import Frames, cores
+from rtstyle.runtime.openvino import WORDS, OpenvinoSession
+from rtstyle.runtime.session import Frames, Session, cores
 from rtstyle.video.convert import stylize_video
-from rtstyle.video.stages import MAX_BATCH_PIXELS
+from rtstyle.video.stages import MAX_BATCH_PIXELS, batch_size
 
 FORMAT = "rtstyle-bench-1"
 SIZES = "360p,540p,720p,1080p,2160p"
 MAX_SIDE = 8192
 LOOK: dict[str, Any] = {"strength": 0.7, "keep_color": True}  # the look whose cost is measured
 CLIP_FRAMES = (12, 240)  # fewest and most frames of the clip for `all`
-IN_A_ROW = 4  # frames that `all` is averaged over: several are painted at once and finish together
+IN_A_ROW = 4  # frames that `all` is averaged over, at least: several are painted at once and finish together
 BUSY = 0.5  # load average a core before we begin, from which figures are unreliable ...
 SPREAD = 1.5  # ... and so are they from this 95th percentile on, as a multiple of the median
 
@@ -70,6 +71,10 @@ class Settings:
 
     def stylizer(self) -> Stylizer:
         return Stylizer(self.style, model=self.model, device=self.device, threads=self.threads, work_height="full")
+
+    def keys(self) -> set[tuple[int, int, str]]:
+        """Of the rows to come."""
+        return {(*size, what) for size in self.sizes for what in _stages(self.batch)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +121,11 @@ def parse_sizes(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def run(settings: Settings, progress: Progress = lambda *_: None) -> dict[str, Any]:
-    """Everything at every size, as JSON. Raises RtstyleError if the model cannot be loaded or a frame not painted."""
+    """Everything at every size, as JSON.
+
+    Sizes at which it fails are among the `doubts`; after Ctrl-C `interrupted` is a sentence, and the sizes before are
+    there. Raises RtstyleError if the model cannot be loaded, or no size be measured.
+    """
     load = load_a_core()
     steps = len(settings.sizes) * len(_stages(settings.batch)) + 2
     done = 0
@@ -130,19 +139,33 @@ def run(settings: Settings, progress: Progress = lambda *_: None) -> dict[str, A
     peak = float(settings.device != "cpu")  # a GPU's first work, its start, is not the arithmetic
     next_up("ceiling")
     stylizer = settings.stylizer()
-    top = ceiling(stylizer.device, settings.threads, settings.seconds / 2 + peak, stylizer.half)
-    report |= {"ceiling_gflops": top, "ceiling_in": "float16" if stylizer.half else "float32"}
+    kind = "float16" if stylizer.half else "float32"
+    same = report["precision"] == kind  # OpenVINO may have another one than the product would be calculated in
+    top = ceiling(stylizer.device, settings.threads, settings.seconds / 2 + peak, stylizer.half) if same else None
+    report |= {"ceiling_gflops": top, "ceiling_in": kind}
     next_up("engines")
     report["engines"] = [engine.to_json() for engine in _engines(settings)]
     rows: list[Row] = []
-    for size in settings.sizes:
-        rows += _measure_size(settings, *size, top, next_up)
-    progress(steps, steps, "done")
+    failed: list[str] = []
+    for width, height in settings.sizes:
+        try:
+            rows += _measure_size(settings, width, height, top, next_up)
+        except (KeyboardInterrupt, Interrupted):  # the latter by `all`
+            if not rows:
+                raise KeyboardInterrupt from None
+            report["interrupted"] = f"interrupted at {width}x{height}: the sizes before it are measured"
+            break
+        except RtstyleError as error:
+            failed.append(f"{width}x{height} could not be measured: {error}")
+    else:
+        progress(steps, steps, "done")
+    if not rows:
+        raise RtstyleError(failed[0])
     return report | {
         "load_a_core": load,
         "peak_mib": max((row.peak_mib for row in rows if row.peak_mib), default=None),
         "rows": [dataclasses.asdict(row) for row in rows],
-        "doubts": doubts(load, rows),
+        "doubts": "; ".join(filter(None, (*failed, doubts(load, rows)))) or None,
     }
 
 
@@ -174,8 +197,8 @@ def header(settings: Settings) -> dict[str, Any]:
     stylizer = settings.stylizer()
     loaded = time.perf_counter()
     model = stylizer.model
-    codes = [] if stylizer.code is None else [stylizer.code]
-    open_model(model.path, settings.device, form=model.classic, codes=codes, threads=settings.threads)
+    codes = [code for code in (stylizer.code, *(style.code for style in model.styles)) if code is not None]
+    session = open_model(model.path, settings.device, form=model.classic, codes=codes, threads=settings.threads)
     opened = time.perf_counter()
     return {
         "format": FORMAT,
@@ -186,10 +209,17 @@ def header(settings: Settings) -> dict[str, Any]:
         "style": stylizer.style,
         "device": stylizer.device.name,
         "why": stylizer.device.why,
+        "precision": _precision(session),
         "threads": settings.threads or cores(),
         "seconds": settings.seconds,
         "load": {"stylizer_ms": (loaded - started) * 1e3, "session_ms": (opened - loaded) * 1e3},
     }
+
+
+def _precision(session: Session) -> str:
+    if isinstance(session, OpenvinoSession):
+        return WORDS[session.precision]
+    return "float16" if session.half else "float32"
 
 
 def _measure_size(
@@ -206,7 +236,6 @@ def _measure_size(
         stages = _stages_at(settings, stylizer, scene, frames, Path(folder))
         for what in _stages(settings.batch):
             next_up(f"{width}x{height} {what}")
-            forget_peak()
             samples, batch = next(stages)
             if samples:
                 figures = summary(samples, batch) | {"peak_mib": peak_memory()}
@@ -227,26 +256,33 @@ def _stages_at(
     def picture(index: int) -> Frames:
         return frames[index % len(frames)]
 
-    alone = timed(lambda i: stylizer(picture(i)), settings.seconds)
+    alone = _timed(lambda i: stylizer(picture(i)), settings.seconds)
     yield alone, 1
-    count = round(settings.seconds / statistics.median(alone))
-    clip = write_clip(folder / "clip.mp4", scene, min(max(count, CLIP_FRAMES[0]), CLIP_FRAMES[1]))
+    together = _in_a_row(stylizer, scene.size)
+    count = min(max(round(settings.seconds / statistics.median(alone)), CLIP_FRAMES[0], 2 * together), CLIP_FRAMES[1])
+    clip = write_clip(folder / "clip.mp4", scene, -(-count // together) * together)  # no smaller batch at its end
     decoded, painter = endless_frames(clip), Painter(stylizer)
-    yield timed(lambda i: painter(next(decoded)), seconds), 1
+    yield _timed(lambda i: painter(next(decoded)), seconds), 1
     decoded.close()
     with_look, steady = Painter(stylizer, **LOOK), Painter(stylizer, steady=True)
-    yield timed(lambda i: with_look(picture(i)), seconds), 1
-    yield timed(lambda i: steady(picture(i)), seconds), 1
+    yield _timed(lambda i: with_look(picture(i)), seconds), 1
+    yield _timed(lambda i: steady(picture(i)), seconds), 1
     writer = _writer(folder, clip)
     try:
-        yield timed(lambda i: writer.write(i, painter(picture(i))), seconds), 1
+        yield _timed(lambda i: writer.write(i, painter(picture(i))), seconds), 1
     finally:
         writer.abandon()
-    yield _whole(stylizer, clip, folder), 1
+    yield _whole(stylizer, clip, folder, together), 1
     if settings.batch * frames[0].size > 3 * MAX_BATCH_PIXELS:
         yield [], settings.batch
     batch = np.stack([picture(i) for i in range(settings.batch)])
-    yield timed(lambda i: stylizer(np.roll(batch, i, 0)), settings.seconds), settings.batch
+    yield _timed(lambda i: stylizer(np.roll(batch, i, 0)), settings.seconds), settings.batch
+
+
+def _timed(step: Step, seconds: float) -> list[float]:
+    """`timed`, with the peak of memory counted from its beginning."""
+    forget_peak()
+    return timed(step, seconds)
 
 
 def _writer(folder: Path, clip: Path) -> SegmentWriter:
@@ -258,14 +294,22 @@ def _writer(folder: Path, clip: Path) -> SegmentWriter:
     return SegmentWriter(folder / "segment.mkv", chosen, format)
 
 
-def _whole(stylizer: Stylizer, clip: Path, folder: Path) -> list[float]:
-    """Seconds a frame of `rtstyle video`, each the mean of IN_A_ROW; the first eighth, in which it starts, is left
-    out."""
+def _in_a_row(stylizer: Stylizer, size: tuple[int, int]) -> int:
+    """How many frames of this size (width, height) `all` is averaged over: batches for every thread that paints."""
+    _, workers = stylizer.for_throughput()
+    at_once = workers * batch_size(stylizer, size)
+    return -(-IN_A_ROW // at_once) * at_once
+
+
+def _whole(stylizer: Stylizer, clip: Path, folder: Path, together: int) -> list[float]:
+    """Seconds a frame of `rtstyle video`, each the mean of so many in a row; the first eighth, in which it starts, is
+    left out."""
     finished: list[float] = []
 
     def note(_: object) -> None:
         finished.append(time.perf_counter())
 
+    forget_peak()
     stylize_video(clip, folder / "out.mp4", stylizer, steady=True, force=True, progress=note, **LOOK)
     times = np.array(finished[len(finished) // 8 :])
-    return list((times[IN_A_ROW:] - times[:-IN_A_ROW]) / IN_A_ROW)
+    return list((times[together:] - times[:-together]) / together)

@@ -35,7 +35,8 @@ def load_report(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(report, dict) or report.get("format") != FORMAT:
         raise InputError(f"{path} is not a run of rtstyle bench, or of another version: expected {FORMAT!r}")
     try:
-        good = all(0 < row.median_ms < math.inf for row in rows_of(report)) and isinstance(report["machine"], dict)
+        rows = rows_of(report)
+        good = bool(rows) and all(0 < row.median_ms < math.inf for row in rows) and isinstance(report["machine"], dict)
     except (KeyError, TypeError):
         good = False
     if not good:
@@ -45,6 +46,12 @@ def load_report(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def rows_of(report: dict[str, Any]) -> list[Row]:
     return [Row(**row) for row in report["rows"]]
+
+
+def check_common(keys: set[tuple[int, int, str]], then: dict[str, Any]) -> None:
+    """Raises InputError if a run whose rows have these keys has none in common with an earlier one."""
+    if keys.isdisjoint(row.key for row in rows_of(then)):
+        raise InputError("the two runs have no measurement in common: choose the same `sizes`")
 
 
 def compare(now: dict[str, Any], then: dict[str, Any]) -> list[dict[str, Any]]:
@@ -150,11 +157,9 @@ def print_report(report: dict[str, Any]) -> None:
 
 def print_comparison(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
     """The ratios as a table on standard output. Returns what else differs. Raises RtstyleError if no row is in both."""
-    ratios = compare(now, then)
-    if not ratios:
-        raise InputError("the two runs have no measurement in common: choose the same `sizes`")
+    check_common({row.key for row in rows_of(now)}, then)
     table = _table("size", "what", "now ms", "then ms", "now / then")
-    for row in ratios:
+    for row in compare(now, then):
         size = f"{row['width']}x{row['height']}"
         table.add_row(size, row["what"], _number(row["now_ms"]), _number(row["then_ms"]), _number(row["ratio"], ".2f"))
     console = _console()

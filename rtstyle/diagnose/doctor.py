@@ -47,6 +47,7 @@ def examine() -> dict[str, Any]:
         except Exception as error:  # a broken part must not hide what the others say
             report[name] = {}
             report["problems"].append(f"{name}: {error}")
+    report["problems"] = list(dict.fromkeys(report["problems"]))  # a damaged model is one for every engine
     return report
 
 
@@ -68,8 +69,11 @@ def _devices(problems: list[str]) -> dict[str, Any]:
     if conflict := devices.conflicting_packages():
         problems.append(conflict)
     result: dict[str, Any] = {"providers": ort.get_available_providers(), "auto": None}
-    chosen = Stylizer().device
-    result["auto"] = f"{chosen.name} ({chosen.why})"
+    try:
+        chosen = Stylizer().device
+        result["auto"] = f"{chosen.name} ({chosen.why})"
+    except RtstyleError as error:  # RTSTYLE_DEVICE names what is not there
+        problems.append(str(error))
     driver = devices.driver()
     if driver:
         result["cards"] = driver[0]  # the GPUs; the key is part of the JSON that programs read
@@ -99,9 +103,15 @@ def _models(problems: list[str]) -> dict[str, Any]:
     result = {}
     for name in catalog.BUNDLED:
         try:
-            result[name] = f"{len(catalog.load(name).styles)} styles"
+            catalog.model_path(name)
         except RtstyleError:
             result[name] = "not in this installation"
+            continue
+        try:
+            result[name] = f"{len(catalog.load(name).styles)} styles"
+        except RtstyleError as error:
+            result[name] = "damaged"
+            problems.append(str(error))
     result["your styles"] = str(catalog.user_folder())
     problems += [str(error) for error in catalog.own_models()[1]]
     return result
@@ -149,7 +159,7 @@ def print_report(report: dict[str, Any]) -> None:
     for name in ("packages", "devices", "models", "media", "training"):
         for key, value in report[name].items():
             shown = ", ".join(value) if isinstance(value, list) else value or "-"
-            table.add_row(key, escape(shown))
+            table.add_row("GPUs" if key == "cards" else key, escape(shown))
     console = Console(file=sys.stdout, highlight=False)
     console.print(table)
     for problem in report["problems"]:

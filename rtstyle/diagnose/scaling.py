@@ -13,7 +13,7 @@ import numpy as np
 from rtstyle.diagnose.bench import Progress, Row, Settings, doubts, header
 from rtstyle.diagnose.machine import load_a_core
 from rtstyle.diagnose.scenes import Scene
-from rtstyle.diagnose.timing import Step, in_turns, summary, timed
+from rtstyle.diagnose.timing import Step, summary, timed
 from rtstyle.errors import OutputError, RtstyleError
 from rtstyle.files import written_beside
 from rtstyle.paint.stylizer import Stylizer
@@ -67,8 +67,8 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float | None:
 
 
 def by_gallery(stylizer: Stylizer, frames: list[Frames], seconds: float) -> list[dict[str, Any]]:
-    """Painting with another style in every frame, out of galleries of several sizes (mixes of the model's styles);
-    the gallery of one never changes its style."""
+    """Painting with another style in every frame, out of galleries of several sizes (mixes of the model's styles), one
+    gallery after the other: that of one never changes its style."""
     if stylizer.code is None:
         return []
     own = np.stack([style.code for style in stylizer.model.styles])
@@ -78,8 +78,7 @@ def by_gallery(stylizer: Stylizer, frames: list[Frames], seconds: float) -> list
     def painting(count: int) -> Step:
         return lambda i: stylizer.run(frames[i % len(frames)][None], codes[i % count])
 
-    steps = {str(count): painting(count) for count in GALLERIES}
-    return [{"styles": int(count), **summary(times)} for count, times in in_turns(steps, seconds / 2).items()]
+    return [{"styles": count, **summary(timed(painting(count), seconds / 2))} for count in GALLERIES]
 
 
 def _set_style(stylizer: Stylizer, seconds: float) -> float | None:
@@ -91,11 +90,11 @@ def _set_style(stylizer: Stylizer, seconds: float) -> float | None:
 
 
 def _by_batch(stylizer: Stylizer, frames: list[Frames], seconds: float) -> list[dict[str, Any]]:
+    """One size of batch after the other: a GPU keeps fewer of them open than there are."""
     area = frames[0].shape[0] * frames[0].shape[1]
     sizes = [size for size in BATCHES if size == 1 or size * area <= MAX_BATCH_PIXELS]
-    stacks = {str(size): np.stack([frames[i % len(frames)] for i in range(size)]) for size in sizes}
-    steps = {name: _painting(stylizer, [stack]) for name, stack in stacks.items()}
-    return [summary(times, int(name)) for name, times in in_turns(steps, seconds / 2).items()]
+    stacks = [np.stack([frames[i % len(frames)] for i in range(size)]) for size in sizes]
+    return [summary(timed(_painting(stylizer, [stack]), seconds / 2), len(stack)) for stack in stacks]
 
 
 def check_plot(out: str | os.PathLike[str]) -> None:

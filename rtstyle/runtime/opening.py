@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from rtstyle.errors import DeviceError, RtstyleError
+from rtstyle.errors import DeviceError, ModelError, RtstyleError
 from rtstyle.runtime import devices, openvino
 from rtstyle.runtime.classic import ClassicSession, Form
 from rtstyle.runtime.cuda import GpuSession
@@ -29,7 +29,7 @@ def open_model(
     threads. Where `auto` chose a device that does not start, the CPU paints, and `session.device.why` says so. `auto`
     takes OpenVINO where it is installed and a few timed frames show that it is faster. Raises RtstyleError.
     """
-    device, name = devices.choose(name), devices.asked_for(name)
+    device, name = devices.choose(name), devices.asked_for(name).lower()
     if name == "auto" and device.kind == "cpu" and form is None and devices.openvino_problem() is None:
         device = _faster(device, path, codes, threads)
     try:
@@ -55,12 +55,20 @@ def _open_on(
 ) -> Session:
     if device.kind in ("openvino", "webgpu") and form:
         raise DeviceError(f"{device.name} paints models of rtstyle only, and {path.name} is none: use `device='cpu'`")
-    if device.kind == "openvino":
-        return openvino.OpenvinoSession(path, device, codes, threads)
-    if device.kind == "webgpu":
-        return WebgpuSession(path, device, codes[0] if codes else None)
-    if form:
-        return ClassicSession(path, device, form, threads)
-    if device.kind in devices.NVIDIA:
-        return GpuSession(path, device, codes[0] if codes else None)
-    return OrtSession(path, device, threads)
+    try:
+        if device.kind == "openvino":
+            return openvino.OpenvinoSession(path, device, codes, threads)
+        if device.kind == "webgpu":
+            return WebgpuSession(path, device, codes[0] if codes else None)
+        if form:
+            return ClassicSession(path, device, form, threads)
+        if device.kind in devices.NVIDIA:
+            return GpuSession(path, device, codes[0] if codes else None)
+        return OrtSession(path, device, threads)
+    except RtstyleError:
+        raise
+    except Exception as error:  # the engines' own kinds, of a first small picture
+        raise ModelError(
+            f"{path} cannot be painted with on {device.name} ({devices.first_sentence(error)}): use another model or "
+            "`device`"
+        ) from None

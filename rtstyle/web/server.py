@@ -20,7 +20,7 @@ HOST = "127.0.0.1"  # browsers give the camera to https and to this machine only
 class PageServer(ThreadingHTTPServer):
     """Serves files from memory on 127.0.0.1: what is not among them does not exist. Port 0 is any free one.
 
-    Raises DeviceError if the port cannot be had.
+    Raises DeviceError if the port is not available.
     """
 
     daemon_threads = True
@@ -31,7 +31,7 @@ class PageServer(ThreadingHTTPServer):
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
-            raise DeviceError(f"port {port} cannot be had ({error.strerror}): choose another `port`") from None
+            raise DeviceError(f"port {port} is not available ({error.strerror}): choose another `port`") from None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing where the browser hung up."""

@@ -59,7 +59,8 @@ def page_files(*, offline: bool = False) -> dict[str, bytes]:
         raise ModelError(
             f"the page is not built: run npm ci && npm run build in {PAGE.parent} (npm comes with Node.js)"
         )
-    files = {path.relative_to(PAGE).as_posix(): path.read_bytes() for path in PAGE.rglob("*") if path.is_file()}
+    paths = [path for path in PAGE.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    files = {path.relative_to(PAGE).as_posix(): path.read_bytes() for path in paths}
     service_worker = files.pop("sw.js")
     model = catalog.load("live")
     encoder = encoder_of(model)
@@ -113,19 +114,18 @@ def bare(model: bytes) -> bytes:
 
 
 def listed(files: Files) -> bytes:
-    """The names of files and the digest of them all, for the service worker."""
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(name.encode() + hashlib.sha256(files[name]).digest())
-    names = json.dumps(sorted(files))
-    return f'const FILES = {names};\nconst VERSION = "{digest.hexdigest()[:16]}";\n'.encode()
+    """The digests of files by their names, and one of them all, for the service worker."""
+    digests = {name: base64.b64encode(hashlib.sha256(files[name]).digest()).decode() for name in sorted(files)}
+    known = json.dumps(digests)
+    version = hashlib.sha256(known.encode()).hexdigest()[:16]
+    return f'const FILES = {known};\nconst VERSION = "{version}";\n'.encode()
 
 
 def export(folder: Path, *, force: bool) -> Files:
     """Write the page into a folder, for any static host; returns its files. Without `force` the folder must be new or
     empty. `_headers` is for hosts that read it (Netlify, Cloudflare Pages). Raises OutputError."""
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is no folder: choose another name")
+        raise OutputError(f"{folder} is not a folder: choose another name")
     if not force and folder.is_dir() and any(folder.iterdir()):
         raise OutputError(f"{folder} is not empty: choose another folder, or add `force=True` to replace what is in it")
     headers = "".join(f"  {name}: {value}\n" for name, value in HEADERS.items())

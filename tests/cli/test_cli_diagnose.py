@@ -49,7 +49,7 @@ def test_doctor_tells_damaged_models_from_those_that_are_not_there(monkeypatch, 
 
 
 def test_doctor_prints_gpus(capsys):
-    parts = dict.fromkeys(("packages", "models", "media", "training"), {})
+    parts = {name: {} for name in ("packages", "models", "media", "training")}
     host = {"rtstyle": "1", "python": "3", "system": "Linux", "problems": [], "devices": {"cards": ["A", "B"]}}
     doctor.print_report(host | parts)
     assert "GPUs" in (out := capsys.readouterr().out) and "cards" not in out

@@ -15,10 +15,13 @@ import onnxruntime as ort
 import pytest
 from support.helpers import run_python
 
-from rtstyle import RtstyleError, Stylizer, UsageError
+from rtstyle import Interrupted, RtstyleError, Stylizer, UsageError
 from rtstyle.diagnose import arithmetic, bench, bench_report, scaling, scenes, timing
+from rtstyle.errors import DeviceError
 from rtstyle.gallery.catalog import load
+from rtstyle.paint import stylizer as painting
 from rtstyle.runtime import devices
+from rtstyle.runtime.openvino import OpenvinoSession
 
 pytest_plugins = ["support.runtime_fixtures"]
 
@@ -159,6 +162,84 @@ def test_other_engines_have_no_known_ceiling(name, short_run, capsys):
     assert "ceiling: not known of this device" in capsys.readouterr().out
 
 
+def test_what_openvino_calculates_in_half_precision_has_no_ceiling(monkeypatch, short_run):
+    session = object.__new__(OpenvinoSession)
+    session.precision = "bf16"
+    monkeypatch.setattr(bench, "open_model", lambda *_, **__: session)
+    monkeypatch.setattr(bench, "_measure_size", lambda *_: bench_report.rows_of(short_run[0]))
+    report = bench.run(bench.Settings(device="cpu", threads=1, sizes=((64, 48),), seconds=0.02))
+    assert (report["precision"], report["ceiling_gflops"]) == ("bfloat16", None)
+
+
+def test_the_session_that_is_opened_alone_is_the_stylizers(monkeypatch):
+    real, opened = painting.open_model, []
+
+    def open_model(path, device, **options):
+        opened.append([code.tolist() for code in options["codes"]])
+        return real(path, device, **options)
+
+    for module in (painting, bench):
+        monkeypatch.setattr(module, "open_model", open_model)
+    bench.header(bench.Settings(device="cpu", threads=1))
+    assert len(opened) == 2 and opened[0] == opened[1]
+
+
+@pytest.mark.parametrize(
+    ("workers", "on_processor", "frames"), [(1, True, 4), (2, True, 4), (3, True, 6), (1, False, 8), (2, False, 16)]
+)
+def test_frames_that_finish_together_are_averaged_over(workers, on_processor, frames):
+    device = SimpleNamespace(on_processor=on_processor)
+    stylizer = SimpleNamespace(for_throughput=lambda: (None, workers), device=device)
+    assert bench._in_a_row(stylizer, (1280, 720)) == frames
+
+
+def test_memory_is_that_of_what_is_timed(monkeypatch):
+    """Not of writing the clip, which has whole batches."""
+    done, write, whole = [], bench.write_clip, bench.stylize_video
+    monkeypatch.setattr(bench, "forget_peak", lambda: done.append("forget"))
+    monkeypatch.setattr(bench, "timed", lambda step, _: done.append(step(0) is None or "timed") or [1e-3] * 3)
+    monkeypatch.setattr(bench, "write_clip", lambda path, scene, n: done.append(n) or write(path, scene, n))
+    monkeypatch.setattr(bench, "stylize_video", lambda *a, **o: done.append("timed") or whole(*a, **o))
+    settings = bench.Settings(device="cpu", threads=1, batch=2, seconds=0.021)
+    bench._measure_size(settings, 64, 48, None, lambda _: None)
+    assert done == ["forget", "timed", 24, *["forget", "timed"] * 3, "forget", True, *["forget", "timed"] * 2]
+
+
+@pytest.fixture
+def second_size(monkeypatch, short_run):
+    """A function that makes measuring 80x48 fail; other sizes have the rows of a run before."""
+
+    def fails(error):
+        def measure(settings, width, *_):
+            if width == 80:
+                raise error
+            return bench_report.rows_of(short_run[0])
+
+        monkeypatch.setattr(bench, "_measure_size", measure)
+
+    return fails
+
+
+def test_a_size_that_cannot_be_measured_leaves_the_others(second_size):
+    second_size(DeviceError("no memory"))
+    settings = bench.Settings(device="cpu", threads=1, sizes=((64, 48), (80, 48), (96, 64)), seconds=0.02)
+    report = bench.run(settings)
+    assert len(report["rows"]) == 2 * len(STAGES) and "80x48 could not be measured: no memory" in report["doubts"]
+    with pytest.raises(RtstyleError, match=r"^80x48 could not be measured: no memory$"):
+        bench.run(dataclasses.replace(settings, sizes=((80, 48),)))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Interrupted("12 frames are painted")])
+def test_ctrl_c_keeps_the_sizes_before(second_size, call, tmp_path, error):
+    second_size(error)
+    saved = tmp_path / "run.json"
+    code, out, err = call("bench", "--sizes", "64x48,80x48", "--out", saved, *SHORT)
+    assert code == 130 and "64x48" in out and "rtstyle: interrupted at 80x48: the sizes before it" in err
+    assert len(json.loads(saved.read_text())["rows"]) == len(STAGES)
+    code, out, err = call("bench", "--sizes", "80x48", *SHORT)
+    assert (code, out, err.strip()) == (130, "", "rtstyle: interrupted")
+
+
 def test_a_run_has_every_figure(short_run):
     report, reports = short_run
     rows = bench_report.rows_of(report)
@@ -241,6 +322,13 @@ def test_runs_without_a_common_size_cannot_be_compared(capsys, short_run):
         bench_report.print_comparison(now, then)
 
 
+def test_a_run_that_will_have_nothing_in_common_is_not_begun(tmp_path, call, monkeypatch, short_run):
+    monkeypatch.setattr(bench, "run", lambda *_: pytest.fail("measured"))
+    bench_report.save(short_run[0], tmp_path / "then.json")
+    code, out, err = call("bench", "--sizes", "80x48", "--compare", tmp_path / "then.json", *SHORT)
+    assert (code, out) == (1, "") and "no measurement in common: choose the same --sizes" in err
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -254,8 +342,9 @@ def test_runs_without_a_common_size_cannot_be_compared(capsys, short_run):
         '{"format": "rtstyle-bench-1", "rows": [{"width": 3}]}',
         "\x00\xff",
         "[" * 100_000,
-        '{"format": "rtstyle-bench-1", "rows": [], "machine": []}',
+        '{"format": "rtstyle-bench-1", "rows": [], "machine": {}}',
         json.dumps({"format": "rtstyle-bench-1", "machine": {}, "rows": [BROKEN_ROW]}),
+        json.dumps({"format": "rtstyle-bench-1", "machine": [], "rows": [BROKEN_ROW | {"median_ms": 1}]}),
     ],
 )
 def test_wrong_files_are_refused_before_anything_is_measured(tmp_path, call, monkeypatch, content):
@@ -275,6 +364,8 @@ def test_wrong_files_are_refused_before_anything_is_measured(tmp_path, call, mon
         ["--plot", "a.png"],
         ["--scaling", "--compare", "a.json"],
         ["--json", "--compare", "a.json"],
+        ["--scaling", "--batch", "16"],
+        ["--out", "a.json", "--json", "b.json"],
         ["--model", "nope"],
         ["--style", "nope"],
         ["--batch", "0"],
@@ -345,14 +436,13 @@ def test_a_plot_needs_matplotlib(call, monkeypatch, tmp_path):
 def test_the_gallery_is_painted_in_its_styles(monkeypatch):
     """What is timed must differ from frame to frame, or a swap would cost nothing because there is none."""
     stylizer = Stylizer(device="cpu", threads=1)
-    seen = {}
-    monkeypatch.setattr(
-        scaling, "in_turns", lambda steps, _: {n: [s(i) and 1 for i in range(3)] for n, s in steps.items()}
-    )
-    monkeypatch.setattr(stylizer, "run", lambda batch, code: seen.setdefault(code.tobytes(), code) is not None)
+    painted = []
+    monkeypatch.setattr(scaling, "timed", lambda step, _: [step(i) or 1 for i in range(3)])
+    monkeypatch.setattr(stylizer, "run", lambda batch, code: painted.append(code))
     result = scaling.by_gallery(stylizer, [np.zeros((16, 16, 3), np.uint8)], 1.0)
-    assert len(seen) == 3 and len(result) == len(scaling.GALLERIES)
-    assert next(iter(seen.values())).shape == load("live").styles[0].code.shape
+    assert [row["styles"] for row in result] == list(scaling.GALLERIES)
+    assert [len(np.unique(painted[i : i + 3], axis=0)) for i in range(0, 12, 3)] == [1, 3, 3, 3]
+    assert painted[0].shape == load("live").styles[0].code.shape
 
 
 def test_a_model_of_one_style_has_no_gallery(make_body, tmp_path, call):
@@ -438,6 +528,20 @@ def test_a_peers_worker_paints_in_its_turns_and_its_end_is_noticed(peers, tmp_pa
             worker.times(0.05)
     finally:
         worker.end()
+
+
+def test_pictures_of_all_peers_tables_are_kept(peers, tmp_path):
+    table = peers.Table(SimpleNamespace(pictures=str(tmp_path)), tmp_path, {})
+    for task in ({}, {"work_height": 24}, {"abreast": True}):
+        table._keep("rtstyle live", np.zeros((48, 64, 3), np.uint8), peers.Task("", "", threads=1, **task))
+    names = [f"rtstyle-live-64x48{how}.png" for how in ("", "-abreast", "-at-24")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_peers_commands_take_no_threads():
+    script = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "peers"
+    done = run_python(script, "video", "--threads", 1000)
+    assert done.returncode == 2 and "--threads is not for video" in done.stderr
 
 
 def test_a_peers_worker_says_why_it_cannot(peers, tmp_path):

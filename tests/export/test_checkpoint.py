@@ -1,6 +1,8 @@
 """What a training leaves on disk: resumed to the same result, never broken, never overwritten."""
 
 import dataclasses
+import signal
+import sys
 
 import pytest
 
@@ -9,6 +11,7 @@ torch = pytest.importorskip("torch")
 from support.helpers import SHORT, assert_same_run, interrupt_after, read_losses, with_loss  # noqa: E402
 
 from rtstyle.errors import RtstyleError  # noqa: E402
+from rtstyle.export import train  # noqa: E402
 from rtstyle.export.checkpoint import averaged, load_checkpoint  # noqa: E402
 
 pytest_plugins = ["support.training_fixtures"]
@@ -48,6 +51,45 @@ def test_interruption_within_a_step_loses_no_randomness(trainer_in, short_recipe
     assert resumed.step == 3
     resumed.run()
     assert_same_run(whole, resumed)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself SIGINT there")
+@pytest.mark.parametrize("where", ["batch", "step", "follow"])
+def test_a_signal_in_a_step_waits_for_its_end(trainer_in, short_recipe, monkeypatch, where):
+    """A step is taken wholly, the average of the weights included, or not at all."""
+    whole = trainer_in("whole", short_recipe)
+    whole.run()
+    parts = trainer_in("parts", short_recipe)
+    owner, name = {"batch": parts.photos, "step": parts.optimizer, "follow": train}[where], where
+    act, calls = getattr(owner, name), []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return act(*arguments)
+
+    monkeypatch.setattr(owner, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        parts.run()
+    monkeypatch.setattr(owner, name, act)
+    resumed = trainer_in("parts", short_recipe, resume=True)
+    assert resumed.step == 3
+    resumed.run()
+    assert_same_run(whole, resumed)
+
+
+def test_other_photographs_do_not_resume(trainer_in, short_recipe):
+    trainer_in("run", short_recipe).run()
+    with pytest.raises(RtstyleError, match="learned from other photographs: resume with the same"):
+        trainer_in("run", short_recipe, max_photographs=3, resume=True)
+
+
+def test_curves_that_were_edited_do_not_stop_a_run(trainer_in, short_recipe):
+    trainer = trainer_in("run", short_recipe)
+    trainer.run(None)
+    (trainer.run_dir / "losses.csv").write_text("step;total\n1;2,5\n")
+    assert trainer_in("run", short_recipe, resume=True).rows == []
 
 
 def test_finished_run_resumes_to_itself(trainer_in, short_recipe):

@@ -415,9 +415,12 @@ def test_a_run_starts_from_an_encoder_of_another_body(encoder_in, tmp_path, toy_
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('encoder = "live"\nsteps = "many"', "must give steps a number"),
-        ('encoder = "live"\ncrop = 8', "must give crop a number from 64"),
-        ('encoder = "live"\npaintings = 0\nphotographs = 0\nmade = 0', "no pictures"),
+        ('encoder = "live"\nsteps = "many"', "must give steps a whole number"),
+        ('encoder = "live"\ncrop = 8', "must give crop a whole number from 64"),
+        ('encoder = "live"\npaintings = 0\nphotographs = 0\nmade = 0', "too few pictures"),
+        ('encoder = "live"\ncrop = 250', "crop a multiple of 8"),
+        ("encoder = 5", "must give encoder the name of a model"),
+        ('encoder = "live"\nheld_out = "a.jpg"', "held_out a list of file names"),
         ('encoder = "live"\nnonsense = 1', "not understood"),
         ('encoder = "live', "not understood"),
     ],

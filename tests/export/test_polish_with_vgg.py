@@ -12,6 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from rtstyle.export import run  # noqa: E402
+from rtstyle.export.forms import export_model  # noqa: E402
 from rtstyle.export.polish import codes, rate, source_for  # noqa: E402
 from rtstyle.export.recipe import Stage  # noqa: E402
 from rtstyle.gallery import catalog, polish  # noqa: E402
@@ -77,3 +78,5 @@ def test_without_weights_the_eyes_of_the_encoder_do_it_and_nothing_is_fetched(mo
     assert source_for("live") is polish.codes
     monkeypatch.setenv("RTSTYLE_VGG16", str(fake_vgg))
     assert source_for("live") is codes
+    export_model("live", tmp_path / "half.onnx", half=True)
+    assert source_for(tmp_path / "half.onnx") is polish.codes, "weights that were rounded cannot be trained further"

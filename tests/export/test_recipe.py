@@ -74,13 +74,13 @@ def changed(old, new):
         (changed("style_size = 48", "style_size = 16"), "style_size from 32"),
         (changed("style_size = 48", "style_size = [64, 16]"), "style_size from 32"),
         (changed("style_size = 48", "style_size = []"), "style_size from 32"),
-        (changed("style_size = 48", 'style_size = "large"'), "not understood"),
+        (changed("style_size = 48", 'style_size = "large"'), "style_size from 32"),
         (changed("[loss]", "[loss]\nidentity_weight = 1.0"), "not understood.*identity_weight"),
         (changed("[loss]", "[loss]\nsymmetric = true"), "not understood.*symmetric"),
         (changed("[loss]", "[loss]\nstyle_scales = [1, 2]"), "style_scales out of range"),  # crops of 32
         (changed("[loss]", "[loss]\nstyle_scales = [0, 1]"), "style_scales out of range"),
         (changed("[loss]", "[loss]\nstyle_scales = []"), "style_scales out of range"),
-        (changed("[loss]", "[loss]\nstyle_scales = 2"), "not understood"),
+        (changed("[loss]", "[loss]\nstyle_scales = 2"), "style_scales out of range"),
         (changed("crop = 32", "crop = 32\nstyle_factor = 0"), "style_factor, learning_rate and structure_goal above 0"),
         (
             changed("crop = 32", "crop = 32\nlearning_rate = -1e-3"),
@@ -95,8 +95,8 @@ def changed(old, new):
         (changed("steps = 30", "steps = 0"), "needs steps"),
         (changed("learning_rate = 3e-3", "learning_rate = 0"), "needs steps, a learning rate"),
         (changed('body = "live"', 'body = "huge"'), "choose from live, studio, johnson"),
-        (changed("steps = 30", 'steps = "many"'), "steps a number from 0, not 'many'"),
-        (changed("crop = 32", 'crop = "large"'), "crop a number from 0"),
+        (changed("steps = 30", 'steps = "many"'), "steps a whole number from 0, not 'many'"),
+        (changed("crop = 32", 'crop = "large"'), "crop a whole number from 0"),
         (changed("weight = 5.0", "weight = -3"), "weight a number from 0, not -3"),
         (changed("weight = 5.0", "weight = 0"), "a weight that is not above 0"),
         (changed("[loss]", "[loss]\npalette_weight = true"), "palette_weight a number from 0, not True"),
@@ -104,6 +104,17 @@ def changed(old, new):
         (changed('repeat_layer = "relu2_2"', 'repeat_layer = "relu9_9"'), "vgg16 has no layer 'relu9_9'"),
         (changed("reference_height = 64", "reference_height = 0"), "a reference_height from 16"),
         (changed('content_layers = ["relu2_2"]', "content_layers = []"), "at least one of content_layers"),
+        (
+            changed("reference_height = 64", "reference_height = 64.0"),
+            "reference_height a whole number from 0, not 64.0",
+        ),
+        (changed("seed = 3", "seed = 1.5"), "seed a whole number"),
+        (changed("average = 0.9", "average = nan"), "average a number from 0, not nan"),
+        (changed("style_size = 48", "style_size = [48, 50.5]"), "style_size from 32"),
+        (changed("repeat_shifts = [2]", "repeat_shifts = 2"), "repeat_shifts out of range"),
+        (changed("repeat_shifts = [2]", "repeat_shifts = [16]"), "from 1 to below 16"),
+        (changed("repeat_shifts = [2]", "repeat_shifts = [2]\nstyle_scales = [1, 1.5]"), "style_scales out of range"),
+        (changed("dilations = [1, 2]", "dilations = [1, 8]"), "a crop of 32 pixels: its body needs 36"),
         (changed("seed = 3", "seed = "), "not readable TOML"),
         (changed("[[stage]]", "[[stage"), "not readable TOML"),
     ),
@@ -157,7 +168,7 @@ def test_stages_share_the_steps(recipe):
     crops = [recipe.stage_at(step).crop for step in range(recipe.steps)]
     assert crops == [32] * 15 + [40] * 15
     odd = dataclasses.replace(recipe, steps=7, stage=[dataclasses.replace(s, share=1) for s in recipe.stage * 2])
-    assert len([odd.stage_at(step) for step in range(7)]) == 7
+    assert [odd.stage_at(step).crop for step in range(7)] == [32, 32, 40, 40, 32, 32, 40]
 
 
 def test_learning_rate_warms_up_and_falls():

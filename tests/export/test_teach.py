@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,6 +43,9 @@ def teach(toy_model, photos_folder, paintings_folder, fake_vgg, monkeypatch, tmp
         return teach_style(picture, tmp_path / out, **options), caplog.messages
 
     return teach
+
+
+NAMES = "bricks", "something-else"
 
 
 def losses(path):
@@ -96,6 +100,20 @@ def test_it_starts_from_the_nearest_style(teach, toy_model, paintings_folder):
         out, _ = teach(f"{row}.onnx", paintings_folder / picture, steps=1)
         started = from_onnx(out)[0].codes[0]
         assert int((body.codes - started).square().sum(1).argmin()) == row
+
+
+def test_a_name_of_the_gallery_is_no_start(teach, toy_model, paintings_folder):
+    """`train PICTURE -o bricks.onnx` learns the picture, not on from the gallery's bricks."""
+    codes = [from_onnx(teach(f"{name}.onnx", paintings_folder / "waves.png", steps=1)[0])[0].codes for name in NAMES]
+    np.testing.assert_array_equal(*(code.detach().numpy() for code in codes))
+
+
+def test_a_gallery_is_not_replaced_by_what_is_taught_to_it(teach, toy_model, tmp_path):
+    shutil.copy(toy_model, tmp_path / "mine.onnx")
+    before = (tmp_path / "mine.onnx").read_bytes()
+    with pytest.raises(RtstyleError, match=r"mine\.onnx"):
+        teach(model=str(tmp_path / "mine.onnx"), force=True)
+    assert (tmp_path / "mine.onnx").read_bytes() == before
 
 
 def test_full_trains_the_body_too(teach, toy_model):

@@ -111,7 +111,7 @@ def test_memory_that_is_there_is_known():
 
 
 def test_a_painting_of_another_size_is_a_sentence(tmp_path):
-    with pytest.raises(RtstyleError, match=r"no style model that works: for frames \[1, 48, 64, 3\] it gives uint8 \["):
+    with pytest.raises(RtstyleError, match=r"not a working style model: for frames \[1, 48, 64, 3\] it gives uint8 \["):
         stylizer_of(tmp_path, cropping)(FRAMES[0])
 
 

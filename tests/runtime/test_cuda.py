@@ -8,10 +8,12 @@ import time
 import numpy as np
 import onnx
 import pytest
+from support import nets
 from support.media_files import picture, psnr
 
 from rtstyle import RtstyleError, Stylizer, stylize_video
 from rtstyle.diagnose import doctor
+from rtstyle.errors import ModelError
 from rtstyle.gallery.catalog import resolve
 from rtstyle.media.encoding import Encoding
 from rtstyle.media.reader import VideoReader
@@ -438,6 +440,22 @@ def test_auto_falls_back_to_the_cpu_with_the_reason(on_gpu):
     assert (stylizer.device.name, stylizer.device.why) == ("cpu", "auto: libcudnn is of another version")
     with pytest.raises(RtstyleError, match="libcudnn is of another version"):
         Stylizer("starry-night", device="cuda")
+
+
+def one_size():
+    """A net that takes frames of 7x7 alone."""
+    node = onnx.helper.make_node("Reshape", ["frames", "shape"], ["stylized"])
+    return [node], [nets.number("shape", 1, 7, 7, 3)]
+
+
+@pytest.mark.parametrize("name", ["auto", "Auto"])
+def test_a_model_that_fails_when_it_runs_is_one_sentence(on_gpu, tmp_path, name):
+    model = nets.write_own(tmp_path / "own.onnx", one_size)
+    with pytest.raises(ModelError, match=r"own\.onnx cannot be painted with on cuda:0 \(.*Reshape.*\): use") as error:
+        Stylizer(model=model, device="cuda")
+    assert "\n" not in str(error.value)
+    device = Stylizer(model=model, device=name).device
+    assert (device.name, device.why) == ("cpu", f"auto: {error.value}")
 
 
 def test_a_video_goes_through_in_batches_side_by_side(on_gpu, clip, tmp_path):

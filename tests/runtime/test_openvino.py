@@ -92,7 +92,7 @@ def test_a_device_that_is_not_there_is_one_sentence():
 
 def test_a_file_that_is_no_model_is_one_sentence(tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"not a net")
-    with pytest.raises(ModelError, match=r"broken\.onnx cannot be loaded on openvino: ") as error:
+    with pytest.raises(ModelError, match=r"broken\.onnx cannot be loaded on openvino: Unable to read") as error:
         OpenvinoSession(tmp_path / "broken.onnx", devices.choose("openvino"))
     assert "\n" not in str(error.value)
 

@@ -10,6 +10,7 @@ import pytest
 
 from rtstyle import Stylizer
 from rtstyle.errors import DeviceError
+from rtstyle.gallery import catalog
 from rtstyle.runtime import devices, webgpu
 
 CHROMIUM = Path("/usr/lib/chromium")  # Debian's: a Vulkan loader, and SwiftShader
@@ -104,6 +105,7 @@ def test_what_paints_something_else_is_refused(monkeypatch, levels, works):
         def run(self, frames, code):
             return frames // 2
 
+    catalog.load("live")  # which is read once, and not with the session below
     monkeypatch.setattr(webgpu, "adapter", lambda: None)
     monkeypatch.setattr(webgpu, "OrtSession", Cpu)
     monkeypatch.setattr(webgpu.ort, "SessionOptions", Options)

@@ -47,6 +47,12 @@ def pressed(button, state="true"):
     return f"document.getElementById('{button}').getAttribute('aria-pressed') === '{state}'"
 
 
+def until_camera(tab):
+    """Wait until the camera is painted, which has another size than the photograph before it."""
+    tab.until(pressed("camera-button"))
+    tab.until("document.getElementById('picture').width > 1000")
+
+
 def paint_small(tab):
     """Have the picture painted at 144 pixels instead of 320, which takes a fifth of the time."""
     for _ in range(8):
@@ -157,6 +163,11 @@ def test_keys_change_the_picture(open_tab):
     assert tab.page.input_value("#strength") == "0.9"
     key("]")
     tab.until_same(start)
+    key("Alt+[")  # as some keyboards of Macs have it
+    assert tab.page.input_value("#strength") == "0.9"
+    key("Alt+]")
+    key("Alt+c")
+    tab.until_same(start)
     key("n")
     second = tab.until_changed(start)
     key("p")
@@ -235,14 +246,26 @@ def test_controls_change_the_picture(open_tab):
     assert tab.attribute("mirror-button") == "true" and tab.attribute("freeze-button") == "true"
     named = page.evaluate(
         """[...document.querySelectorAll("button, input, select, summary, [role=img]")]
-          .filter((each) => !(each.getAttribute("aria-label") || each.labels?.length || each.textContent.trim()))
+          .filter((each) => !(each.getAttribute("aria-label") || each.labels?.length))
+          .filter((each) => !(each.matches("button, summary") && each.textContent.trim()))
           .map((each) => each.outerHTML)"""
     )
     assert named == [] and tab.complaints == []
 
 
+READ_PICTURES = """
+window.read = [];
+const make = window.createImageBitmap;
+window.createImageBitmap = async (file, ...more) => {
+  window.read.push(file.type);
+  if (file.name === "slow.png") await new Promise((resolve) => (window.goOn = resolve));
+  return make(file, ...more);
+};
+"""
+
+
 def test_dropped_pictures_and_files(open_tab):
-    tab = open_tab()
+    tab = open_tab(script=READ_PICTURES)
     tab.until_painted()
     before = tab.picture()
     assert not tab.page.evaluate(DROP, [png(photograph()), "waves.png", "image/png", "#stage"])  # zones are shown
@@ -257,9 +280,33 @@ def test_dropped_pictures_and_files(open_tab):
     clip = catalog.model_path("live").with_name("sample.mp4").read_bytes()
     tab.page.evaluate(DROP, [base64.b64encode(clip).decode(), "sample.mp4", "video/mp4", "#stage"])
     tab.until(shows("fps"))
+    assert "video/mp4" not in tab.page.evaluate("window.read")
     assert tab.page.evaluate(
         "document.getElementById('picture').width / document.getElementById('picture').height"
     ) == pytest.approx(16 / 9, abs=0.01)
+
+
+def test_a_picture_that_comes_late_is_not_shown(open_tab):
+    tab = open_tab(script=READ_PICTURES)
+    tab.until_painted()
+    before = tab.picture()
+    tab.page.evaluate(DROP, [png(photograph(1)), "slow.png", "image/png", "#stage"])
+    tab.until("window.goOn")
+    tab.page.evaluate(DROP, [png(photograph(2)), "quick.png", "image/png", "#stage"])
+    quick = tab.until_changed(before)
+    tab.page.evaluate("window.goOn()")
+    tab.page.wait_for_timeout(500)
+    tab.until_same(quick)
+
+
+CLOSED_BITMAPS = """
+window.closed = 0;
+const closeBitmap = ImageBitmap.prototype.close;
+ImageBitmap.prototype.close = function () {
+  window.closed += 1;
+  closeBitmap.call(this);
+};
+"""
 
 
 def test_a_dropped_picture_becomes_a_style(open_tab):
@@ -285,9 +332,10 @@ def test_a_dropped_picture_becomes_a_style(open_tab):
     files = site.page_files() | {"encoder.onnx": encoder.SerializeToString()}
     files["gallery.json"] = json.dumps(json.loads(files["gallery.json"]) | {"encoder": True}).encode()
     with serving(files) as url:
-        tab = open_tab(url=url)
+        tab = open_tab(url=url, script=CLOSED_BITMAPS)
         tab.until_painted()
         paint_small(tab)
+        closed = tab.page.evaluate("window.closed")
         assert tab.page.is_visible("#style-button")
         start = tab.until_still()
         tab.page.keyboard.press("2")
@@ -302,6 +350,7 @@ def test_a_dropped_picture_becomes_a_style(open_tab):
         tab.page.evaluate(DROP, [png(black[:20]), "thin.png", "image/png", "[data-drop=style]"])
         tab.until(said("at least 32 x 32"))
         assert len(tab.page.query_selector_all("#gallery input")) == len(model.styles) + 1
+        assert tab.page.evaluate("window.closed") == closed + 2
         assert tab.complaints == []
 
 
@@ -415,8 +464,7 @@ def recorded(tab, seconds):
 
 def test_a_recording_has_picture_and_sound(open_tab):
     tab = open_tab(camera=True)
-    tab.until_painted()
-    tab.until(pressed("camera-button", "true"))
+    until_camera(tab)
     for seconds in (3, 15, 60):  # on a busy machine the encoder needs time
         frames, sound = recorded(tab, seconds)
         if len(frames) >= 2:
@@ -425,20 +473,68 @@ def test_a_recording_has_picture_and_sound(open_tab):
     assert len(sound) > 10_000 and np.abs(sound).max() > 0.01  # the fake microphone beeps
 
 
-def test_record_pressed_again_while_the_browser_asks_for_the_microphone_starts_one_recording(open_tab):
-    tab = open_tab(camera=True)
+MADE_RECORDERS = """
+window.made = [];
+const Plain = MediaRecorder;
+window.MediaRecorder = class extends Plain {
+  constructor(...given) {
+    super(...given);
+    window.made.push(this);
+  }
+};
+"""
+
+
+def test_a_recording_that_the_browser_ends_is_reported(open_tab):
+    """Of a picture: the clock runs, though nothing is painted."""
+    tab = open_tab(script=MADE_RECORDERS)
     tab.until_painted()
-    tab.until(pressed("camera-button", "true"))
+    tab.page.keyboard.press("r")
+    tab.until(pressed("record-button"))
+    tab.until("/^0:0[2-9]$/.test(document.getElementById('clock').textContent)")
+    assert tab.page.is_visible("#clock")
+    tab.page.evaluate("window.made[0].stop()")
+    tab.until(said("The browser ended the recording. (Saved rtstyle-|Nothing was recorded)"))
+    assert tab.attribute("record-button") == "false" and not tab.page.is_visible("#clock")
+    assert tab.complaints == []
+
+
+def test_a_recording_ends_where_the_picture_has_another_size(open_tab):
+    tab = open_tab(script=MADE_RECORDERS)
+    tab.until_painted()
+    tab.page.keyboard.press("r")
+    tab.until(pressed("record-button"))
+    tab.page.evaluate(DROP, [png(photograph()), "waves.png", "image/png", "#stage"])
+    tab.until(said("another size now. (Saved rtstyle-|Nothing was recorded)"))
+    assert tab.attribute("record-button") == "false"
+    tab.page.keyboard.press("r")
+    tab.until("window.made.length === 2 && window.made[1].state === 'recording'")
+
+
+def test_a_recording_leaves_no_track_of_a_video_running(open_tab):
+    script = """
+      const capture = HTMLMediaElement.prototype.captureStream;
+      HTMLMediaElement.prototype.captureStream = function () {
+        const stream = capture.call(this);
+        window.tracks = stream.getVideoTracks();
+        return stream;
+      };
+    """
+    tab = open_tab(script=script)
+    tab.until_painted()
+    clip = catalog.model_path("live").with_name("sample.mp4").read_bytes()
+    tab.page.evaluate(DROP, [base64.b64encode(clip).decode(), "sample.mp4", "video/mp4", "#stage"])
+    tab.until("document.getElementById('picture').width > document.getElementById('picture').height")
+    tab.page.keyboard.press("r")
+    tab.until(pressed("record-button"))
+    assert tab.page.evaluate("window.tracks.map((track) => track.readyState)") == ["ended"]
+
+
+def test_record_pressed_again_while_the_browser_asks_for_the_microphone_starts_one_recording(open_tab):
+    tab = open_tab(camera=True, script=MADE_RECORDERS)
+    until_camera(tab)
     tab.page.evaluate(
         """() => {
-          window.made = 0;
-          const Plain = MediaRecorder;
-          window.MediaRecorder = class extends Plain {
-            constructor(...args) {
-              super(...args);
-              window.made += 1;
-            }
-          };
           window.asked = [];
           navigator.mediaDevices.getUserMedia = () => new Promise((_, refuse) => window.asked.push(refuse));
         }"""
@@ -449,15 +545,14 @@ def test_record_pressed_again_while_the_browser_asks_for_the_microphone_starts_o
     tab.page.evaluate("window.asked.forEach((refuse) => refuse(new DOMException('no', 'NotAllowedError')))")
     tab.until(pressed("record-button"))
     tab.page.wait_for_timeout(300)
-    assert tab.page.evaluate("[window.made, window.asked.length]") == [1, 1]
+    assert tab.page.evaluate("[window.made.length, window.asked.length]") == [1, 1]
     tab.page.keyboard.press("r")
     tab.until(pressed("record-button", "false"))
 
 
 def test_a_recorder_that_does_not_start_can_be_tried_again(open_tab):
     tab = open_tab(camera=True)
-    tab.until_painted()
-    tab.until(pressed("camera-button", "true"))
+    until_camera(tab)
     tab.page.evaluate(
         """() => {
           const { start } = MediaRecorder.prototype;
@@ -509,6 +604,143 @@ def test_a_picture_is_painted_again_after_the_gpu_lost_it(open_tab):
     tab.page.keyboard.press("n")
     tab.until_changed(start)
     assert tab.complaints == []
+    tab.page.evaluate(
+        "document.getElementById('picture').getContext('webgl2').getExtension('WEBGL_lose_context').loseContext()"
+    )
+    tab.until(said("The GPU shows nothing any more: reload the page"))
+
+
+def test_a_gpu_whose_shaders_do_not_link_is_left_for_a_plain_canvas(open_tab):
+    script = """
+      const get = WebGL2RenderingContext.prototype.getProgramParameter;
+      WebGL2RenderingContext.prototype.getProgramParameter = function (program, name) {
+        return name === this.LINK_STATUS ? false : get.call(this, program, name);
+      };
+    """
+    tab = open_tab(script=script)
+    tab.until_painted()
+    paint_small(tab)
+    start = tab.until_still()
+    tab.page.keyboard.press("c")
+    tab.until_changed(start)
+    assert tab.complaints == []
+
+
+HELD_PAINTER = """
+window.held = [];
+const post = Worker.prototype.postMessage;
+Worker.prototype.postMessage = function (...message) {
+  if (window.held) window.held.push(() => post.apply(this, message));
+  else post.apply(this, message);
+};
+Object.defineProperty(navigator, "gpu", { value: undefined });
+"""
+
+
+def test_controls_before_the_net_is_loaded(open_tab):
+    tab = open_tab(script=HELD_PAINTER)
+    tab.until("window.held.length")
+    tab.page.evaluate(DROP, [png(photograph()), "waves.png", "image/png", "[data-drop=style]"])
+    tab.until(said("A picture can become a style once the painter is loaded"))
+    tab.page.click("summary")
+    tab.page.select_option("#backend", "webgpu")
+    tab.page.evaluate("window.held.splice(0).forEach((send) => send()); window.held = null")
+    tab.until(said("WebGPU cannot be used here .this browser has none"))  # it was tried, though later
+    tab.until("document.getElementById('backend').value === 'wasm'")
+    tab.until_painted()
+    assert tab.complaints == []
+
+
+def test_a_painter_that_dies_is_replaced_once(open_tab, address):
+    tab = open_tab(url=address + "?threads=1")
+    tab.until_painted()
+    paint_small(tab)
+    start = tab.until_still()
+    die = "void setTimeout(() => { throw new Error('out of memory'); })"
+    tab.page.workers[-1].evaluate(die)
+    tab.until(said("The painter stopped .*out of memory.* and was started again"))
+    tab.page.keyboard.press("c")
+    tab.until_changed(start)
+    tab.page.workers[-1].evaluate(die)
+    tab.until(said("The painter stopped again .*: reload the page"))
+    tab.page.keyboard.press("n")
+    tab.page.wait_for_timeout(1500)
+    assert "reload the page" in tab.message  # no other sentence came after it
+
+
+def test_a_style_that_changes_scrolls_the_gallery_and_not_the_page(open_tab):
+    tab = open_tab()
+    tab.page.set_viewport_size({"width": 390, "height": 400})
+    tab.until_painted()
+    tab.page.keyboard.press("9")
+    shown = tab.page.evaluate(
+        """() => {
+          const card = document.querySelector("#gallery :checked").parentElement.getBoundingClientRect();
+          return [document.body.scrollHeight > innerHeight, scrollY, card.left >= 0 && card.right <= innerWidth];
+        }"""
+    )
+    assert shown == [True, 0, True]
+
+
+def test_a_frozen_frame_keeps_its_shape_when_the_phone_is_turned(open_tab, address):
+    tab = open_tab(url=address + "licences.txt")
+    sizes = tab.page.evaluate(
+        """async () => {
+          const { Loop } = await import("./loop.js");
+          const sizes = [];
+          const screen = { take() {}, shrink: (...size) => (sizes.push(size), {}) };
+          const styles = { takeTurn() {}, fading: () => false, code() {} };
+          const painter = { engine: {}, paint: async () => ({}) };
+          const source = { width: 640, height: 480, moving: true, hasNew: true, take: () => 0 };
+          const state = { height: 240, frozen: false };
+          const loop = new Loop({ painter, screen, styles, state, referenceHeight: 320 });
+          loop.setSource(source);
+          loop.begin();
+          state.frozen = true;
+          Object.assign(source, { width: 480, height: 640 });
+          for (const frozen of [true, false]) {
+            state.frozen = frozen;
+            loop.change();
+            loop.begin();
+          }
+          return sizes;
+        }"""
+    )
+    assert sizes == [[320, 240], [320, 240], [240, 320]]
+
+
+def test_a_camera_that_is_allowed_late_is_closed(open_tab):
+    script = """
+      window.streams = [];
+      window.asked = 0;
+      const get = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      navigator.mediaDevices.getUserMedia = async (what) => {
+        window.asked += 1;
+        await new Promise((resolve) => (window.allow = resolve));
+        window.streams.push(await get(what));
+        return window.streams.at(-1);
+      };
+    """
+    tab = open_tab(camera=True, script=script)
+    tab.until_painted()
+    tab.until("window.asked === 1")
+    tab.page.click("#camera-button")  # the second time: it stops
+    tab.page.evaluate("window.allow()")
+    tab.until("window.streams.length === 1 && !window.streams[0].active")
+    assert tab.page.evaluate("window.asked") == 1
+    before = tab.until_still()
+    tab.page.click("#camera-button")
+    tab.until("window.asked === 2")
+    tab.page.evaluate(DROP, [png(photograph()), "waves.png", "image/png", "#stage"])
+    dropped = tab.until_changed(before)
+    tab.page.evaluate("window.allow()")
+    tab.until("window.streams.length === 2 && !window.streams[1].active")
+    tab.until_same(dropped)
+    tab.page.click("#camera-button")
+    tab.until("window.asked === 3")
+    tab.page.evaluate("window.allow()")
+    tab.until(pressed("camera-button"))
+    assert tab.complaints == []
 
 
 def test_one_camera_is_open_at_a_time_and_the_last_one_comes_back(open_tab):
@@ -556,6 +788,22 @@ def test_offline_after_the_first_visit(open_tab, browser, tmp_path):
     assert tab.page.evaluate("crossOriginIsolated")
 
 
+def test_files_of_another_version_are_not_kept(open_tab, tmp_path):
+    """As while a new version is being uploaded."""
+    files = {**site.export(tmp_path / "site", force=False)}
+    for changed, expected in ((b"", "installed"), (b" ", "redundant")):
+        files["keys.js"] += changed
+        with serving(files) as url:
+            state = open_tab(url=url + "licences.txt").page.evaluate(
+                """async () => {
+                  const { installing } = await navigator.serviceWorker.register("sw.js");
+                  await new Promise((resolve) => (installing.onstatechange = resolve));
+                  return installing.state;
+                }"""
+            )
+        assert state == expected
+
+
 def test_a_refused_camera_is_explained_and_the_page_goes_on(open_tab):
     tab = open_tab()
     tab.until_painted()
@@ -591,6 +839,30 @@ def test_without_webgl_keys_change_the_picture_too(open_tab):
         tab.page.keyboard.press(key)
         tab.until_same(start)
     assert tab.complaints == []
+
+
+def test_without_webgl_nothing_shows_through_a_transparent_picture(open_tab, address):
+    tab = open_tab(url=address + "licences.txt")
+    shown, shrunk = tab.page.evaluate(
+        """async () => {
+          const { FlatScreen } = await import("./flat-screen.js");
+          const [canvas, picture] = [document.createElement("canvas"), document.createElement("canvas")];
+          const screen = new FlatScreen(canvas);
+          let shot;
+          for (const color of ["red", "red", "red", "transparent"]) {
+            const context = picture.getContext("2d");
+            context.clearRect(0, 0, 300, 150);
+            context.fillStyle = color;
+            context.fillRect(0, 0, 300, 150);
+            screen.take(picture, 300, 150);
+            shot = screen.shrink(30, 15);
+            screen.showFrame({ mirror: false });
+          }
+          const pixels = canvas.getContext("2d").getImageData(0, 0, 300, 150).data;
+          return [[...pixels.slice(0, 3)], [...new Uint8Array(shot.pixels).slice(0, 3)]];
+        }"""
+    )
+    assert shown == shrunk == [0, 0, 0]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -26,5 +26,6 @@ def test_webgpu_paints_what_onnx_runtime_paints_and_may_go_away(gpu_tab):
     (worker,) = [worker for worker in gpu_tab.page.workers if worker.evaluate("Boolean(self.gpuDevice)")]
     worker.evaluate("self.gpuDevice.destroy()")
     gpu_tab.until("/The GPU went away: painting goes on by wasm/.test(window.said)")
+    assert gpu_tab.page.evaluate("window.painter.choice") == "wasm"
     name, painted = painted_by_page(gpu_tab, frame, code, None)
     assert name == "wasm, 1 thread" and np.abs(painted - expected).max() <= 1

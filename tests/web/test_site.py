@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import hashlib
 import http.client
 import json
 import re
@@ -73,6 +74,13 @@ def test_files(built):
     assert {Path(name).suffix for name in files} <= set(site.TYPES)
     assert "sw.js" not in files  # on this machine the page is there anyway
     assert b"https://" not in files["index.html"] and b"http://" not in files["index.html"]
+
+
+def test_stray_files_of_systems_are_no_part_of_the_page(built, monkeypatch, tmp_path):
+    for name in ("sw.js", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.setattr(site, "PAGE", tmp_path)
+    assert ".DS_Store" not in site.page_files()
 
 
 def test_the_page_says_the_policy_itself_for_hosts_without_headers():
@@ -151,7 +159,7 @@ def test_a_port_in_use_is_one_sentence(built, call):
         port = server.server_address[1]
         assert server.server_address[0] == "127.0.0.1"
         code, _, said = call("web", "--port", port)
-    assert code == 1 and re.search(rf"port {port} cannot be had \(.+\): choose another --port", said)
+    assert code == 1 and re.search(rf"port {port} is not available \(.+\): choose another --port", said)
 
 
 def test_export(built, tmp_path, call):
@@ -161,10 +169,20 @@ def test_export(built, tmp_path, call):
     for name, content in site.page_files(offline=True).items():
         assert (folder / name).read_bytes() == content, name
     service_worker = (folder / "sw.js").read_text("utf-8")
-    names = json.loads(re.match(r"const FILES = (\[.*\]);\nconst VERSION", service_worker)[1])
-    assert {*names, "sw.js", "_headers"} == {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    digests = json.loads(re.match(r"const FILES = (\{.*\});\nconst VERSION", service_worker)[1])
+    written = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert {*digests, "sw.js", "_headers"} == set(written)
+    for name, digest in digests.items():
+        assert digest == base64.b64encode(hashlib.sha256(written[name]).digest()).decode(), name
     assert json.loads((folder / "gallery.json").read_bytes())["offline"]
     assert "  Cross-Origin-Embedder-Policy: require-corp\n" in (folder / "_headers").read_text("utf-8")
+
+
+@pytest.mark.parametrize("options", [["--export", "site", "--open"], ["--export", "site", "--port", 8722], ["--force"]])
+def test_options_that_do_not_go_together(options, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, said = call("web", *options)
+    assert code == 2 and "--export" in said and not any(tmp_path.iterdir())
 
 
 def test_export_replaces_nothing_without_force(built, tmp_path, call):
@@ -172,7 +190,7 @@ def test_export_replaces_nothing_without_force(built, tmp_path, call):
     code, _, said = call("web", "--export", tmp_path)
     assert code == 1 and "is not empty" in said and "--force" in said
     assert (tmp_path / "index.html").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
-    with pytest.raises(OutputError, match="is no folder"):
+    with pytest.raises(OutputError, match="is not a folder"):
         site.export(tmp_path / "index.html", force=True)
     with pytest.raises(RtstyleError):
         site.export(tmp_path / "index.html" / "site", force=True)

@@ -19,46 +19,55 @@ export class App {
     this.display = false;
     this.recorder = new Recorder($("picture"));
     this.turn = Promise.resolve(); // cameras are opened one after the other
+    this.requests = 0; // sources that were asked for: each has its number
+    this.shown = 0; // the number of the one that is shown, or at which the camera was stopped
+    this.opening = 0; // the number of the camera that is being opened
   }
 
   // -- sources
 
   /** Open a camera, after what is asked for already. */
   startCamera(which) {
-    this.turn = this.turn.then(() => this.changeCamera(which));
+    const request = (this.opening = ++this.requests);
+    this.turn = this.turn.then(() => this.changeCamera(which, request));
     return this.turn;
   }
 
-  async changeCamera(which) {
+  async changeCamera(which, request) {
+    if (this.isLate(request)) return;
     const before = this.camera;
     before?.close(); // many phones open no camera while another one is open
     try {
-      await this.useCamera(which);
+      await this.useCamera(which, request);
     } catch (error) {
-      if (before) await this.useCamera({ deviceId: before.deviceId }).catch(() => this.showPhotograph());
+      if (this.isLate(request)) return;
       this.say(error.message);
+      if (before) await this.useCamera({ deviceId: before.deviceId }, request).catch(() => this.isLate(request) || this.showPhotograph());
+    } finally {
+      if (this.opening === request) this.opening = 0;
+      this.sync();
     }
-    this.sync();
   }
 
-  async useCamera(which) {
+  async useCamera(which, request) {
     const source = await openCamera(which, () => {
       this.say("The camera went away: connect it and press Camera.");
       this.stopCamera();
     });
-    this.setSource(source);
+    if (!this.setSource(source, request)) return;
     this.state.mirror = source.facing !== "environment";
     this.cameras = await listCameras();
   }
 
   stopCamera() {
-    if (this.recorder.recorder) this.toggleRecording();
+    this.shown = ++this.requests; // what is still being opened comes too late
+    this.stopRecording();
     if (this.loop.source?.kind === "picture") return;
     this.showPhotograph();
   }
 
   toggleCamera() {
-    if (this.camera) this.stopCamera();
+    if (this.camera || this.opening > this.shown) this.stopCamera();
     else this.startCamera();
   }
 
@@ -72,31 +81,47 @@ export class App {
     return this.loop.source?.kind === "camera" ? this.loop.source : null;
   }
 
+  /** Show a picture or a video; returns whether it is shown. */
   async openFile(file) {
+    const request = ++this.requests;
     try {
-      this.setSource(await openFile(file));
+      if (!this.setSource(await openFile(file), request)) return false;
       this.state.mirror = false;
       this.sync();
+      return true;
     } catch (error) {
       this.say(error.message);
+      return false;
     }
   }
 
   async showPhotograph() {
-    await this.openFile(this.photograph);
-    $("welcome").hidden = false;
+    if (await this.openFile(this.photograph)) $("welcome").hidden = false;
   }
 
-  setSource(source) {
+  /** Whether something that was asked for later is shown already, or the camera was stopped since. */
+  isLate(request) {
+    return request < this.shown;
+  }
+
+  /** Show a source, or close it if it comes too late; returns whether it is shown. */
+  setSource(source, request) {
+    if (this.isLate(request)) {
+      source.close();
+      return false;
+    }
+    this.shown = request;
     $("welcome").hidden = true;
     this.state.frozen = false;
     this.loop.setSource(source);
+    return true;
   }
 
   /** A picture becomes a style, by the encoder. */
   async addStyle(file) {
+    let bitmap;
     try {
-      const bitmap = await readPicture(file, STYLE_SIDE).catch(() => {
+      bitmap = await readPicture(file, STYLE_SIDE).catch(() => {
         throw new Error(`${file.name || "The file"} is no picture that this browser can show.`);
       });
       const { width, height } = bitmap;
@@ -114,6 +139,8 @@ export class App {
       this.say(`${title} is a style now.`);
     } catch (error) {
       this.say(error.message);
+    } finally {
+      bitmap?.close();
     }
   }
 
@@ -232,6 +259,7 @@ export class App {
         video: source.kind === "video" && $("sound").checked ? source.element : null,
       });
       this.say(trouble ?? "Recording: press Record again to save it.");
+      this.reportRecording();
       this.loop.redraw();
     } catch (error) {
       this.say(`The recording could not be started (${error.message}).`);
@@ -239,13 +267,21 @@ export class App {
     this.sync();
   }
 
-  async stopRecording() {
+  /** Say what became of the recording when it has ended, by whatever. */
+  async reportRecording() {
+    this.ending = "The browser ended the recording. ";
     try {
-      this.say(`Saved ${await this.recorder.stop()}`);
+      const name = await this.recorder.saved;
+      this.say(`${this.ending}Saved ${name}`);
     } catch (error) {
-      this.say(error.message);
+      this.say(this.ending + error.message);
     }
     this.sync();
+  }
+
+  /** End the recording, if there is one; `reason` is a sentence where the user did not ask for it. */
+  stopRecording(reason = "") {
+    if (this.recorder.stop()) this.ending = reason;
   }
 
   // -- the page
@@ -298,7 +334,7 @@ export class App {
     const { state, styles, loop, camera } = this;
     const { style } = styles;
     const radios = $("gallery").querySelectorAll("input");
-    if (!radios[styles.index].checked) radios[styles.index].parentElement.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (!radios[styles.index].checked) reveal(radios[styles.index].parentElement);
     radios[styles.index].checked = true;
     $("title").textContent = styles.label;
     $("artist").textContent = [style.artist, style.year].filter(Boolean).join(", ");
@@ -316,15 +352,27 @@ export class App {
     $("flip-button").hidden = !camera || this.cameras?.length < 2;
     $("display").hidden = !this.display;
     this.syncFields();
-    this.syncRatio();
+    this.syncShape();
+    this.syncClock();
   }
 
-  /** A phone that is turned gives frames of another shape. */
-  syncRatio() {
-    const { source } = this.loop;
-    const ratio = source?.width ? source.width / source.height : this.ratio;
-    if (ratio !== this.ratio) $("stage").style.setProperty("--ratio", ratio);
-    this.ratio = ratio;
+  /** A phone that is turned gives pictures of another shape. A recording cannot change its own: it ends. */
+  syncShape() {
+    const { width, height } = $("picture");
+    if (this.shape === `${width} x ${height}`) return;
+    this.shape = `${width} x ${height}`;
+    $("stage").style.setProperty("--ratio", width / height);
+    this.stopRecording("The recording ended, as the picture has another size now. ");
+  }
+
+  /** How long the recording is, every second while there is one. */
+  syncClock() {
+    const { seconds: recorded } = this.recorder;
+    clearTimeout(this.nextSecond);
+    $("clock").hidden = recorded === null;
+    if (recorded === null) return;
+    $("clock").lastChild.textContent = `${Math.floor(recorded / 60)}:${String(Math.floor(recorded % 60)).padStart(2, "0")}`;
+    this.nextSecond = setTimeout(() => this.syncClock(), 1000 * (1 - (recorded % 1)));
   }
 
   syncFields() {
@@ -341,12 +389,9 @@ export class App {
   tick() {
     const { facts, busy } = this.loop;
     $("picture").setAttribute("aria-busy", busy);
-    this.syncRatio();
+    this.syncShape();
     $("display").textContent = facts;
     $("facts").textContent = facts;
-    const { seconds: recorded } = this.recorder;
-    $("clock").hidden = recorded === null;
-    if (recorded !== null) $("clock").lastChild.textContent = `${Math.floor(recorded / 60)}:${String(Math.floor(recorded % 60)).padStart(2, "0")}`;
   }
 }
 
@@ -355,6 +400,16 @@ function fill(select, entries, value) {
   if (select.dataset.entries !== key) select.replaceChildren(...entries.map(([text, entry]) => new Option(text, entry)));
   select.dataset.entries = key;
   select.value = value;
+}
+
+/** Scroll a card into view in the gallery, which scrolls across on phones, down in wide windows. scrollIntoView would scroll
+ * the page too. */
+function reveal(card) {
+  for (const scroller of [$("gallery"), $("styles")]) {
+    const [inner, outer] = [card, scroller].map((each) => each.getBoundingClientRect());
+    if (inner.left < outer.left || inner.right > outer.right) scroller.scrollLeft += (inner.left + inner.right - outer.left - outer.right) / 2;
+    if (inner.top < outer.top || inner.bottom > outer.bottom) scroller.scrollTop += (inner.top + inner.bottom - outer.top - outer.bottom) / 2;
+  }
 }
 
 /** A context with the middle of a bitmap in these proportions. */

@@ -5,7 +5,7 @@ export class FlatScreen {
   constructor(canvas) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { alpha: false });
-    this.slots = [0, 1, 2].map(() => layer());
+    this.slots = [0, 1, 2].map(() => layer({ alpha: false }));
     this.small = layer({ willReadFrequently: true });
     this.painted = layer();
     this.latest = this.taken = null;
@@ -14,6 +14,7 @@ export class FlatScreen {
   take(picture, width, height) {
     this.taken = this.slots.find((slot) => slot !== this.latest && slot !== this.taken);
     resize(this.taken.canvas, width, height);
+    this.taken.globalCompositeOperation = "copy"; // else the frame before shows through a transparent picture
     this.taken.drawImage(picture, 0, 0, width, height);
   }
 

@@ -3,7 +3,7 @@
 
 const LADDER = [96, 112, 128, 144, 160, 176, 192, 216, 240, 264, 288, 320, 360, 400, 440, 480, 528, 576, 640, 720, 808, 896, 1000, 1080];
 export const TARGET = 30; // frames a second
-export const MIN_HEIGHT = 176;
+const MIN_HEIGHT = 176;
 const FULL = 0.85; // share of a frame's time that painting may take after a change ...
 const SETTLE = 3; // frames that a change is given before they count
 const FRAMES = 10; // frames that a decision rests on, or three where they take a second

@@ -27,7 +27,8 @@ export function listen(actions, listening) {
   document.addEventListener("pointerdown", () => (walking = false), true);
   document.addEventListener("keydown", (event) => {
     if (/^(Tab|Arrow)/.test(event.key)) walking = true;
-    if (event.ctrlKey || event.metaKey || event.altKey || !listening()) return;
+    const alt = event.altKey && !"[]".includes(event.key); // some keyboards of Macs have these with Option only
+    if (event.ctrlKey || event.metaKey || alt || !listening()) return;
     const { target } = event;
     if (target.closest("select") || (event.key === " " && target.closest("dialog"))) return;
     if (event.key === " " && walking && target.matches("button, input, summary")) return;

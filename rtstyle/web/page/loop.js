@@ -25,7 +25,7 @@ export class Loop {
     this.source?.close();
     this.source = source;
     if (source.moving) source.onframe = () => this.wake();
-    this.held = false;
+    this.held = null;
     this.dropped = 0;
     this.restart();
   }
@@ -54,7 +54,7 @@ export class Loop {
 
   /** Take the frame anew: the screen lost the one that it had. */
   takeAgain() {
-    this.held = false;
+    this.held = null;
     this.change();
   }
 
@@ -77,7 +77,7 @@ export class Loop {
         this.note(source, began, taking + seconds() - showing, showing);
       } catch (error) {
         this.underway = job !== null;
-        this.say(error.message);
+        if (this.painter.engine) this.say(error.message); // else the painter says itself what became of it
         await new Promise((resolve) => setTimeout(resolve, 1000));
       }
     }
@@ -104,7 +104,7 @@ export class Loop {
     if (live || !this.held) {
       screen.take(source.element, source.width, source.height);
       this.dropped += source.take();
-      this.held = true;
+      this.held = { width: source.width, height: source.height };
     }
     const shot = screen.shrink(...this.workingSize());
     const history = state.steady && live ? (fading ? WHILE_FADING : 1) : null;
@@ -114,10 +114,15 @@ export class Loop {
     return { shot, answer, source, began, taking: seconds() - began };
   }
 
+  /** What has the size of the frame that is painted: the source, or the held frame, as a phone may be turned meanwhile. */
+  get frame() {
+    return (!this.live && this.held) || this.source;
+  }
+
   /** The height at which the net runs, the frame's short side, in pixels. */
   get height() {
-    const { source, state, referenceHeight } = this;
-    const short = source ? Math.min(source.width, source.height) : referenceHeight;
+    const { frame, source, state, referenceHeight } = this;
+    const short = frame ? Math.min(frame.width, frame.height) : referenceHeight;
     if (state.height !== "auto") return Math.min(state.height, short);
     if (!source?.moving) return Math.min(referenceHeight, short);
     this.controller ??= new HeightController(referenceHeight, Math.min(short, Math.floor(1.5 * referenceHeight)));
@@ -126,13 +131,13 @@ export class Loop {
 
   /** [width, height], multiples of 4. */
   workingSize() {
-    const { width, height } = this.source;
+    const { width, height } = this.frame;
     const scale = this.height / Math.min(width, height);
     return [width, height].map((side) => Math.max(16, 4 * Math.round((side * scale) / 4)));
   }
 
   stepHeight(by) {
-    const short = Math.min(this.source.width, this.source.height);
+    const short = Math.min(this.frame.width, this.frame.height);
     this.state.height = step(this.height, by, short);
     this.change();
   }

@@ -16,11 +16,14 @@ async function load(file) {
   return response;
 }
 
-function makeScreen(canvas) {
+function makeScreen() {
+  const canvas = $("picture");
   try {
     return new Screen(canvas);
   } catch {
-    return new FlatScreen(canvas);
+    const another = canvas.cloneNode(); // a canvas that has a context of WebGL already gives no other one
+    canvas.replaceWith(another);
+    return new FlatScreen(another);
   }
 }
 
@@ -30,10 +33,16 @@ async function start() {
     load("photograph.jpg").then((response) => response.blob()),
   ]);
   const styles = new StyleChooser(gallery.styles);
-  const painter = new Painter((sentence) => app.say(sentence), gallery.gpu_model);
+  const painter = new Painter((sentence) => {
+    app.say(sentence);
+    app.loop.change(); // something else paints now
+    app.sync();
+  }, gallery.gpu_model);
+  const screen = makeScreen(); // first: it may replace the canvas
   const app = new App({ painter, styles, gallery, photograph });
-  app.loop = new Loop({ painter, styles, screen: makeScreen($("picture")), state: app.state, referenceHeight: gallery.reference_height, say: (sentence) => app.say(sentence) });
-  app.loop.screen.onrestored = () => app.loop.takeAgain();
+  app.loop = new Loop({ painter, styles, screen, state: app.state, referenceHeight: gallery.reference_height, say: (sentence) => app.say(sentence) });
+  screen.onrestored = () => app.loop.takeAgain();
+  screen.ongone = () => app.say("The GPU shows nothing any more: reload the page.");
   app.loop.onstyle = () => app.sync();
   app.loop.onpainted = () => painted(app);
   app.addCards();
@@ -41,7 +50,7 @@ async function start() {
   await app.showPhotograph();
   await startPainting(app);
   const granted = await navigator.permissions?.query({ name: "camera" }).catch(() => null);
-  if (granted?.state === "granted" && app.loop.source.kind === "picture" && !$("welcome").hidden) app.startCamera();
+  if (granted?.state === "granted" && app.requests === 1) app.startCamera(); // unless more than the photograph was asked for
   if (gallery.offline) navigator.serviceWorker?.register("sw.js").catch(() => {}); // private windows have none
 }
 
@@ -57,11 +66,13 @@ async function startPainting(app) {
   }
   $("loading").textContent = "";
   app.loop.run();
-  if (query.has("backend")) app.setBackend(query.get("backend"));
+  const choice = app.painter.choice === "auto" ? query.get("backend") : app.painter.choice; // it may be chosen meanwhile
+  if (choice) app.setBackend(choice);
 }
 
 /** Frames as they are, where the net cannot run. */
-function showUnpainted({ loop, state }) {
+function showUnpainted(app) {
+  const { loop, state } = app;
   const { screen } = loop;
   state.strength = 0;
   const show = () => {
@@ -72,6 +83,7 @@ function showUnpainted({ loop, state }) {
       loop.dirty = false;
     }
     if (source?.width) screen.showFrame(state);
+    app.syncShape();
     requestAnimationFrame(show);
   };
   show();

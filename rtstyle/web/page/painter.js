@@ -18,7 +18,10 @@ class Engine {
       if (data.error) reject(new Error(data.error));
       else resolve(data);
     };
-    this.worker.onerror = (event) => this.close(event.message || "the painter could not be loaded");
+    this.worker.onerror = ({ message }) => {
+      this.close(message || "the painter could not be loaded");
+      this.ondied?.(message || "no reason given");
+    };
   }
 
   ask(kind, message, transfer = []) {
@@ -60,7 +63,7 @@ async function open(on, threads, model) {
   }
 }
 
-export function hasSimd() {
+function hasSimd() {
   // (module (func (result v128) i32.const 0 i8x16.splat i8x16.popcnt))
   const probe = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15, 253, 98, 11];
   return WebAssembly.validate(new Uint8Array(probe));
@@ -79,7 +82,8 @@ export class Painter {
   constructor(say = () => {}, gpuModel = "") {
     this.say = say;
     this.gpuModel = gpuModel;
-    this.engine = null;
+    this.engine = null; // what paints; none until `open` is done, nor while a worker that died is replaced
+    this.wasm = null;
     this.choice = "auto";
   }
 
@@ -94,7 +98,23 @@ export class Painter {
       if (threads === 1 || error.message.includes("could not be loaded")) throw new Error(`The painter could not be loaded (${error.message}): reload the page.`);
       return this.open({ threads: 1 });
     }
-    this.engine = this.wasm;
+    this.wasm.ondied = (reason) => this.replaceWasm(reason);
+    this.engine ??= this.wasm;
+    this.loaded = true;
+  }
+
+  /** Open the net on wasm again after its worker died, but only once. */
+  async replaceWasm(reason) {
+    if (this.engine === this.wasm) this.engine = null;
+    this.wasm = null;
+    try {
+      if (this.replaced) throw new Error(`The painter stopped again (${reason}): reload the page.`);
+      this.replaced = true;
+      await this.open({ threads: 1 });
+      this.say(`The painter stopped (${reason}) and was started again.`);
+    } catch (error) {
+      this.say(error.message);
+    }
   }
 
   get name() {
@@ -109,20 +129,23 @@ export class Painter {
     try {
       return await engine.ask("paint", { pixels, width, height, code, history }, [pixels]);
     } catch (error) {
-      if (!spare) throw new Error(`A frame could not be painted (${error.message}).`);
-      this.leaveGpu(error.message);
+      if (spare) this.leaveGpu(error.message);
+      if (!spare || !this.engine) throw new Error(`A frame could not be painted (${error.message}).`);
       return this.paint(spare, width, height, code, history);
     }
   }
 
   /** A picture, RGBA in a buffer, to the code of its style, Float32Array. */
   async encode(pixels, width, height) {
+    if (!this.wasm) throw new Error("A picture can become a style once the painter is loaded.");
     return (await this.wasm.ask("encode", { pixels, width, height }, [pixels])).code;
   }
 
-  /** Use "wasm", "webgpu" or "auto": the faster one for frames of this size. Resolves when it is in use. */
+  /** Use "wasm", "webgpu" or "auto": the faster one for frames of this size. Resolves when it is in use. Before `open` is
+   * done it is only noted. */
   async choose(choice, width, height, code) {
     this.choice = choice;
+    if (!this.loaded) return;
     if (choice === "wasm" || (choice === "auto" && !(await hasGpu()))) {
       this.engine = this.wasm;
       return;
@@ -134,10 +157,9 @@ export class Painter {
       if (choice === "auto") for (const engine of [this.gpu, this.wasm]) seconds.push(await timed(engine, width, height, code));
       if (this.choice === choice && this.gpu) this.engine = choice === "webgpu" || seconds[0] < seconds[1] ? this.gpu : this.wasm;
     } catch (error) {
-      if (choice === "webgpu") this.say(`WebGPU cannot be used here (${error.message}): painting goes on by wasm.`);
       this.gpu?.close("closed");
-      this.gpu = this.opening = null;
-      this.engine = this.wasm;
+      this.forgetGpu();
+      if (choice === "webgpu") this.say(`WebGPU cannot be used here (${error.message}): painting goes on by wasm.`);
     }
   }
 
@@ -151,10 +173,15 @@ export class Painter {
     if (!this.gpu) return;
     const used = this.engine === this.gpu;
     const gpu = this.gpu;
-    this.gpu = this.opening = null;
-    this.engine = this.wasm;
+    this.forgetGpu();
     gpu.close(reason);
     if (used) this.say("The GPU went away: painting goes on by wasm.");
+  }
+
+  forgetGpu() {
+    this.gpu = this.opening = null;
+    this.engine = this.wasm;
+    if (this.choice === "webgpu") this.choice = "wasm";
   }
 }
 

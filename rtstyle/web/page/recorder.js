@@ -20,7 +20,8 @@ export class Recorder {
   }
 
   /** Record the canvas, with the microphone if `microphone`, or with the sound of a video element. Returns a sentence
-   * where there is no sound though it was asked for. */
+   * where there is no sound though it was asked for. When the recording has ended, by `stop` or by itself, it is saved, and
+   * `saved` gives the file's name, or an Error with a sentence if nothing was recorded. */
   async start(name, { microphone, video }) {
     this.starting = true;
     const { tracks, trouble } = await sound(microphone, video).finally(() => (this.starting = false));
@@ -52,16 +53,21 @@ export class Recorder {
     return trouble;
   }
 
-  /** Stop and save; returns the file's name. Throws an Error with a sentence if nothing was recorded. */
-  async stop() {
-    this.recorder?.stop();
-    return this.saved;
+  /** End the recording; returns whether there was one to end. */
+  stop() {
+    const running = this.recorder?.state === "recording";
+    if (running) this.recorder.stop();
+    return running;
   }
 }
 
 async function sound(microphone, video) {
   const capture = video?.captureStream ?? video?.mozCaptureStream;
-  if (capture) return { tracks: capture.call(video).getAudioTracks() };
+  if (capture) {
+    const stream = capture.call(video);
+    for (const track of stream.getVideoTracks()) track.stop(); // it would copy every frame
+    return { tracks: stream.getAudioTracks() };
+  }
   if (video) return { tracks: [], trouble: "Recording without sound: this browser does not give a video's sound." };
   if (!microphone) return { tracks: [] };
   try {

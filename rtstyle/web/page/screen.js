@@ -77,6 +77,7 @@ void main() {
   result = vec4(abs(at.x - split) < line ? vec3(1.0) : color, 1.0);
 }`;
 
+const RESTORE_SECONDS = 5; // in which browsers give back a context of WebGL that was lost, if they do
 const SHORT_SIDE = 640; // pixels: smaller pictures are enlarged, smoother than browsers do
 
 /** The picture on a canvas, by WebGL 2. Throws where there is none. */
@@ -86,8 +87,13 @@ export class Screen {
     // In software WebGL takes the processor from the net: a plain canvas is faster then
     this.gl = canvas.getContext("webgl2", { alpha: false, antialias: false, failIfMajorPerformanceCaveat: true });
     if (!this.gl) throw new Error("no WebGL 2 on a GPU");
-    canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
+    let waiting;
+    canvas.addEventListener("webglcontextlost", (event) => {
+      event.preventDefault();
+      waiting = setTimeout(() => this.ongone?.(), 1000 * RESTORE_SECONDS);
+    });
     canvas.addEventListener("webglcontextrestored", () => {
+      clearTimeout(waiting);
       this.setUp();
       this.onrestored?.();
     });

@@ -98,7 +98,8 @@ function element() {
 
 /** Open a file: a picture or a video. Throws an Error with a sentence for what is neither. */
 export async function openFile(file) {
-  const picture = await readPicture(file, MAX_SIDE).catch(() => null);
+  const isVideo = file.type.startsWith("video/"); // to look for a picture in it would read it whole
+  const picture = isVideo ? null : await readPicture(file, MAX_SIDE).catch(() => null);
   if (picture) return new Still(picture);
   const url = URL.createObjectURL(file);
   const video = element();

@@ -2,7 +2,7 @@
 
 const FADE = 0.5; // seconds
 const MIX_FADE = 0.12;
-export const TURN = 8; // seconds of a style's turn when styles change by themselves ...
+const TURN = 8; // seconds of a style's turn when styles change by themselves ...
 const TURN_FADE = 1.5; // ... and of the change
 
 /** The gallery of gallery.json; codes as Float32Array. */
@@ -90,7 +90,6 @@ export class StyleChooser {
   toggleCycle(now) {
     this.cycle = !this.cycle;
     this.nextTurn = now;
-    return this.cycle;
   }
 
   /** Go on to the next style where styles take turns and it is time; whether it was. */

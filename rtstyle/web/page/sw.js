@@ -1,5 +1,5 @@
-// After the first visit the page works offline. `rtstyle web --export` puts FILES, the names of all files, and VERSION, their
-// digest, in front of this.
+// After the first visit the page works offline. `rtstyle web --export` puts FILES, the SHA-256 of all files (base64) by their
+// names, and VERSION, their common digest, in front of this.
 //
 // What the page always needs is kept at once, the rest when it is first loaded. Answers get the headers that threads of wasm
 // need, which not every host sends.
@@ -16,8 +16,24 @@ self.addEventListener("activate", (event) => event.waitUntil(forget().then(() =>
 
 async function keep() {
   const cache = await caches.open(CACHE);
-  const files = FILES.filter((file) => !LATER.test(file));
-  await cache.addAll(files.map((file) => new Request(new URL(file, scope), { cache: "no-cache" })));
+  const files = Object.keys(FILES).filter((file) => !LATER.test(file));
+  await Promise.all(
+    files.map(async (file) => {
+      const response = await load(file);
+      if (!(await isOurs(file, response))) throw new Error(`${file} is not of this version`); // the next visit tries again
+      await cache.put(new URL(file, scope), response);
+    }),
+  );
+}
+
+function load(file) {
+  return fetch(new URL(file, scope), { cache: "no-cache" });
+}
+
+/** Whether a response has a file as it is in this version: while a page is uploaded, a host has files of two. */
+async function isOurs(file, response) {
+  const digest = await crypto.subtle.digest("SHA-256", await response.clone().arrayBuffer());
+  return btoa(String.fromCharCode(...new Uint8Array(digest))) === FILES[file];
 }
 
 async function forget() {
@@ -28,7 +44,7 @@ self.addEventListener("fetch", (event) => {
   const { origin, pathname } = new URL(event.request.url);
   if (event.request.method !== "GET" || origin !== scope.origin || !pathname.startsWith(scope.pathname)) return;
   const file = pathname.slice(scope.pathname.length) || "index.html";
-  if (FILES.includes(file)) event.respondWith(answer(file));
+  if (Object.hasOwn(FILES, file)) event.respondWith(answer(file));
 });
 
 async function answer(file) {
@@ -36,8 +52,8 @@ async function answer(file) {
   const url = new URL(file, scope).href;
   let response = await cache.match(url);
   if (!response) {
-    response = await fetch(url, { cache: "no-cache" });
-    if (response.ok) await cache.put(url, response.clone());
+    response = await load(file);
+    if (await isOurs(file, response)) await cache.put(url, response.clone()).catch(() => {}); // where the disk is full
   }
   const headers = new Headers(response.headers);
   for (const [name, value] of Object.entries(HEADERS)) headers.set(name, value);
