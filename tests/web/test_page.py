@@ -291,7 +291,7 @@ def test_a_picture_that_comes_late_is_not_shown(open_tab):
     tab.until_painted()
     before = tab.picture()
     tab.page.evaluate(DROP, [png(photograph(1)), "slow.png", "image/png", "#stage"])
-    tab.until("window.goOn")
+    tab.until("Boolean(window.goOn)")
     tab.page.evaluate(DROP, [png(photograph(2)), "quick.png", "image/png", "#stage"])
     quick = tab.until_changed(before)
     tab.page.evaluate("window.goOn()")
@@ -300,10 +300,10 @@ def test_a_picture_that_comes_late_is_not_shown(open_tab):
 
 
 CLOSED_BITMAPS = """
-window.closed = 0;
+window.closedBitmaps = 0;
 const closeBitmap = ImageBitmap.prototype.close;
 ImageBitmap.prototype.close = function () {
-  window.closed += 1;
+  window.closedBitmaps += 1;
   closeBitmap.call(this);
 };
 """
@@ -335,7 +335,7 @@ def test_a_dropped_picture_becomes_a_style(open_tab):
         tab = open_tab(url=url, script=CLOSED_BITMAPS)
         tab.until_painted()
         paint_small(tab)
-        closed = tab.page.evaluate("window.closed")
+        closed = tab.page.evaluate("window.closedBitmaps")
         assert tab.page.is_visible("#style-button")
         start = tab.until_still()
         tab.page.keyboard.press("2")
@@ -350,7 +350,7 @@ def test_a_dropped_picture_becomes_a_style(open_tab):
         tab.page.evaluate(DROP, [png(black[:20]), "thin.png", "image/png", "[data-drop=style]"])
         tab.until(said("at least 32 x 32"))
         assert len(tab.page.query_selector_all("#gallery input")) == len(model.styles) + 1
-        assert tab.page.evaluate("window.closed") == closed + 2
+        assert tab.page.evaluate("window.closedBitmaps") == closed + 2
         assert tab.complaints == []
 
 
