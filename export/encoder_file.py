@@ -148,11 +148,17 @@ class Writer(Graph):
         return "photograph"
 
     def painted(self, body: networks.Body, frames: str, code: str, number: int = 0) -> str:
-        """What the body makes of frames with a code; `number` makes the names of several paintings differ."""
+        """What the body makes of frames with a code; `number` makes the names of several paintings differ, which share
+        the weights."""
         graph = onnx.compose.add_prefix_graph(to_onnx.to_model(body).graph, f"body{number}/")
+        if number:
+            first = {weight.name: weight.name.replace(str(number), "0", 1) for weight in graph.initializer}
+            for node in graph.node:
+                node.input[:] = [first.get(name, name) for name in node.input]
+        else:
+            self.store(graph.initializer)
         for name, here in ((frames, graph.input[0].name), (code, graph.input[1].name)):
             self.nodes.append(helper.make_node("Identity", [name], [here], here))
-        self.store(graph.initializer)
         self.nodes.extend(graph.node)
         return str(graph.output[0].name)
 

@@ -37,8 +37,8 @@ def wait_for(future: Future[T], abandoned: Callable[[], bool] = lambda: False, s
         try:
             return future.result(TICK)
         except TimeoutError:
-            if future.done():
-                raise
+            if future.done():  # just now, or the call itself timed out
+                return future.result()
             if abandoned() or (end is not None and time.monotonic() > end):
                 raise
 
@@ -59,8 +59,8 @@ def interruptible(
     threading.Thread(target=work, name=name, daemon=True).start()
     try:
         return wait_for(future, seconds=seconds)
-    finally:
-        if not future.done():
-            leave(lambda: not future.done())
-            if late:
-                future.add_done_callback(lambda done: None if done.exception() else late(done.result()))
+    except BaseException:
+        leave(lambda: not future.done())
+        if late:  # at once where it came just now
+            future.add_done_callback(lambda done: None if done.exception() else late(done.result()))
+        raise

@@ -1,5 +1,6 @@
 """Pictures and folders of pictures."""
 
+import struct
 import sys
 
 import numpy as np
@@ -150,6 +151,74 @@ def test_a_picture_with_broken_exif_data_is_painted(tmp_path, stylizer, exif):
     assert psnr(read_image(tmp_path / "photo.jpg").rgb, photo) > 25
     for name in ("out.jpg", "out.png"):
         stylize_image(tmp_path / "photo.jpg", tmp_path / name, stylizer)
+
+
+def test_a_picture_is_turned_where_other_exif_data_is_broken(tmp_path):
+    turned, unit = struct.pack("<HHLHH", 0x0112, 3, 1, 6, 0), struct.pack("<HHLL", 0x0128, 4, 1, 70_000)  # a short
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + turned + unit + bytes(4)
+    Image.fromarray(picture(0, 48, 64)).save(tmp_path / "photo.png", exif=exif)
+    read = read_image(tmp_path / "photo.png")
+    assert read.exif == b"" and (read.rgb == np.rot90(picture(0, 48, 64), -1)).all()
+
+
+def save_planar(rgb, path):
+    """A TIFF in which red, green and blue lie one after the other."""
+    height, width = rgb.shape[:2]
+    size, at = height * width, 10 + 10 * 12 + 4
+    tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, at), (259, 3, 1, 1), (262, 3, 1, 2)]
+    tags += [(273, 4, 3, at + 6), (277, 3, 1, 3), (278, 4, 1, height), (279, 4, 3, at + 18), (284, 3, 1, 2)]
+    lists = struct.pack("<3H6L", 8, 8, 8, *(at + 30 + size * i for i in range(3)), *[size] * 3)
+    head = struct.pack("<2sHLH", b"II", 42, 8, len(tags)) + b"".join(struct.pack("<HHLL", *tag) for tag in tags)
+    path.write_bytes(head + bytes(4) + lists + rgb.transpose(2, 0, 1).tobytes())
+
+
+@pytest.mark.parametrize("kind", ["L", "I;16", "1", "CMYK", "P", "planar", "icc", "jpeg", "turned"])
+def test_of_a_tiff_only_tags_that_describe_it_go_into_the_output(tmp_path, stylizer, kind):
+    image, options = Image.fromarray(picture(0, 40, 56)), {}
+    if kind == "I;16":
+        image = Image.fromarray(picture(0, 40, 56)[..., 0].astype(np.uint16) * 257)
+    elif kind in ("L", "1", "CMYK", "P"):
+        image = image.convert(kind)
+    elif kind == "icc":
+        options = {"icc_profile": profile_with_red_and_blue_swapped()}
+    elif kind == "jpeg":
+        options = {"compression": "jpeg"}
+    elif kind == "turned":
+        exif = Image.Exif()
+        exif[0x0112], exif[0x010F] = 6, "A Camera"
+        exif.get_ifd(0x8769)[0x829D] = 2.8
+        options = {"exif": exif.tobytes()}
+    image.save(tmp_path / "in.tif", **options)
+    if kind == "planar":
+        save_planar(picture(0, 40, 56), tmp_path / "in.tif")
+    for name in ("out.tif", "out.png", "out.webp"):
+        stylize_image(tmp_path / "in.tif", tmp_path / name, stylizer, strength=0)
+        with Image.open(tmp_path / name) as out:
+            tags = out.getexif()
+            kept = set(tags) - {256, 257, 258, 259, 262, 273, 277, 278, 279, 284} if name == "out.tif" else set(tags)
+            assert kept == ({0x010F, 0x8769} if kind == "turned" else set())
+            assert "icc_profile" not in out.info and dict(tags.get_ifd(0x8769)) == ({0x829D: 2.8} if kept else {})
+        if name != "out.webp":
+            assert (pixels(tmp_path / name) == read_image(tmp_path / "in.tif").rgb).all()
+
+
+def test_tags_of_a_photograph_on_how_its_pixels_are_stored_do_not_go_into_a_tiff(tmp_path, stylizer):
+    exif = Image.Exif()
+    exif[0x010F], exif[258], exif[262], exif[277] = "A Camera", 8, 1, 1  # as Photoshop writes them
+    Image.fromarray(picture(0, 40, 56)).convert("L").save(tmp_path / "in.jpg", exif=exif)
+    stylize_image(tmp_path / "in.jpg", tmp_path / "out.tif", stylizer)
+    with Image.open(tmp_path / "out.tif") as out:
+        assert out.mode == "RGB" and out.getexif()[0x010F] == "A Camera"
+
+
+def test_a_number_of_a_wrong_kind_is_one_sentence(tmp_path):
+    Image.fromarray(np.zeros((32, 32), np.float32)).save(tmp_path / "in.tif")
+    whole = (tmp_path / "in.tif").read_bytes()
+    where = struct.pack("<HH", 273, 4)  # where the pixels are, a long
+    assert whole.count(where) == 1
+    (tmp_path / "in.tif").write_bytes(whole.replace(where, struct.pack("<HH", 273, 11)))
+    with pytest.raises(RtstyleError, match=r"in\.tif is not a readable picture \(damaged: "):
+        read_image(tmp_path / "in.tif")
 
 
 def test_a_folder_is_painted_under_the_same_names(tmp_path, stylizer):

@@ -166,7 +166,7 @@ class Bench:
                 ended = f"interrupted after {result.steps}"
                 cells += [Cell(result.picture, result.steps, ended, result.seconds, result.evaluations)]
                 break
-            cells.append(Cell(None, count, f"not a number after {result.steps}"))
+            cells.append(Cell(None, count, f"{result.ended} after {result.steps}"))
         if not cells:
             raise KeyboardInterrupt
         return cells, result.log

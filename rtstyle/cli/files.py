@@ -32,7 +32,7 @@ from rtstyle.cli.options import (
     steady_option,
 )
 from rtstyle.cli.progress import progress_bar, say
-from rtstyle.errors import Interrupted, RtstyleError, UsageError
+from rtstyle.errors import InputError, Interrupted, RtstyleError, UsageError
 
 if TYPE_CHECKING:
     from rtstyle.media.encoding import Encoding
@@ -200,6 +200,8 @@ def video(
         "time_range": TimeRange(start, None if duration is None else (start or 0.0) + duration),
         "fps": fps,
     }
+    if len(pairs) == 1:  # of several, each is told of at its turn
+        check_files(*pairs[0], force=run.force)
     with ExitStack() as stack:
         files = {pipe: stack.enter_context(opened_pipe(pipe)) for pipe in pipes}
         stylizer = (
@@ -213,6 +215,17 @@ def video(
             failed = _paint_here(pairs, stylizer, files, options, run)
     if failed:
         raise RtstyleError(f"{failed} of {len(pairs)} videos could not be painted")
+
+
+def check_files(source: str, out: str, *, force: bool) -> None:
+    """What painting itself checks only after the style was learned. Raises RtstyleError if the source is not there, or
+    the file may not be written."""
+    from rtstyle.files import check_output
+
+    if source != "-" and not Path(source).exists():
+        raise InputError(f"{source} does not exist")
+    if out != "-" and not out.endswith(("/", os.sep)):
+        check_output(out, force=force, inputs=[source])
 
 
 def _paint_here(
@@ -360,7 +373,11 @@ def image(
 ) -> None:
     """Paint a picture file, or every picture of a folder."""
     from rtstyle.image import stylize_folder, stylize_image
+    from rtstyle.media.images import check_suffix
 
+    if not Path(source).is_dir():
+        check_files(source, out, force=force)
+        check_suffix(out)
     begin = painting.stylizer_for_files if Path(source).is_dir() else painting.stylizer
     stylizer = begin(polish=polish, quiet=quiet)
     how: dict[str, Any] = {**painting.look, "max_memory": max_memory, "force": force}

@@ -58,7 +58,11 @@ def network_option(default: str = "vgg19") -> Callable[[Any], Any]:
 @option("--match-color", is_flag=True, default=None, help="Give STYLE the photograph's colours first.")
 @option("--seed", type=int, help="Of the noise [default: 0].")
 @option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:1 [default: auto].")
-@option("--max-memory", metavar="3G", help="Work in tiles beyond that [default: 3/4 of the machine's].")
+@option(
+    "--max-memory",
+    metavar="3G",
+    help="Work in tiles beyond that [default: 3/4 of all, of a GPU of the free].",
+)
 @option("--plot", type=click.Path(), help="Draw the loss curves (PNG).")
 @option("--log", type=click.Path(), help="Write the losses (CSV).")
 @option("--timelapse", type=click.Path(), help="Film the picture coming into being (MP4).")

@@ -11,9 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from rtstyle.cli.flags import Group
 from rtstyle.cli.options import check_sheet, complete_own_style, json_option, model_option, option, output_options
+from rtstyle.errors import UsageError
 
 if TYPE_CHECKING:
     from rtstyle.gallery.model_file import Style
@@ -38,6 +40,7 @@ def styles(
     context: click.Context, model: str, as_json: bool, sheet: str | None, photo: str | None, force: bool, quiet: bool
 ) -> None:
     """List the styles; draw them; add your own and remove them."""
+    check_combination(context)
     if context.invoked_subcommand:
         return
     from rtstyle.gallery import catalog
@@ -51,6 +54,24 @@ def styles(
         return
     for line in table(listed, terminal_width()):
         click.echo(line)
+
+
+def check_combination(context: click.Context) -> None:
+    """Raises UsageError for options that would be ignored."""
+    given = {
+        parameter.name: parameter.opts[0]
+        for parameter in context.command.params
+        if context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+    }
+    if command := context.invoked_subcommand:
+        for name, flag in given.items():
+            if name != "quiet":
+                raise UsageError(f"{flag} is for listing the styles: leave it out with {command}")
+    for name in ("photo", "force"):
+        if name in given and "sheet" not in given:
+            raise UsageError(f"{given[name]} is for --sheet FILE")
+    if "as_json" in given and "sheet" in given:
+        raise UsageError("--json lists the styles and --sheet draws them: leave one of them out")
 
 
 def draw_sheet(model: str, sheet: str, photo: str | None, *, force: bool) -> None:

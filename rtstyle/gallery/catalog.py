@@ -22,7 +22,15 @@ from numpy.typing import NDArray
 from rtstyle.errors import ModelError, OutputError, RtstyleError, UsageError
 from rtstyle.files import written_beside
 from rtstyle.gallery import encoder
-from rtstyle.gallery.model_file import Model, Style, model_of, read_model, typeable, write_with_styles
+from rtstyle.gallery.model_file import (
+    Model,
+    Style,
+    has_external_data,
+    model_of,
+    read_model,
+    typeable,
+    write_with_styles,
+)
 from rtstyle.runtime import bounds, classic, devices
 
 BUNDLED = ("live", "studio")
@@ -93,14 +101,17 @@ def add(file: str | os.PathLike[str], *, name: str | None = None) -> list[Style]
     elif name:
         raise UsageError("a name goes with a picture: the styles of a model file have theirs")
     else:
+        _check_size(model_path(os.fspath(file)))
         body = load(os.fspath(file))
+        if has_external_data(body.path):
+            raise ModelError(f"{file} keeps its weights in another file beside it: save it as a single file first")
         kept = list(body.styles)
         target = user_folder() / f"{typeable(body.path.stem)}.onnx"
-    taken = {style.name: style.model for style in styles()}
+    taken = {style.name.lower(): style.model for style in styles()}
     for style in kept:
-        if style.name in taken:
+        if model := taken.get(style.name.lower()):
             raise OutputError(
-                f"there is a style {style.name} already (in {taken[style.name]}): make this one under another name, or "
+                f"there is a style {style.name} already (in {model}): make this one under another name, or "
                 f"remove that one first"
             )
     if target.exists():
@@ -111,6 +122,12 @@ def add(file: str | os.PathLike[str], *, name: str | None = None) -> list[Style]
             write_with_styles(body, kept, part)
         else:
             shutil.copyfile(body.path, part)
+    try:
+        for style in kept:
+            resolve(style.name)
+    except RtstyleError:
+        target.unlink()
+        raise
     return kept
 
 
@@ -122,11 +139,13 @@ def remove(name: str) -> Path:
         hint = f"yours are {', '.join(sorted(own))}" if own else "you have added none"
         raise UsageError(f"{name} is not one of your own styles: {hint}")
     model = own[name.lower()]
+    listed = (path for path in user_folder().glob("*.onnx") if path.is_file())
+    path = next(path for path in listed if path.resolve() == model.path)  # of a link not what it points to
     if len(model.styles) > 1:
         others = ", ".join(style.name for style in model.styles if style.name.lower() != name.lower())
-        raise ModelError(f"{model.path} holds other styles too ({others}): delete the file itself to lose them all")
-    model.path.unlink()
-    return model.path
+        raise ModelError(f"{path} holds other styles too ({others}): delete the file itself to lose them all")
+    path.unlink()
+    return path
 
 
 def styles(model: str = "live") -> list[Style]:
@@ -165,14 +184,17 @@ def own_models() -> tuple[list[Model], list[RtstyleError]]:
         try:
             if not path.is_file():
                 raise ModelError(f"{path} is not a file")
+            _check_size(path)
             path = path.resolve()
-            stat = path.stat()
-            if stat.st_size > MAX_OWN_BYTES:
-                raise ModelError(f"{path} is larger than {MAX_OWN_BYTES / 1e6:.0f} MB: name it by its path instead")
-            models.append(_read(path, stat.st_mtime_ns))
+            models.append(_read(path, path.stat().st_mtime_ns))
         except (RtstyleError, OSError) as error:
             errors.append(error if isinstance(error, RtstyleError) else ModelError(f"{path} cannot be read ({error})"))
     return models, errors
+
+
+def _check_size(path: Path) -> None:
+    if path.stat().st_size > MAX_OWN_BYTES:
+        raise ModelError(f"{path} is larger than {MAX_OWN_BYTES / 1e6:.0f} MB: name it by its path instead")
 
 
 @functools.cache

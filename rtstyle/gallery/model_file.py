@@ -115,6 +115,14 @@ def read_model(path: Path) -> Model:
     return _model(path, inputs, outputs, {prop.key: prop.value for prop in proto.metadata_props})
 
 
+def has_external_data(path: Path) -> bool:
+    """Whether weights of a model lie in another file."""
+    import onnx
+
+    weights = onnx.load(str(path), load_external_data=False).graph.initializer
+    return any(onnx.external_data_helper.uses_external_data(tensor) for tensor in weights)
+
+
 def write_with_styles(model: Model, styles: Sequence[Style], out: Path) -> None:
     """Write the file of `model` with these styles, made for its body, instead of its own."""
     import onnx

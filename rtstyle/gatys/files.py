@@ -21,7 +21,7 @@ from rtstyle.gatys.optimize import Iteration, Progress, Result, Settings, expect
 from rtstyle.gatys.pictures import StylePicture, check_pictures, resize
 from rtstyle.media.chart import chart
 from rtstyle.media.contact_sheet import draw_grid
-from rtstyle.media.images import Picture, check_suffix, fit, read_image, write_image
+from rtstyle.media.images import Picture, check_side, check_suffix, fit, read_image, write_image
 from rtstyle.media.stream import local_file
 from rtstyle.perceptual import vgg as perceptual
 
@@ -62,8 +62,8 @@ def paint_file(
     style pictures do not count; the photograph's transparency and EXIF data stay.
 
     Raises RtstyleError if an input cannot be read or an output may not be written, Interrupted after Ctrl-C, and
-    RtstyleError if the losses stop being numbers; the picture so far is then kept beside `out`. What goes wrong with
-    one of the `extras` is raised at the end, when the painting is written.
+    RtstyleError if memory runs out or the losses stop being numbers; the picture so far is then kept beside `out`. What
+    goes wrong with one of the `extras` is raised at the end, when the painting is written.
     """
     extras, settings, out = extras or Extras(), settings.check(), Path(out)
     weighted = [split_weight(style) for style in styles]
@@ -72,13 +72,14 @@ def paint_file(
     photograph = read_image(content, max_memory=settings.max_memory)
     pictures = _read_styles(weighted, masks, style_masks, settings.max_memory)
     check_pictures(photograph.rgb, pictures)
+    shape = expected(photograph.rgb.shape[:2], settings)[0][-1]
+    check_side(out, *shape)
     log.info(_plan_in_words(photograph.rgb, settings))
 
     def finish(painted: np.ndarray) -> Picture:
         alpha = None if photograph.alpha is None else resize(photograph.alpha, painted.shape[:2])
         return Picture(painted, alpha, photograph.exif)
 
-    shape = expected(photograph.rgb.shape[:2], settings)[0][-1]
     failed: list[RtstyleError] = []  # extras
     result: Result | None = None
     try:
@@ -240,6 +241,11 @@ def _ended_early(result: Result, settings: Settings, out: Path, picture: Picture
         kept = f"the picture so far is {name}"
     if result.ended == "interrupted":
         return Interrupted(f"interrupted after {result.steps} iterations: {kept}")
+    if result.ended == "out of memory":
+        return RtstyleError(
+            f"there was not enough memory after {result.steps} iterations: give a `max_memory` below "
+            f"{result.plan.needed / 1e9:.1f}G, to work in smaller tiles, or a smaller `size`; {kept}"
+        )
     advice = f"lower the `learning_rate` ({settings.rate:g} now)"
     if settings.optimizer == "lbfgs":
         advice = "lower the `learning_rate` or leave `line_search=False` out"

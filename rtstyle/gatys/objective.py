@@ -78,6 +78,12 @@ def _edges(length: int, side: int) -> list[int]:
     return [*(start for start in starts if start < length), length]
 
 
+def _widest(length: int, side: int, margin: int) -> int:
+    """The longest side of what VGG has to see for a tile of `cut`, along a side of the picture."""
+    edges = itertools.pairwise(_edges(length, side))
+    return max(min(length, end + margin) - max(0, start - margin) for start, end in edges)
+
+
 @dataclasses.dataclass(frozen=True)
 class Losses:
     """Weighted, so that total = content + style + tv + past."""
@@ -371,26 +377,31 @@ def plan(height: int, width: int, settings: Settings, limit: float | None, steps
     margin = reach(settings.vgg, (*settings.content_layers, *settings.style_layers))
     history_asked = settings.history if settings.optimizer == "lbfgs" else 2
 
-    def needed(side: int | None, history: int) -> int:
-        outer = [tile.outer for tile in cut(height, width, side, margin)]
-        largest = max((bottom - top) * (right - left) for top, bottom, left, right in outer)
+    def needed(tile: int, history: int) -> int:
+        """Bytes, with so many pixels in the largest tile."""
         pairs = min(history, steps or settings.steps) * 2 * 12 if settings.optimizer == "lbfgs" else 24
-        return int(FIXED + largest * BACKWARD + height * width * (KEPT + pairs))
+        return int(FIXED + tile * BACKWARD + height * width * (KEPT + pairs))
+
+    def largest(side: int) -> int:
+        return _widest(height, side, margin) * _widest(width, side, margin)
 
     allowed = math.inf if limit is None else limit
     shortest = min(history_asked, 10)
     for history in sorted(
         {history_asked, max(shortest, history_asked // 2), max(shortest, history_asked // 4), shortest}, reverse=True
     ):
-        size = needed(None, history)
+        size = needed(height * width, history)
         if size <= allowed:
             return Plan(None, history, size)
-    for history in (min(history_asked, 20), shortest):
-        for side in range((max(height, width) - 1) // CELL * CELL, MIN_TILE - 1, -CELL):
-            size = needed(side, history)
-            if size <= allowed:
-                return Plan(side, history, size)
+    least = needed(0, shortest)
+    if least <= allowed:  # else no tile would be small enough, and a huge picture has very many
+        for history in (min(history_asked, 20), shortest):
+            for side in range((max(height, width) - 1) // CELL * CELL, MIN_TILE - 1, -CELL):
+                size = needed(largest(side), history)
+                if size <= allowed:
+                    return Plan(side, history, size)
+        least = needed(largest(MIN_TILE), shortest)
     raise RtstyleError(
-        f"{width} x {height} pixels need at least {needed(MIN_TILE, shortest) / 1e9:.1f} GB of memory, and "
+        f"{width} x {height} pixels need at least {least / 1e9:.1f} GB of memory, and "
         f"{allowed / 1e9:.1f} GB are allowed: raise `max_memory`, or ask for a smaller `size`"
     )

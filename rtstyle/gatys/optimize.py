@@ -95,9 +95,9 @@ class Progress(Iteration):
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """`picture` has the size asked for. `ended`: done, interrupted, or not a number (then it is the last picture whose
-    losses were numbers). `raw` float [H, W, 3] is `picture` before it was rounded and given its colours back, `losses`
-    are its; `log` has every iteration."""
+    """`picture` has the size asked for. `ended`: done, interrupted, out of memory, or not a number (then it is the last
+    picture whose losses were numbers). `raw` float [H, W, 3] is `picture` before it was rounded and given its colours
+    back, `losses` are its; `log` has every iteration."""
 
     picture: np.ndarray
     raw: np.ndarray
@@ -136,12 +136,13 @@ def split_steps(steps: int, stages: int) -> list[int]:
 
 
 def allowed_memory(settings: Settings) -> float:
-    """Bytes that may be used: as asked, else three quarters of what there is."""
+    """Bytes that may be used: as asked, else three quarters of the machine's, or of what is free on the GPU."""
     if settings.max_memory is not None:
         return settings.max_memory
     device = perceptual.pick_device(settings.device)
     if device.type == "cuda":
-        return 0.75 * torch.cuda.get_device_properties(device).total_memory
+        own = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch keeps what it has freed
+        return 0.75 * (torch.cuda.mem_get_info(device)[0] + own)
     return 0.75 * memory.installed()
 
 
@@ -167,8 +168,9 @@ def render(
     `before` takes the place of the settings' start, and of the pyramid; `vgg`, from `load_vgg`, spares loading it;
     `clock` is what `seconds` are counted by.
 
-    Ctrl-C (or KeyboardInterrupt from the callback) ends it early with the picture so far. The same pictures, settings
-    and device give the same result. Raises RtstyleError for pictures, weights or settings that cannot work.
+    Ctrl-C (or KeyboardInterrupt from the callback) ends it early with the picture so far, as does a lack of memory. The
+    same pictures, settings and device give the same result. Raises RtstyleError for pictures, weights or settings that
+    cannot work.
     """
     settings = (settings or Settings()).check()
     pictures = [style if isinstance(style, StylePicture) else StylePicture(style) for style in styles]
@@ -238,11 +240,15 @@ class _Rendering:
             ended = "interrupted"
         except NotANumber:
             ended = "not a number"
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            ended = "out of memory"
         if ended != "done" and self.log:
             self.evaluations = self.log[-1].evaluations
-        # a run that ended early may have reached a smaller size only
-        good = enlarge(good, shapes[-1])
-        raw = good.detach()[0].permute(1, 2, 0).cpu().numpy()
+        # a run that ended early may have reached a smaller size only, and filled the GPU
+        good = enlarge(good.detach().cpu(), shapes[-1])
+        raw = good[0].permute(1, 2, 0).numpy()
         return Result(
             self.finished(good),
             raw,
@@ -288,12 +294,13 @@ class _Rendering:
     def _style(self, style: StylePicture, shape: tuple[int, int]) -> StyleTensor:
         """A style picture at the size that belongs to a stage; never enlarged."""
         rgb = style_rgb(style, shape, self.settings, self.content)
-        return StyleTensor(
-            as_tensor(rgb, self.device),
-            style.weight,
-            as_mask(style.own_mask, rgb.shape[:2], self.device),
-            as_mask(style.mask, shape, self.device),
-        )
+        counts = as_mask(style.own_mask, rgb.shape[:2], self.device)
+        if counts is not None and not counts.any():
+            raise InputError(
+                f"no part of a style picture counts when its mask is shrunk to {rgb.shape[1]} x {rgb.shape[0]} pixels: "
+                "give a mask with a larger or whiter part, or ask for a larger `size`"
+            )
+        return StyleTensor(as_tensor(rgb, self.device), style.weight, counts, as_mask(style.mask, shape, self.device))
 
     def finished(self, picture: torch.Tensor) -> np.ndarray:
         """uint8 [H, W, 3]: with the photograph's colours if asked for, and the photograph where no mask is."""
@@ -310,6 +317,12 @@ class _Rendering:
             cover = np.minimum(1, sum(masks))[..., None]
             painted = np.rint(photograph + cover * (painted.astype(np.float32) - photograph)).astype(np.uint8)
         return painted
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether it is one of the errors that torch, its libraries and NumPy have for that."""
+    words = ("out of memory", "not enough memory", "DefaultCPUAllocator", "ALLOC_FAILED")
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(word in str(error) for word in words)
 
 
 @contextlib.contextmanager

@@ -110,7 +110,7 @@ class Settings:
     match_color: bool = False  # the style picture takes on the photograph's mean colour and covariance first
 
     device: str = "auto"  # auto, cpu, cuda or cuda:1
-    max_memory: int | None = None  # bytes; None: three quarters of the machine's or GPU's
+    max_memory: int | None = None  # bytes; None: three quarters of the machine's, or of the GPU's free
 
     @property
     def rate(self) -> float:
@@ -139,8 +139,17 @@ class Settings:
         for name, minimum in {"size": MIN_SIDE, "steps": 1, "history": 1}.items():
             if getattr(self, name) < minimum:
                 raise UsageError(f"{name} must be at least {minimum}, not {getattr(self, name)}")
+        if not -(2**63) <= self.seed < 2**64:
+            raise UsageError(f"seed must be from -2^63 to 2^64 - 1, not {self.seed}")
         if self.max_memory is not None and self.max_memory <= 0:
             raise UsageError("max memory must be above 0")
+        if self.style_fit == "content" and self.style_scale != 1:
+            raise UsageError(
+                "`style_scale` does nothing where the style picture is squeezed into the photograph's shape, as in the "
+                "preset upes: leave it out"
+            )
+        if self.keep_color and self.match_color:
+            raise UsageError("give `keep_color` or `match_color`, not both")
         return self
 
 

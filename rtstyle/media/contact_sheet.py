@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from rtstyle.errors import InputError
 from rtstyle.files import written_beside
 from rtstyle.media.images import read_image
 
 LABEL, GAP = 20, 4  # pixels
 STYLE_HEIGHT = 320  # pixels of a picture in a sheet of styles
+MIN_SIDE = 16  # pixels of what is painted for it
 
 
 def bundled_photograph(name: str = "astronaut") -> Path:
@@ -75,10 +77,15 @@ def style_sheet(
     force: bool = False,
 ) -> None:
     """A photograph (default: a bundled one), then what each painter, with its style's name, makes of it (uint8 RGB
-    [H, W, 3] to the same). Raises RtstyleError if the photograph cannot be read."""
+    [H, W, 3] to the same). Raises RtstyleError if the photograph cannot be read, or is too small to paint."""
     frame = read_image(photograph or bundled_photograph()).rgb
     if frame.shape[0] > 2 * STYLE_HEIGHT:
         frame = np.asarray(_to_height(frame, 2 * STYLE_HEIGHT))
+    if min(frame.shape[:2]) < MIN_SIDE:
+        raise InputError(
+            f"{photograph} would be {frame.shape[1]} x {frame.shape[0]} pixels in the sheet: give a photograph that is "
+            f"at least {MIN_SIDE} x {MIN_SIDE} there"
+        )
     painted = ((name, paint(frame)) for name, paint in painters)
     draw_gallery([("photograph", frame), *painted], out, STYLE_HEIGHT, force=force)
 

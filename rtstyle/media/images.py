@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import io
 import os
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,24 @@ LONGEST_EXIF = 65_533  # bytes that a JPEG has room for
 STRIP = 1 << 22  # pixels that are converted at a time: a whole picture would be held several times over
 BY_ROWS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "GIF", "PPM")  # formats whose decoders hold a few rows
 WHOLE = 8  # bytes a pixel that other decoders hold
+
+# What stays of the tags of a TIFF, and into one: most others say how its pixels are stored, or hold a copy of them
+DESCRIPTIVE = {
+    ExifTags.Base.DocumentName,
+    ExifTags.Base.ImageDescription,
+    ExifTags.Base.Make,
+    ExifTags.Base.Model,
+    ExifTags.Base.XResolution,
+    ExifTags.Base.YResolution,
+    ExifTags.Base.ResolutionUnit,
+    ExifTags.Base.Software,
+    ExifTags.Base.DateTime,
+    ExifTags.Base.Artist,
+    ExifTags.Base.HostComputer,
+    ExifTags.Base.Copyright,
+    ExifTags.Base.ExifOffset,
+    ExifTags.Base.GPSInfo,
+}
 
 # by EXIF's orientation: a picture seen as it lies in its file, given the picture as it is shown
 _LYING: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -68,7 +87,10 @@ def read_image(
             if short_side:
                 file.draft(None, (2 * short_side, 2 * short_side))
             _check_need(path, file, max_memory, later)
-            file.load()
+            try:
+                file.load()
+            except (TypeError, KeyError, OverflowError, struct.error) as error:  # a number is of a wrong kind, or huge
+                raise OSError(f"damaged: {error}") from None
             return _converted(file)
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
@@ -135,12 +157,21 @@ def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
 
 def _orientation(image: Image.Image) -> tuple[int, bytes]:
     """(how a loaded picture is turned: 1 to 8, 1 for upright; its EXIF data without that)."""
-    try:
+    turn = 1
+    try:  # broken EXIF data, for which Pillow has many kinds of errors: the picture itself was read
         exif = image.getexif()
-        turn = exif.pop(ExifTags.Base.Orientation, 1)
-        return turn if turn in _LYING else 1, exif.tobytes() if exif else b""
-    except Exception:  # broken EXIF data, for which Pillow has many kinds: the picture itself was read
-        return 1, b""
+        found = exif.pop(ExifTags.Base.Orientation, 1)
+        turn = found if found in _LYING else 1
+        if image.format == "TIFF":
+            _keep_descriptive(exif)
+        return turn, exif.tobytes() if exif else b""
+    except Exception:
+        return turn, b""
+
+
+def _keep_descriptive(exif: Image.Exif) -> None:
+    for tag in set(exif) - DESCRIPTIVE:
+        del exif[tag]
 
 
 def _grey(image: Image.Image) -> np.ndarray:
@@ -201,6 +232,10 @@ def write_image(path: str | os.PathLike[str], picture: Picture, quality: int = 9
     jpeg = suffix in (".jpg", ".jpeg")
     if picture.exif and suffix != ".bmp" and not (jpeg and len(picture.exif) > LONGEST_EXIF):
         options["exif"] = picture.exif
+        if suffix in (".tif", ".tiff"):  # photographs have such tags, too
+            options["exif"] = Image.Exif()
+            options["exif"].load(picture.exif)
+            _keep_descriptive(options["exif"])
     if jpeg:
         options["subsampling"] = 0
     check_side(path, *picture.rgb.shape[:2])

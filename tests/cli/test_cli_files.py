@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from support.helpers import tree
 from support.media_files import packets, psnr, rgb_frames, timestamps
 
@@ -50,8 +51,6 @@ def test_auto_says_what_it_took_and_why(tmp_path, call, clip, monkeypatch):
 
 @pytest.mark.parametrize("command", ["video", "image", "folder"])
 def test_quiet_says_nothing(tmp_path, call, clip, command):
-    from PIL import Image
-
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (32, 24), "olive").save(tmp_path / "photos/a.png")
     arguments = {
@@ -84,6 +83,24 @@ def test_options_reach_the_net(tmp_path, call, clip):
     assert psnr(pictures["mix"], pictures["style"]) > psnr(pictures["plain"], pictures["style"])
 
 
+@pytest.mark.parametrize("command", ["video", "image"])
+def test_a_style_is_not_learned_for_what_cannot_be_painted(tmp_path, call, monkeypatch, command):
+    def learned(*_, **__):
+        pytest.fail("a style is learned first")
+
+    monkeypatch.setattr("rtstyle.gallery.polish.polished", learned)
+    end = ".mp4" if command == "video" else ".png"
+    source, style = tmp_path / f"in{end}", tmp_path / "style.png"
+    Image.new("RGB", (64, 64), "olive").save(style)
+    given = (source, tmp_path / f"out{end}", "--style", style, "--polish", 5)
+    code, _, err = call(command, *given)
+    assert code == 1 and f"in{end} does not exist" in err
+    source.touch()
+    (tmp_path / f"out{end}").touch()
+    code, _, err = call(command, *given)
+    assert code == 1 and f"out{end} already exists: add --force" in err
+
+
 def test_force_replaces_a_file(tmp_path, call, clip):
     (tmp_path / "out.mp4").write_text("an earlier result")
     assert call("video", clip, tmp_path / "out.mp4", "-q", "--force") == (0, "", "")
@@ -91,8 +108,6 @@ def test_force_replaces_a_file(tmp_path, call, clip):
 
 
 def test_a_folder_of_pictures(tmp_path, call):
-    from PIL import Image
-
     (tmp_path / "in").mkdir()
     Image.new("RGB", (32, 24), "olive").save(tmp_path / "in/a.png")
     (tmp_path / "in/b.png").write_text("not a picture")

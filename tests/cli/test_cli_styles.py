@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import logging
 
 import pytest
+from PIL import Image
 from rich.cells import cell_len
 
 from rtstyle.cli.styles import table
@@ -34,6 +36,35 @@ def test_styles_as_a_table_have_a_line_each(call, monkeypatch, columns):
     assert "Hokusai" in wave or columns < 80
     assert wave.index("c. 1831") == head.index("year")
     assert ("public domain" in wave) == ("licence" in head) == (columns == 200)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (100, 10_000)])
+def test_a_photograph_that_is_too_small_for_a_sheet_is_one_sentence(call, tmp_path, size):
+    Image.new("RGB", size, "olive").save(tmp_path / "small.png")
+    code, _, err = call("styles", "--sheet", tmp_path / "s.png", "--photo", tmp_path / "small.png")
+    assert code == 1 and "small.png would be" in err and "at least 16 x 16" in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "s.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--photo", "p.png"), "--photo is for --sheet FILE"),
+        (("--force",), "--force is for --sheet FILE"),
+        (("--sheet", "s.png", "--json"), "--json lists the styles and --sheet draws them: leave one of them out"),
+        (("--model", "studio", "add", "x.onnx"), "--model is for listing the styles: leave it out with add"),
+        (("--force", "remove", "x"), "--force is for listing the styles: leave it out with remove"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(call, arguments, sentence):
+    assert call("styles", *arguments) == (2, "", f"rtstyle: {sentence}\n")
+
+
+def test_quiet_hides_messages(call, monkeypatch):
+    log = logging.getLogger("rtstyle")
+    monkeypatch.setattr(catalog, "styles", lambda model: log.info("a message") or [])
+    assert "a message" in call("styles")[2]
+    assert call("styles", "-q")[2] == ""
 
 
 def test_a_sheet_replaces_nothing_that_was_written_meanwhile(call, tmp_path, monkeypatch):

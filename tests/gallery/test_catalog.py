@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import shutil
+import sys
 
 import numpy as np
 import onnx
@@ -189,6 +190,47 @@ def test_what_cannot_be_added_or_removed_is_said(own_folder, tmp_path, call):
     code, _, err = call("styles", "remove", "scream")
     assert code == 2 and "scream is not one of your own styles: yours are grandmas-quilt" in err
     assert (own_folder / "mine.onnx").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_of_a_link_only_the_link_is_removed(own_folder, tmp_path, call):
+    renamed_copy(tmp_path / "quilt.onnx", "grandmas-quilt")
+    (own_folder / "linked.onnx").symlink_to(tmp_path / "quilt.onnx")
+    code, out, _ = call("styles", "remove", "grandmas-quilt")
+    assert (code, out.strip()) == (0, f"deleted {own_folder / 'linked.onnx'}")
+    assert not list(own_folder.iterdir()) and (tmp_path / "quilt.onnx").exists()
+
+
+def test_a_name_that_differs_in_capitals_only_is_taken(own_folder, tmp_path):
+    renamed_copy(tmp_path / "quilt.onnx", "Great-Wave")
+    with pytest.raises(RtstyleError, match=r"there is a style Great-Wave already \(in live\)"):
+        catalog.add(tmp_path / "quilt.onnx")
+
+
+def test_a_model_whose_weights_lie_in_another_file_is_not_added(own_folder, tmp_path):
+    renamed_copy(tmp_path / "quilt.onnx", "quilt")
+    onnx.save(
+        onnx.load(tmp_path / "quilt.onnx"), tmp_path / "two.onnx", save_as_external_data=True, location="two.data"
+    )
+    assert catalog.load(str(tmp_path / "two.onnx")).styles[0].name == "quilt"
+    with pytest.raises(RtstyleError, match=r"two\.onnx keeps its weights in another file .* single file"):
+        catalog.add(tmp_path / "two.onnx")
+    assert not list(own_folder.iterdir())
+
+
+def test_a_file_that_the_folder_would_not_list_is_not_added(own_folder, tmp_path, monkeypatch):
+    renamed_copy(tmp_path / "quilt.onnx", "quilt")
+    monkeypatch.setattr(catalog, "MAX_OWN_BYTES", 1000)
+    with pytest.raises(RtstyleError, match=r"quilt\.onnx is larger than 0 MB: name it by its path"):
+        catalog.add(tmp_path / "quilt.onnx")
+    assert not list(own_folder.iterdir())
+
+
+def test_a_style_that_cannot_be_named_is_not_kept(own_folder, tmp_path):
+    renamed_copy(tmp_path / "quilt.onnx", "one:two")
+    with pytest.raises(UsageError, match="cannot read the style 'one:two'"):
+        catalog.add(tmp_path / "quilt.onnx")
+    assert not list(own_folder.iterdir())
 
 
 def test_a_style_of_another_body_stands_alone(own_folder, tmp_path, call):

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import OXFORD, photograph, save_picture
+from conftest import photograph, save_picture
 from PIL import Image
 from support.helpers import tree
 from support.media_files import rgb_frames
@@ -96,7 +96,7 @@ def test_every_flag_reaches_the_settings(call, photo, painting, tmp_path, monkey
         *("--size", 700, "--steps", 9, "--no-pyramid", "--alpha", 2, "--ratio", 0.5, "--tv-weight", 3),
         *("--content-layers", "conv4_2", "--style-layers", "relu1_1:4", "--network", "vgg16", "--pooling", "average"),
         *("--optimizer", "adam", "--learning-rate", 0.3, "--no-line-search", "--start", 0.4, "--style-scale", 1.5),
-        *("--keep-color", "--match-color", "--seed", 8, "--device", "cpu", "--max-memory", "2G", "--vgg", "x.pth"),
+        *("--match-color", "--seed", 8, "--device", "cpu", "--max-memory", "2G", "--vgg", "x.pth"),
         *("--vgg-convention", "oxford", "--mask", "-", "--mask", "m.png", "--style-mask", "-", "--style-mask", "n.png"),
         *("--plot", "p.png", "--log", "l.csv", "--timelapse", "t.mp4", "--every", 3, "--grid", "g.png", "--force"),
     ]
@@ -112,7 +112,7 @@ def test_every_flag_reaches_the_settings(call, photo, painting, tmp_path, monkey
         vgg="vgg16", weights="x.pth", convention="oxford", pooling="average", content_layers={"conv4_2": 1.0},
         style_layers={"relu1_1": 4.0}, content_weight=2.0, style_weight=4.0, tv_weight=3.0, size=700, pyramid=False,
         style_scale=1.5, noise=0.4, seed=8, optimizer="adam", learning_rate=0.3, line_search=False, steps=9,
-        keep_color=True, match_color=True, device="cpu", max_memory=2 * 10**9,
+        match_color=True, device="cpu", max_memory=2 * 10**9,
     )  # fmt: skip
     more = seen["more"]
     assert more["extras"] == Extras("p.png", "l.csv", "t.mp4", "g.png", 3)
@@ -378,6 +378,9 @@ def test_a_disk_that_is_full_for_the_film_does_not_cost_the_painting(small, phot
         (["--preset", "mit"], 2, "unknown preset 'mit'"),
         (["--max-memory", "much"], 2, "invalid memory size"),
         (["--max-memory", "1M"], 1, "raise --max-memory, or ask for a smaller --size"),
+        (["--keep-color", "--match-color"], 2, "give --keep-color or --match-color, not both"),
+        (["--preset", "upes", "--style-scale", "3"], 2, "--style-scale does nothing where"),
+        (["--seed", "18446744073709551616"], 2, "seed must be from -2^63 to 2^64 - 1"),
     ],
 )
 def test_options_that_cannot_work(options, code, sentence, gatys_call, photo, painting, tmp_path, monkeypatch):
@@ -425,6 +428,25 @@ def test_ctrl_c_from_outside(fake_vgg, photo, painting, tmp_path):
     assert read(tmp_path / "out.partial.png").shape == (40, 48, 3)
 
 
+def test_a_lack_of_memory_keeps_the_picture_beside_out(small, photo, painting, tmp_path):
+    def full(progress):
+        if progress.step == 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    with pytest.raises(
+        RtstyleError,
+        match=r"not enough memory after 2 iterations: give a `max_memory` below \d\.\dG.*so far is .*out\.partial\.png",
+    ):
+        paint_file(photo, [str(painting)], tmp_path / "out.png", small(), callback=full)
+    assert read(tmp_path / "out.partial.png").shape == (40, 48, 3) and not (tmp_path / "out.png").exists()
+
+
+def test_a_size_that_the_format_does_not_have_is_refused_first(small, photo, painting, tmp_path, monkeypatch):
+    monkeypatch.setattr(gatys_files, "render", lambda *_: pytest.fail("it paints first"))
+    with pytest.raises(RtstyleError, match=r"out\.webp cannot be written: 17000x14167 is more than the 16383 pixels"):
+        paint_file(photo, [str(painting)], tmp_path / "out.webp", small(size=17_000, max_memory=10**15))
+
+
 def test_a_loss_of_nan_is_reported_with_advice(small, photo, painting, tmp_path):
     settings = small(optimizer="adam", learning_rate=1e30, clamp="none", steps=9, start="content")
     with pytest.raises(
@@ -448,4 +470,3 @@ def test_weights_that_do_not_say_their_convention(write_vgg, call, photo, painti
     code, _, err = call("gatys", photo, painting, tmp_path / "out.png", *given)
     assert code == 1 and "--vgg-convention" in err
     assert call("gatys", photo, painting, tmp_path / "out.png", *given, "--vgg-convention", "oxford")[0] == 0
-    assert OXFORD["channel_order"] == "BGR"

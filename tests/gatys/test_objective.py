@@ -1,6 +1,7 @@
 """The loss of Gatys' method against plain loops over the papers' equations, tiles, memory."""
 
 import dataclasses
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from support.helpers import run_python  # noqa: E402
 from rtstyle.errors import RtstyleError  # noqa: E402
 from rtstyle.gatys import optimize  # noqa: E402
 from rtstyle.gatys import pictures as gatys_pictures  # noqa: E402
-from rtstyle.gatys.objective import CELL, Objective, StyleTensor, cut, plan, reach  # noqa: E402
+from rtstyle.gatys.objective import BACKWARD, CELL, FIXED, KEPT, Objective, StyleTensor, cut, plan, reach  # noqa: E402
 from rtstyle.gatys.pictures import as_tensor  # noqa: E402
 from rtstyle.perceptual import vgg as perceptual  # noqa: E402
 
@@ -193,6 +194,22 @@ def test_memory_is_planned(small):
     assert tiled.side and tiled.side % CELL == 0 and tiled.needed <= 3e9
     with pytest.raises(RtstyleError, match=r"need at least .* GB of memory.*`max_memory`.*`size`"):
         plan(1536, 2048, settings, 0.5e9)
+
+
+def test_the_plan_knows_what_the_largest_tile_takes(small):
+    settings = small()
+    for height, width, limit in ((700, 1000, 1e9), (901, 333, 0.5e9), (2000, 210, 0.3e9)):
+        fits = plan(height, width, settings, FIXED + limit)
+        tiles = [tile.outer for tile in cut(height, width, fits.side, 16)]
+        largest = max((bottom - top) * (right - left) for top, bottom, left, right in tiles)
+        assert len(tiles) > 1 and fits.needed == int(FIXED + largest * BACKWARD + height * width * (KEPT + 6 * 24))
+
+
+def test_a_size_far_too_large_is_refused_at_once(small):
+    started = time.perf_counter()
+    with pytest.raises(RtstyleError, match=r"pixels need at least 986\..* GB of memory"):
+        plan(50_000, 50_000, small(), 64e9)
+    assert time.perf_counter() - started < 1
 
 
 MEASURE = """

@@ -157,6 +157,35 @@ def test_ctrl_c_keeps_the_picture_so_far(small, content, style):
     np.testing.assert_array_equal(result.picture, pictures[-1])
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_lack_of_memory_keeps_the_picture_so_far(error, small, content, style):
+    pictures = []
+
+    def full(progress):
+        pictures.append(progress.picture())
+        if progress.step == 3:
+            raise error
+
+    result = optimize.render(content, [style], small(steps=50), full)
+    assert (result.ended, result.steps) == ("out of memory", 3)
+    np.testing.assert_array_equal(result.picture, pictures[-1])
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory(small, content, style):
+    def broken(progress):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        optimize.render(content, [style], small(), broken)
+
+
+def test_of_a_gpu_what_others_left_is_used(small, monkeypatch):
+    monkeypatch.setattr(perceptual, "pick_device", torch.device)
+    for name, size in {"memory_reserved": 3e9, "memory_allocated": 2e9, "mem_get_info": (7e9, 80e9)}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, size=size: size)
+    assert optimize.allowed_memory(small(device="cuda")) == 0.75 * (7e9 + 1e9)
+
+
 @pytest.mark.parametrize("weight", [1e-12, 1e18])
 def test_the_scale_of_the_weights_does_not_matter(weight, small, content, style):
     """L-BFGS multiplies slopes; with large sums of squares they would not fit into float32."""
@@ -349,6 +378,13 @@ def test_a_style_mask_leaves_out_the_rest_of_the_picture(small, content, style):
 
 
 # What is refused
+
+
+def test_a_style_mask_of_which_nothing_is_left_is_refused(small, content, style):
+    faint = np.zeros((440, 520), np.uint8)
+    faint[0, 0] = 1
+    with pytest.raises(RtstyleError, match=r"no part of a style picture counts .*52 x 44 pixels: .* larger `size`"):
+        optimize.render(content, [StylePicture(style, own_mask=faint)], small(style_scale=4.0))
 
 
 def test_pictures_that_cannot_work(small, content, style):

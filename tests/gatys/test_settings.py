@@ -110,6 +110,9 @@ def test_words_of_the_command_line():
         ({"style_weight": math.nan}, "style weight must be a number"),
         ({"tv_weight": -1.0}, "tv weight must be a number"),
         ({"learning_rate": 0.0}, "learning rate must be above 0"),
+        ({"seed": 2**64}, "seed must be from"),
+        ({"keep_color": True, "match_color": True}, "`keep_color` or `match_color`, not both"),
+        ({"style_fit": "content", "style_scale": 3.0}, "`style_scale` does nothing where"),
     ],
 )
 def test_settings_that_cannot_work(changes, sentence):
