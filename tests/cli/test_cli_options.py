@@ -96,6 +96,7 @@ def test_the_options_of_painting_are_one_object(monkeypatch, call, style, tmp_pa
     seen = {}
     monkeypatch.setattr("rtstyle.cli.options.Painting.stylizer", lambda painting, **_: seen.update(painting=painting))
     monkeypatch.setattr("rtstyle.image.stylize_image", lambda *_, **more: seen.update(more))
+    (tmp_path / "a.png").touch()
     words = f"{style} irises --model studio --strength 0.5 --keep-color --work-height 99 --device cpu"
     assert call(
         "image",
@@ -212,18 +213,19 @@ def test_arguments_become_flags_of_the_running_command(words, sentence, shown):
         assert in_flags(sentence) == shown
 
 
-def test_errors_and_warnings_name_flags(call, monkeypatch):
+def test_errors_and_warnings_name_flags(call, monkeypatch, tmp_path):
     def fail(*_, **__):
         logging.getLogger("rtstyle").warning("`strength` is low")
         raise OutputError("add `force=True`")
 
     monkeypatch.setattr("rtstyle.image.stylize_image", fail)
     monkeypatch.setattr("rtstyle.cli.options.Painting.stylizer", lambda painting, **_: None)
-    code, out, err = call("image", "a.png", "b.png")
+    (tmp_path / "a.png").touch()
+    code, out, err = call("image", tmp_path / "a.png", tmp_path / "b.png")
     assert (code, out, err) == (1, "", "warning: --strength is low\nrtstyle: add --force\n")
 
 
-def test_quiet_leaves_warnings(call, monkeypatch):
+def test_quiet_leaves_warnings(call, monkeypatch, tmp_path):
     def work(*_, **__):
         logging.getLogger("rtstyle").info("a word on the way")
         logging.getLogger("rtstyle").warning("take care")
@@ -231,8 +233,10 @@ def test_quiet_leaves_warnings(call, monkeypatch):
     monkeypatch.setattr("rtstyle.image.stylize_image", work)
     monkeypatch.setattr("rtstyle.cli.options.Painting.stylizer", lambda painting, **_: None)
     monkeypatch.setattr("rtstyle.cli.files.say_device", lambda stylizer: None)
-    assert call("image", "a.png", "b.png", "-q") == (0, "", "warning: take care\n")
-    assert call("image", "a.png", "b.png") == (0, "", "a word on the way\nwarning: take care\n")
+    files = tmp_path / "a.png", tmp_path / "b.png"
+    files[0].touch()
+    assert call("image", *files, "-q") == (0, "", "warning: take care\n")
+    assert call("image", *files) == (0, "", "a word on the way\nwarning: take care\n")
 
 
 def library():

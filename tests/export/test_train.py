@@ -392,7 +392,7 @@ def test_without_its_weight_there_is_no_temporal_loss(trainer_in, short_recipe):
 
 def test_passes_over_the_photographs(trainer_in, recipe):
     trainer = trainer_in("run", dataclasses.replace(recipe, passes=3))
-    assert trainer.recipe.steps == 3 * 6 / 2  # six photographs in batches of two
+    assert trainer.recipe.steps == 3 * 6 / 1.5  # six photographs, half the steps in batches of two, half of one
 
 
 def test_auxiliary_styles_take_part_and_are_not_exported(trainer_in, recipe, tmp_path):
