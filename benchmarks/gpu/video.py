@@ -60,8 +60,8 @@ class Watch:
         """None for a part of which nvidia-smi does not tell ([N/A])."""
         means: dict[str, float | None] = {}
         for part, cells in zip(("gpu", "decoder", "encoder"), zip(*self.samples, strict=True), strict=False):
-            told = [float(cell) for cell in cells if cell.strip().isdecimal()]
-            means[part] = statistics.fmean(told) if told else None
+            measured = [float(cell) for cell in cells if cell.strip().isdecimal()]
+            means[part] = statistics.fmean(measured) if measured else None
         return means
 
 
@@ -131,7 +131,7 @@ def main() -> None:
                         continue
                     loads = ", ".join(f"{stage} {share:.0%}" for stage, share in row["loads"].items())
                     shares = row["busy_percent"].values()
-                    busy = ", ".join("-" if share is None else f"{share:.0f}" for share in shares) or "not told"
+                    busy = ", ".join("-" if share is None else f"{share:.0f}" for share in shares) or "not measured"
                     print(f"{start} {row['fps']:.1f} | {row['limit']} | {loads} | {busy} |", flush=True)
 
 

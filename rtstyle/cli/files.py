@@ -200,7 +200,7 @@ def video(
         "time_range": TimeRange(start, None if duration is None else (start or 0.0) + duration),
         "fps": fps,
     }
-    if len(pairs) == 1:  # of several, each is told of at its turn
+    if len(pairs) == 1:  # of several, each is checked at its turn
         check_files(*pairs[0], force=run.force)
     with ExitStack() as stack:
         files = {pipe: stack.enter_context(opened_pipe(pipe)) for pipe in pipes}
