@@ -375,13 +375,14 @@ def image(
     from rtstyle.image import stylize_folder, stylize_image
     from rtstyle.media.images import check_suffix
 
-    if not Path(source).is_dir():
+    is_folder = Path(source).is_dir()
+    if not is_folder:
         check_files(source, out, force=force)
         check_suffix(out)
-    begin = painting.stylizer_for_files if Path(source).is_dir() else painting.stylizer
+    begin = painting.stylizer_for_files if is_folder else painting.stylizer
     stylizer = begin(polish=polish, quiet=quiet)
     how: dict[str, Any] = {**painting.look, "max_memory": max_memory, "force": force}
-    if not Path(source).is_dir():
+    if not is_folder:
         stylize_image(source, out, stylizer, **how)
         if not quiet:
             say_device(stylizer)

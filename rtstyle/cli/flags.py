@@ -47,26 +47,17 @@ def errors_in_flags() -> Iterator[None]:
         raise
 
 
-def be_quiet_if_asked(context: click.Context) -> None:
-    if context.params.get("quiet"):
-        logging.getLogger("rtstyle").setLevel(logging.WARNING)
-
-
 class Command(click.Command):
     """A command whose errors name its flags, and which is quiet when asked to be."""
 
     def invoke(self, context: click.Context) -> Any:
-        be_quiet_if_asked(context)
+        if context.params.get("quiet"):
+            logging.getLogger("rtstyle").setLevel(logging.WARNING)
         with errors_in_flags():
             return super().invoke(context)
 
 
-class Group(click.Group):
+class Group(Command, click.Group):
     """A group of such commands."""
 
     command_class = Command
-
-    def invoke(self, context: click.Context) -> Any:
-        be_quiet_if_asked(context)
-        with errors_in_flags():
-            return super().invoke(context)

@@ -22,15 +22,14 @@ from rtstyle.cli.options import (
 from rtstyle.cli.progress import progress_bar
 
 style_argument = click.argument("style")
-QUICK_40 = "[default: 300, or the preset's; --quick: 40]"
 
 
 def layers_option(default: str) -> Callable[[Any], Any]:
     return option("--layers", metavar="L[,L...]", help=f"VGG's layers [default: {default}].")
 
 
-def steps_option(default: str = QUICK_40) -> Callable[[Any], Any]:
-    return option("--steps", metavar="N", help=f"Iterations {default}.")
+def steps_option(default: str = "300, or the preset's; --quick: 40") -> Callable[[Any], Any]:
+    return option("--steps", metavar="N", help=f"Iterations [default: {default}].")
 
 
 def several_steps_option(default: str) -> Callable[[Any], Any]:
@@ -68,7 +67,7 @@ EXPERIMENTS: dict[str, tuple[str, tuple[Callable[[Any], Any], ...]]] = {
                 metavar="W[,W...]",
                 help="The sweep of the content's weight [default: 0.25,0.5,1,2,4].",
             ),
-            steps_option("[default: 2000; --quick: 60]"),
+            steps_option("2000; --quick: 60"),
             *painting_options,
         ),
     ),
